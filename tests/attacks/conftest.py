@@ -1,4 +1,4 @@
-"""A keyed site, its people, and a site that is another's."""
+"""A site with API keys, its users, and a second site."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from serve.state import State
 
 
 @pytest.fixture
-async def here(tmp_path: Path, sqlite_settings: DatabaseSettings) -> AsyncIterator[State]:
-    """A state in a folder, for what no database makes a difference to."""
-    opened = await State.open(Settings(state_dir=tmp_path / "state", database=sqlite_settings))
-    yield opened
-    await opened.close()
+async def sqlite_state(tmp_path: Path, sqlite_settings: DatabaseSettings) -> AsyncIterator[State]:
+    """State in a folder, for tests that do not depend on the kind of database."""
+    opened_site = await State.open(Settings(state_dir=tmp_path / "state", database=sqlite_settings))
+    yield opened_site
+    await opened_site.close()
 
 
 @pytest.fixture
-async def site(here: State) -> AsyncIterator[KeyedSite]:
-    async with keyed_site(here, access={"cache_s": 0.0}) as opened:
-        yield opened
+async def site(sqlite_state: State) -> AsyncIterator[KeyedSite]:
+    async with keyed_site(sqlite_state, access={"cache_s": 0.0}) as opened_site:
+        yield opened_site

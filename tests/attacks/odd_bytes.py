@@ -1,4 +1,4 @@
-"""Bytes on a socket that are no HTTP, or nearly; and what is no message of WebSockets."""
+"""Byte sequences that are not or only nearly HTTP, and invalid WebSocket messages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MESSAGES: tuple[str | bytes, ...] = (
 
 
 def raw(draw: Draw, key: bytes) -> bytes:
-    """Nearly a request, or several, or noise. ``key`` is a header that shows one, or nothing."""
+    """A nearly valid request, several, or noise. ``key`` is a header with a key, or empty."""
     if draw.random() < 0.1:
         return draw.randbytes(draw.randrange(400)) + b"\r\n\r\n"
     heads = [draw.choice(_HEADS) for _ in range(draw.choice([0, 1, 2, 3, 120]))]

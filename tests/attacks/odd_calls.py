@@ -1,4 +1,4 @@
-"""gRPC messages of the open inference protocol that lie, are damaged, or are none."""
+"""gRPC messages of the open inference protocol that are inconsistent, damaged or invalid."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def call(draw: Draw) -> tuple[str, bytes]:
 
 
 def message(draw: Draw) -> bytes:
-    """Of an inference."""
+    """The bytes of an inference request."""
     request = pb.ModelInferRequest(model_name=_text(draw, ["plus_one", "vectorize", "illustrate"] * 4))
     request.id, request.model_version = draw.choice(["", "1", "i" * 3000]), draw.choice(["", "", "1", "9", "-1", "x"])
     for _ in range(draw.choice([0, 1, 1, 1, 1, 2, 40])):
@@ -70,7 +70,7 @@ def _text(draw: Draw, known: list[str]) -> str:
 
 
 def _raw(draw: Draw) -> bytes:
-    """Tensors of 4 numbers, of one text, of too little or too much; BYTES whose length lies."""
+    """Tensors of 4 numbers, of one text, too short or too long; BYTES with a wrong length."""
     length = draw.choice([len(LOGO), 0, 2**32 - 1, 7])
     odd = struct.pack("<4f", 1, float("nan"), float("inf"), 0), struct.pack("<I", length) + LOGO, damaged(draw, LOGO)
     return draw.choice([bytes(16), bytes(15), b"", bytes(400), struct.pack("<I", 5) + b"a fox", b"\xff" * 16, *odd])

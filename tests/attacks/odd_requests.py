@@ -1,4 +1,4 @@
-"""Requests over HTTP that are wrong in one way or several: for every route of the application's OpenAPI document."""
+"""HTTP requests with one or several errors, for every route of the application's OpenAPI document."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ TYPES = ("FP32", "BYTES", "UINT8", "INT64", "BOOL", "FP16", "BF16", "X", "", "fp
 
 
 @dataclass(frozen=True)
-class Ask:
-    """``path`` as it stands in the request's line, with its query."""
+class AttackRequest:
+    """A request; ``path`` as in the request line, with the query."""
 
     method: str
     path: bytes
     headers: Headers
     body: bytes = b""
 
-    def told(self) -> str:
+    def describe(self) -> str:
         shown = ", ".join(f"{name!r}: {value[:60]!r}" for name, value in self.headers)
         return f"{self.method} {self.path[:200]!r} [{shown}] {self.body[:300]!r}"
 
@@ -85,31 +85,31 @@ def inlined(value: Any, schemas: Mapping[str, Any], depth: int = 0) -> Any:
 
 def routes_of(document: Mapping[str, Any]) -> list[Route]:
     """The operations of an OpenAPI document, with the schemas of their bodies written out."""
-    found = []
+    routes = []
     schemas = document.get("components", {}).get("schemas", {})
     for path, methods in document["paths"].items():
-        for method, what in methods.items():
-            content = what.get("requestBody", {}).get("content", {})
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {})
             schema = {kind: inlined(content[kind].get("schema"), schemas) for kind in content}
-            query = [one["name"] for one in what.get("parameters", ()) if one.get("in") == "query"]
+            query = [one["name"] for one in operation.get("parameters", ()) if one.get("in") == "query"]
             json_schema, form_schema = schema.get("application/json"), schema.get("multipart/form-data")
             if json_schema is not None:
                 examples = [content["application/json"].get("example"), *json_schema.get("examples", ())]
                 json_schema = {**json_schema, "example": next(filter(None, examples), None)}
-            found.append(Route(method.upper(), path, query, json_schema, form_schema))
-    return found
+            routes.append(Route(method.upper(), path, query, json_schema, form_schema))
+    return routes
 
 
 class Requests:
-    """``known`` are ids of what there is: jobs, results, references. More may come while it is in use."""
+    """``known`` are ids of existing jobs, results and references; it may grow during use."""
 
     def __init__(self, draw: Draw, document: Mapping[str, Any], known: Sequence[str]) -> None:
         self._draw = draw
-        found = routes_of(document)
-        self._routes = found + 3 * [one for one in found if one.json or one.form or "infer" in one.path]
+        routes = routes_of(document)
+        self._routes = routes + 3 * [one for one in routes if one.json or one.form or "infer" in one.path]
         self._known = known
 
-    def ask(self) -> Ask:
+    def generate(self) -> AttackRequest:
         draw = self._draw
         route = draw.choice(self._routes)
         method = draw.choice(METHODS) if draw.random() < 0.06 else route.method
@@ -123,7 +123,7 @@ class Requests:
         if body and draw.random() < 0.06:
             encoding, body = odd_values.packed(draw, body)
             headers.append((b"content-encoding", encoding))
-        return Ask(method, self._path(path) + self._query(route), headers, body)
+        return AttackRequest(method, self._path(path) + self._query(route), headers, body)
 
     def _path(self, template: str) -> bytes:
         return re.sub(rb"{[^}]+}", lambda _: self._name(), template.encode())
@@ -172,7 +172,7 @@ class Requests:
         return b"application/json", odd_values.json_text(draw, values)
 
     def _spoilt(self, values: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-        """Of the body, or of an object within it."""
+        """Damages a field of the body, or of an object within it."""
         draw = self._draw
         inner = [name for name, one in values.items() if isinstance(one, dict)]
         if inner and draw.random() < 0.6:
@@ -182,7 +182,7 @@ class Requests:
         return odd_values.spoilt(draw, values, list(schema.get("properties", {})))
 
     def _inference(self) -> tuple[bytes | None, bytes]:
-        """A request of the open inference protocol whose tensors lie."""
+        """A request of the open inference protocol with inconsistent tensors."""
         draw = self._draw
         name = draw.choice(["x", "image", "prompt", "text", *TEXTS])
         data = draw.choice(

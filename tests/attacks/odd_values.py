@@ -1,4 +1,4 @@
-"""Values, JSON texts, forms and packed bodies that nobody means well with: all from one random generator."""
+"""Hostile values, JSON texts, forms and compressed bodies, all from one random generator."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Draw = random.Random
 
 
 def value(draw: Draw, depth: int = 0) -> Any:
-    """Of any type of JSON, or what Python's writer makes of more."""
+    """A value of any JSON type, or of those that Python's encoder adds."""
     kind = draw.randrange(8 if depth < 3 else 6)
     if kind < 2:
         return draw.choice(TEXTS)
@@ -67,7 +67,7 @@ def value(draw: Draw, depth: int = 0) -> Any:
 
 
 def fitting(draw: Draw, schema: Mapping[str, Any]) -> Any:
-    """What ``schema`` allows, more or less; what is large is kept small."""
+    """A value that roughly fits ``schema``; large values are kept small."""
     if "example" in schema and draw.random() < 0.7:
         return schema["example"]
     if schema.get("examples") and draw.random() < 0.7:
@@ -95,29 +95,29 @@ def object_of(draw: Draw, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spoilt(draw: Draw, values: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
-    """One or two fields have something else, are gone, or are there twice under another name."""
-    found = dict(values)
+    """One or two fields are changed, removed, or repeated under another name."""
+    changed = dict(values)
     for _ in range(draw.choice([1, 1, 2])):
         name = draw.choice(names or ["prompt"])
-        how = draw.randrange(12)
-        if how == 0:
-            found.pop(name, None)
-        elif how == 1:
-            found[draw.choice([name.upper(), f"{name} ", f"{name}\0", f"_{name}", str(draw.choice(TEXTS))[:99]])] = 1
+        mutation = draw.randrange(12)
+        if mutation == 0:
+            changed.pop(name, None)
+        elif mutation == 1:
+            changed[draw.choice([name.upper(), f"{name} ", f"{name}\0", f"_{name}", str(draw.choice(TEXTS))[:99]])] = 1
         else:
-            found[name] = value(draw)
-    return found
+            changed[name] = value(draw)
+    return changed
 
 
 def json_text(draw: Draw, document: Any) -> bytes:
-    """NaN and Infinity as they are; some texts are cut, or have a member twice."""
+    """NaN and Infinity are kept; some texts are truncated or repeat a member."""
     text = json.dumps(document, ensure_ascii=draw.random() < 0.8).encode(errors="surrogatepass")
-    how = draw.randrange(12)
-    if how == 0:
+    mutation = draw.randrange(12)
+    if mutation == 0:
         return text[: draw.randrange(len(text) + 1)]
-    if how == 1 and text.startswith(b"{") and len(text) > 2:
+    if mutation == 1 and text.startswith(b"{") and len(text) > 2:
         return text[:-1] + b"," + text[1:]
-    if how == 2:
+    if mutation == 2:
         return damaged(draw, text)
     return text
 
@@ -147,7 +147,7 @@ _PART_HEADS = (
 def form(draw: Draw, names: list[str]) -> tuple[bytes, bytes]:
     """Content-Type and body."""
     if draw.random() < 0.4:
-        return b"multipart/form-data; boundary=x", _nearly_right(draw, names)
+        return b"multipart/form-data; boundary=x", _nearly_valid(draw, names)
     parts = []
     for _ in range(draw.choice([0, 1, 2, 3, 3, 50])):
         name = draw.choice([*names, "image", str(draw.choice(TEXTS))[:60]])
@@ -176,8 +176,8 @@ def form(draw: Draw, names: list[str]) -> tuple[bytes, bytes]:
     return kind, damaged(draw, body) if draw.random() < 0.15 else body
 
 
-def _nearly_right(draw: Draw, names: list[str]) -> bytes:
-    """A picture, sound or not, and a field or two."""
+def _nearly_valid(draw: Draw, names: list[str]) -> bytes:
+    """A picture, valid or not, and up to two fields."""
     disposition = b'--x\r\nContent-Disposition: form-data; name="%b"'
     picture = draw.choice([LOGO, LOGO, damaged(draw, LOGO), b"GIF89a", b"<svg xmlns='http://www.w3.org/2000/svg'/>"])
     parts = [disposition % b"image" + b'; filename="a"\r\n\r\n' + picture]

@@ -1,4 +1,4 @@
-"""Nothing that somebody said from outside begins a line of the log (C-102)."""
+"""No text from a client begins a line of the log (C-102)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 from keyed_door import ME, keyed_site
-from odd_requests import Ask
+from odd_requests import AttackRequest
 from odd_values import BREAKS
 from standin import StandIn
-from whole_door import sockets, told
+from whole_door import send_request, sockets
 
 from serve.observability.logs import escaping
 from serve.security.identity import audit
@@ -26,7 +26,7 @@ LINE = re.compile(r"(INFO|WARNING|ERROR|DEBUG) |    |Traceback \(most recent cal
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """What a process of the stack writes, of all loggers."""
+    """The output of all loggers of a process, as the stack configures them."""
     before, stream = logging.getLogRecordFactory(), io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
@@ -42,16 +42,16 @@ def log() -> Iterator[io.StringIO]:
 
 
 def lines(log: io.StringIO) -> list[str]:
-    """All of it; each a record's first or an indented one."""
-    found = re.split(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]", log.getvalue())
-    assert [line for line in found if line and not LINE.match(line)] == []
-    return found
+    """All lines; each is the first of a record or indented."""
+    all_lines = re.split(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]", log.getvalue())
+    assert [line for line in all_lines if line and not LINE.match(line)] == []
+    return all_lines
 
 
 @pytest.mark.parametrize(
     "text", [*BREAKS, FORGED, f"a{FORGED}{FORGED}", "\r" + FORGED, "\u2029ERROR x", "a\x1c\x1d\x1eb"]
 )
-def test_a_record_is_one_line_and_indented_ones(log: io.StringIO, text: str) -> None:
+def test_record_is_one_line_with_indented_continuations(log: io.StringIO, text: str) -> None:
     logger = logging.getLogger("serve.somewhere")
     logger.warning("a model named %s", text)
     logger.warning(f"a model named {text}")
@@ -66,7 +66,7 @@ def test_a_record_is_one_line_and_indented_ones(log: io.StringIO, text: str) -> 
     assert "\x1b" not in log.getvalue()
 
 
-def test_what_was_plain_stays_so(log: io.StringIO) -> None:
+def test_plain_records_are_unchanged(log: io.StringIO) -> None:
     logging.getLogger("serve").warning("job %s: %d of %d, Äpfel", "a", 1, 2)
     assert log.getvalue() == "WARNING serve job a: 1 of 2, Äpfel\n"
     assert escaping.indent_continuation_lines("a\nb") == "a\n    b"
@@ -74,30 +74,37 @@ def test_what_was_plain_stays_so(log: io.StringIO) -> None:
 
 
 class Failing(StandIn):
-    """Fails with what it was sent."""
+    """Fails with the text of the request."""
 
     async def infer(self, engine: str, *_: object, **__: object) -> dict[str, object]:
         raise RuntimeError(f"no such tensor: {FORGED}")
 
 
-async def test_whatever_a_client_sends(state: State, log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Paths, ids, names, headers; and the trace of what nobody foresaw."""
+async def test_client_text_forges_no_log_line(state: State, log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths, ids, names and headers; and the traceback of an unexpected error."""
     monkeypatch.setattr("keyed_door.StandIn", Failing)
     async with keyed_site(state) as site, sockets(site) as (host, port):
         key = (b"x-api-key", (await site.key("ada", "admin")).secret.encode())
         forged = b"%0aERROR%202026-01-01%20forged"
         tensor = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]}'
-        for ask in (
-            Ask("GET", b"/none" + forged, [key]), Ask("GET", b"/v1/jobs/" + forged + b"?cursor=" + forged, [key]),
-            Ask("GET", b"/v1/jobs", [key, (b"x-request-id", b"a\nERROR forged"), (b"user-agent", b"\nERROR forged")]),
-            Ask("POST", b"/api/admin/users", [key], b'{"id": "a\\nERROR forged"}'),
-            Ask("POST", b"/v1/images/generations", [key], b'{"prompt": "a\\nERROR forged", "model": "\\nERROR"}'),
-            Ask("GET", b"/v1/jobs", [(b"x-api-key", b"atl_\nERROR forged")]), Ask("\nERROR", b"/" + forged, [key]),
-            Ask("POST", b"/v2/models/plus_one/infer", [key], tensor), Ask("GET", b"/v2/models/" + forged, [key]),
-        ):  # fmt: skip
-            answer = await told(site.whole, ask)
+        for request in (
+            AttackRequest("GET", b"/none" + forged, [key]),
+            AttackRequest("GET", b"/v1/jobs/" + forged + b"?cursor=" + forged, [key]),
+            AttackRequest(
+                "GET", b"/v1/jobs", [key, (b"x-request-id", b"a\nERROR forged"), (b"user-agent", b"\nERROR forged")]
+            ),
+            AttackRequest("POST", b"/api/admin/users", [key], b'{"id": "a\\nERROR forged"}'),
+            AttackRequest(
+                "POST", b"/v1/images/generations", [key], b'{"prompt": "a\\nERROR forged", "model": "\\nERROR"}'
+            ),
+            AttackRequest("GET", b"/v1/jobs", [(b"x-api-key", b"atl_\nERROR forged")]),
+            AttackRequest("\nERROR", b"/" + forged, [key]),
+            AttackRequest("POST", b"/v2/models/plus_one/infer", [key], tensor),
+            AttackRequest("GET", b"/v2/models/" + forged, [key]),
+        ):
+            answer = await send_request(site.whole, request)
             assert answer.status is not None
-            if ask.body == tensor:
+            if request.body == tensor:
                 assert answer.status == 500
                 assert b"forged" not in answer.body
         await _over_a_socket(host, port)
@@ -117,7 +124,7 @@ async def _over_a_socket(host: str, port: int) -> None:
         writer.close()
 
 
-async def test_the_audit_log_has_none_either(state: State) -> None:
+async def test_client_text_forges_no_audit_entry(state: State) -> None:
     async with keyed_site(state) as site, site.door((await site.key("root", "admin")).secret) as root:
         await audit.record_now(state.database, ME, "key.refused", FORGED, name=FORGED)
         await root.post("/api/admin/keys", json={"user_id": "root", "name": FORGED})

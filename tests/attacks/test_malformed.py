@@ -1,4 +1,4 @@
-"""Ten thousand malformed requests: none is a fault of the server's, memory is flat, health is green (F 12, C-102)."""
+"""Ten thousand malformed requests cause no server error, memory stays flat, health stays green (F 12, C-102)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from malformed import thrown
+from malformed import attack
 from verdicts import fault_of, report
 from whole_door import Answer
 
@@ -19,21 +19,21 @@ MOST_GROWTH_MIB = 64
 
 @pytest.mark.slow
 async def test_ten_thousand_malformed_requests(tmp_path: Path) -> None:
-    """`python -m tests.attacks.malformed` throws as many as one likes, with another seed."""
+    """`python -m tests.attacks.malformed` sends any number, with another seed."""
     state = await State.open(Settings(state_dir=tmp_path, database=DatabaseSettings()))
     try:
-        seen = await thrown(state, SEED, REQUESTS)
+        seen = await attack(state, SEED, REQUESTS)
     finally:
         await state.close()
-    told = report(seen, SEED)
-    assert seen.faults == [], told
-    assert sum(seen.answers.values()) == REQUESTS, told
-    assert seen.end_mib - seen.warm_mib < MOST_GROWTH_MIB, told
-    assert max(seen.health_s) < 5, told
-    assert len(seen.health_s) > 10, told
+    summary = report(seen, SEED)
+    assert seen.faults == [], summary
+    assert sum(seen.answers.values()) == REQUESTS, summary
+    assert seen.end_mib - seen.warm_mib < MOST_GROWTH_MIB, summary
+    assert max(seen.health_s) < 5, summary
+    assert len(seen.health_s) > 10, summary
     for one in ("http 200", "http 400", "http 401", "http 404", "http 413", "grpc INVALID_ARGUMENT", "socket 400",
                 "stream OK", "websocket 4404"):  # fmt: skip
-        assert seen.answers[one] > 0, f"{one} did not come: the generator has lost its bite\n{told}"
+        assert seen.answers[one] > 0, f"{one} did not come: the generator has lost its bite\n{summary}"
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ async def test_ten_thousand_malformed_requests(tmp_path: Path) -> None:
         (b"/v1/jobs", 429, b"{}", "Retry-After"),
     ],
 )  # fmt: skip
-def test_a_fault_is_seen(path: bytes, status: int, body: bytes, fault: str | None) -> None:
+def test_faults_are_detected(path: bytes, status: int, body: bytes, fault: str | None) -> None:
     headers = {"content-type": "application/json"}
-    found = fault_of(path, "GET", Answer(status, headers, body))
-    assert found is None if fault is None else found is not None and fault in found
+    detected = fault_of(path, "GET", Answer(status, headers, body))
+    assert detected is None if fault is None else detected is not None and fault in detected
 
 
-def test_a_problem_is_no_fault() -> None:
+def test_problem_response_is_no_fault() -> None:
     body = json.dumps({"status": 400, "title": "x"}).encode()
     assert fault_of(b"/v1/jobs", "GET", Answer(400, {"content-type": "application/problem+json"}, body)) is None

@@ -1,4 +1,4 @@
-"""What is secret is in no error, no log, no repr and no command line (C-102)."""
+"""Secrets are in no error, log, repr or command line (C-102)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 import grpc
 import pytest
 from keyed_door import keyed_site
-from odd_requests import Ask
+from odd_requests import AttackRequest
 from pydantic import SecretStr
 from tritonclient.grpc import service_pb2 as pb
 from typer.testing import CliRunner
-from whole_door import calls, told
+from whole_door import calls, send_request
 
 from serve.cli.main import app
 from serve.engines.triton import installation
@@ -44,12 +44,12 @@ SECRETS: dict[str, Any] = {
 }
 
 
-def is_told(text: str) -> bool:
+def has_secret(text: str) -> bool:
     return "hunter2" in text or WORD[::-1][:12] in text or SIGNING[6:] in text
 
 
-def test_every_secret_of_the_settings_is_one_of_these() -> None:
-    """A new one has to be added above."""
+def test_every_secret_setting_is_covered() -> None:
+    """A new secret setting has to be added above."""
     secret = {leaf.name for leaf in leaves(Settings.model_construct()) if _is_secret(leaf.name)}
     assert secret == {f"{section}.{name}" for section, names in SECRETS.items() for name in names} - {"objects.url"}
 
@@ -60,7 +60,7 @@ def _is_secret(name: str) -> bool:
     return bool(rest) and "SecretStr" in str(getattr(field, "model_fields", {}).get(rest, ""))
 
 
-def test_no_form_of_the_settings_shows_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_output_masks_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(**SECRETS)
     shown = [
         repr(settings),
@@ -78,7 +78,7 @@ def test_no_form_of_the_settings_shows_one(monkeypatch: pytest.MonkeyPatch) -> N
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, done.stderr
         shown.append(done.stdout)
-    assert [text for text in shown if is_told(text)] == []
+    assert [text for text in shown if has_secret(text)] == []
 
 
 @pytest.mark.parametrize(
@@ -89,66 +89,66 @@ def test_no_form_of_the_settings_shows_one(monkeypatch: pytest.MonkeyPatch) -> N
         {"backup": {"options": {"key": ["hunter2"]}}}, {"access": {"key": 2, "required": "hunter2"}},
     ],
 )  # fmt: skip
-def test_no_error_about_a_setting_repeats_it(wrong: dict[str, Any]) -> None:
-    """Nor its trace, which a replica that does not start leaves in the log."""
+def test_setting_errors_contain_no_secret(wrong: dict[str, Any]) -> None:
+    """Nor its traceback, which a replica that fails to start logs."""
     with pytest.raises(InvalidRequest) as caught:
         load(**wrong)
-    assert not is_told("".join(traceback.format_exception(caught.value)))
+    assert not has_secret("".join(traceback.format_exception(caught.value)))
 
 
 @pytest.mark.parametrize(
     "text", ["database: {url: 'hunter2", "a: hunter2: b", "hunter2\t: [", "- hunter2: [}", "&hunter2 *x"]
 )
-def test_no_error_about_the_settings_file_quotes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("ATELIER_CONFIG", "")  # which is set by what follows
+def test_settings_file_errors_contain_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("ATELIER_CONFIG", "")  # set by the code below
     site = tmp_path / "site.yaml"
     site.write_text(f"http: {{port: 1}}\n{text}\n")
     with pytest.raises(InvalidRequest) as caught:
         load(site)
-    assert not is_told("".join(traceback.format_exception(caught.value)))
+    assert not has_secret("".join(traceback.format_exception(caught.value)))
 
 
 @pytest.mark.parametrize(
     "url",
     [f"s3://ada:{WORD}@bucket", f"az://container?sig={WORD}", f"https://ada:{WORD}@127.0.0.1", f"nfs://{WORD}:x@a"],
 )
-def test_an_address_of_a_store_takes_no_credentials(tmp_path: Path, url: str) -> None:
+def test_store_url_with_credentials_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         open_store(ObjectsSettings(url=url), tmp_path)
-    assert not is_told(str(caught.value))
+    assert not has_secret(str(caught.value))
 
 
-def test_errors_about_a_database_or_redis_name_no_password() -> None:
+def test_database_and_redis_errors_contain_no_password() -> None:
     for url in (f"mysql://ada:{WORD}@a/b", f"{WORD}", f"postgresql://a:{WORD}/b"):
         with pytest.raises(InvalidRequest) as caught:
             database_url(load(database={"url": url}))
-        assert not is_told("".join(traceback.format_exception(caught.value)))
+        assert not has_secret("".join(traceback.format_exception(caught.value)))
     for url in (f"http://:{WORD}@a", f"redis://:{WORD}@a:x/0"):
         with pytest.raises(InvalidRequest) as caught:
             redis_storage(RatesSettings(redis_url=SecretStr(url)))
-        assert not is_told(str(caught.value))
+        assert not has_secret(str(caught.value))
 
 
-async def test_a_database_that_is_away_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_database_outage_logs_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     settings = load(**{name: SECRETS[name] for name in ("database", "secrets", "webhooks")})
     with caplog.at_level(logging.DEBUG), pytest.raises(AtelierError) as caught:
         await State.open(settings)
-    assert not is_told("".join(traceback.format_exception(caught.value)))
-    assert not is_told(caplog.text)
+    assert not has_secret("".join(traceback.format_exception(caught.value)))
+    assert not has_secret(caplog.text)
 
 
-async def test_no_answer_and_no_record_has_a_key(state: State, caplog: pytest.LogCaptureFixture) -> None:
-    """Right, wrong or in the wrong place."""
+async def test_responses_and_logs_contain_no_key(state: State, caplog: pytest.LogCaptureFixture) -> None:
+    """A valid key, an invalid one, and keys in the wrong place."""
     async with keyed_site(state) as site, calls(site) as address:
         key = (await site.key("ada")).secret
         wrong = f"{key[:-1]}{'a' if key[-1] != 'a' else 'b'}"
         with caplog.at_level(logging.DEBUG):
             for one in (key, wrong):
-                for ask in _misplaced(one):
-                    answer = await told(site.whole, ask)
+                for request in _misplaced(one):
+                    answer = await send_request(site.whole, request)
                     assert answer.status is not None
                     assert answer.status < 500
-                    assert one not in answer.body.decode() + str(answer.headers), ask.told()
+                    assert one not in answer.body.decode() + str(answer.headers), request.describe()
             await _grpc(address, wrong)
     assert caplog.records
     assert [
@@ -156,16 +156,20 @@ async def test_no_answer_and_no_record_has_a_key(state: State, caplog: pytest.Lo
     ] == []
 
 
-def _misplaced(key: str) -> list[Ask]:
+def _misplaced(key: str) -> list[AttackRequest]:
     text = key.encode()
     own = (b"authorization", b"Bearer " + text)
     body = json.dumps({"prompt": 7, "authorization": key}).encode()
     return [
-        Ask("GET", b"/v1/jobs", [own]), Ask("GET", b"/v1/jobs", [own, (b"x-api-key", text + b"x")]),
-        Ask("GET", b"/v1/jobs", [(b"authorization", b"Beaver " + text)]), Ask("POST", b"/v1/jobs", [own], body),
-        Ask("GET", b"/v1/jobs", [(b"authorization", text)]), Ask("POST", b"/v2/models/x/infer", [own], b"{"),
-        Ask("POST", b"/v1/images/generations", [own], b'{"prompt": 7}'), Ask("GET", b"/v1/results/x", [own]),
-    ]  # fmt: skip
+        AttackRequest("GET", b"/v1/jobs", [own]),
+        AttackRequest("GET", b"/v1/jobs", [own, (b"x-api-key", text + b"x")]),
+        AttackRequest("GET", b"/v1/jobs", [(b"authorization", b"Beaver " + text)]),
+        AttackRequest("POST", b"/v1/jobs", [own], body),
+        AttackRequest("GET", b"/v1/jobs", [(b"authorization", text)]),
+        AttackRequest("POST", b"/v2/models/x/infer", [own], b"{"),
+        AttackRequest("POST", b"/v1/images/generations", [own], b'{"prompt": 7}'),
+        AttackRequest("GET", b"/v1/results/x", [own]),
+    ]
 
 
 async def _grpc(address: str, key: str) -> None:
@@ -176,30 +180,37 @@ async def _grpc(address: str, key: str) -> None:
         assert key not in str(refused.value)
 
 
-def test_tritons_command_and_environment_have_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_triton_command_and_environment_have_no_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ATELIER_DATABASE__URL", SECRETS["database"]["url"])
     monkeypatch.setenv("ATELIER_SECRETS__KEYS", json.dumps([WORD]))
     found = installation.find()
     named: dict[str, Any] = {"repository": tmp_path, "engines": ["a"], "backends": tmp_path, "shm_prefix": "x"}
     command = installation.command(found, **named, host="127.0.0.1", ports=(1, 2), load_threads=1, stub_timeout_s=1)
     environment = installation.environment(found, 2)
-    assert not is_told(str(command) + str(environment))
+    assert not has_secret(str(command) + str(environment))
     assert {name for name in environment if name.startswith("ATELIER_")} == {installation.THREADS_VARIABLE}
 
 
-async def test_haproxys_command_and_environment_have_the_token_alone(tmp_path: Path) -> None:
-    """The script becomes haproxy: what stands in for it here shows what it was given."""
+async def test_haproxy_environment_has_only_the_token(tmp_path: Path) -> None:
+    """The script executes haproxy: the substitute prints its arguments and environment."""
     binary = tmp_path / "haproxy"
     binary.write_text('#!/bin/sh\ntr "\\0" "\\n" < /proc/$$/cmdline\nenv\n')
     binary.chmod(0o755)
-    given = {f"ATELIER_{name}".upper(): WORD for name in ("database__url", "secrets__keys", "objects__options")}
-    told = {"HAPROXY_BINARY": str(binary), "ATELIER_PROXY__TOKEN": "the token", "PATH": os.environ["PATH"]}
-    told["HAPROXY_OWN_HOST"] = "127.0.0.1"
+    secret_variables = {
+        f"ATELIER_{name}".upper(): WORD for name in ("database__url", "secrets__keys", "objects__options")
+    }
+    own_variables = {"HAPROXY_BINARY": str(binary), "ATELIER_PROXY__TOKEN": "the token", "PATH": os.environ["PATH"]}
+    own_variables["HAPROXY_OWN_HOST"] = "127.0.0.1"
     script = Path(__file__).parents[2] / "deployments" / "haproxy"
     done = await asyncio.to_thread(
-        subprocess.run, [script, "-x"], env={**given, **told}, capture_output=True, text=True, timeout=20
+        subprocess.run,
+        [script, "-x"],
+        env={**secret_variables, **own_variables},
+        capture_output=True,
+        text=True,
+        timeout=20,
     )
     assert done.returncode == 0, done.stderr
     assert "ATELIER_PROXY__TOKEN=the token" in done.stdout
-    assert not is_told(done.stdout)
+    assert not has_secret(done.stdout)
     assert "the token" not in done.stdout.partition("\n-x\n")[0]

@@ -1,4 +1,4 @@
-"""Clients that send too slowly, too much, or too often: on real sockets, with health green meanwhile."""
+"""Clients that send too slowly, too much or too often: on real sockets, with health green meanwhile."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from keyed_door import KeyedSite, keyed_site
-from odd_requests import Ask
+from odd_requests import AttackRequest
 from verdicts import resident_mib
 from waiting import until
-from whole_door import sockets, told
+from whole_door import send_request, sockets
 
 from serve.cluster.ray_environment import ray_environment
 from serve.settings import HttpSettings, Settings
@@ -26,14 +26,14 @@ from serve.state import State
 HEALTH = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 CLIENTS = 150
 GREEN_S = 10.0
-"""What nobody holds up answers by then, on a busy machine too."""
-LISTENED_S = 25.0
-"""So long nobody is listened to here: less than `limits.body_timeout_s` and HAProxy's time for a head are by default,
-and enough for all that happens meanwhile on a busy machine."""
+"""Time limit for responses of unaffected requests, on a busy machine too."""
+CONNECTED_S = 25.0
+"""How long slow senders stay connected here: below `limits.body_timeout_s` and HAProxy's default time for a head, and
+enough for all concurrent checks on a busy machine."""
 
 
 async def health(host: str, port: int) -> float:
-    """Seconds until it was green."""
+    """Seconds until the response; it is 200."""
     began = time.monotonic()
     async with asyncio.timeout(2 * GREEN_S):
         reader, writer = await asyncio.open_connection(host, port)
@@ -45,7 +45,7 @@ async def health(host: str, port: int) -> float:
 
 
 async def dripping(host: str, port: int, head: bytes, drop: bytes, every_s: float = 0.1) -> bytes:
-    """What comes back to who sends ``head`` and then ``drop`` after ``drop``, for as long as he is listened to.
+    """Sends ``head`` and then ``drop`` repeatedly; returns the response.
 
     Raises TimeoutError after ``LISTENED_S``.
     """
@@ -61,40 +61,41 @@ async def dripping(host: str, port: int, head: bytes, drop: bytes, every_s: floa
 
     dropping = asyncio.create_task(drip())
     try:
-        async with asyncio.timeout(LISTENED_S):
+        async with asyncio.timeout(CONNECTED_S):
             return await reader.read(100_000)
     finally:
         dropping.cancel()
         writer.close()
 
 
-@pytest.mark.parametrize("shown", [True, False], ids=["with a key", "without one"])
+@pytest.mark.parametrize("has_key", [True, False], ids=["with a key", "without one"])
 @pytest.mark.parametrize("framing", [b"Content-Length: 100000", b"Transfer-Encoding: chunked"])
-async def test_bodies_that_drip(here: State, framing: bytes, shown: bool) -> None:
-    """Each is ended after `limits.body_timeout_s` in all, however steadily it drips, and takes no place until then."""
+async def test_slow_bodies_get_408(sqlite_state: State, framing: bytes, has_key: bool) -> None:
+    """Each is ended after `limits.body_timeout_s` in total, at any drip rate, and occupies no place until then."""
     limits = {"body_timeout_s": 1.5}
     gateway = {"max_ongoing_requests": 4}
-    async with keyed_site(here, limits=limits, gateway=gateway) as site, sockets(site) as (host, port):
+    async with keyed_site(sqlite_state, limits=limits, gateway=gateway) as site, sockets(site) as (host, port):
         key = (await site.key("ada")).secret
-        own = b"X-API-Key: " + key.encode() + b"\r\n" if shown else b""
-        head = b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\n" + own + framing + b"\r\n\r\n"
+        key_header = b"X-API-Key: " + key.encode() + b"\r\n" if has_key else b""
+        head = b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\n" + key_header + framing + b"\r\n\r\n"
         drop = b"1\r\n{\r\n" if b"chunked" in framing else b"{"
         slow = [asyncio.create_task(dripping(host, port, head, drop)) for _ in range(CLIENTS)]
         await asyncio.sleep(0.3)
         assert await health(host, port) < GREEN_S
         async with site.door(key) as door:
-            right = await door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 7})
-            assert right.status_code == 200, "places are for requests that are there"
+            valid = await door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 7})
+            assert valid.status_code == 200, "places are for requests that are there"
         answers = await asyncio.gather(*slow)
         assert {answer[:12] for answer in answers} == {b"HTTP/1.1 408"}
         assert await health(host, port) < GREEN_S
 
 
-async def test_an_endless_body_on_a_socket(here: State) -> None:
-    """Read on for a while, so that who sends sees his answer; then cut. Nothing of it is kept."""
-    async with keyed_site(here, limits={"max_body_bytes": 100_000}) as site, sockets(site) as (host, port):
-        own = b"X-API-Key: " + (await site.key("ada")).secret.encode() + b"\r\n"
-        head = b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\n" + own + b"Transfer-Encoding: chunked\r\n\r\n"
+async def test_endless_body_gets_413(sqlite_state: State) -> None:
+    """The server reads on for a while, so that the sender can read the response; then it disconnects and keeps
+    nothing."""
+    async with keyed_site(sqlite_state, limits={"max_body_bytes": 100_000}) as site, sockets(site) as (host, port):
+        key_header = b"X-API-Key: " + (await site.key("ada")).secret.encode() + b"\r\n"
+        head = b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\n" + key_header + b"Transfer-Encoding: chunked\r\n\r\n"
         before = resident_mib()
         piece = b"4000\r\n" + bytes(0x4000) + b"\r\n"
         answers = await asyncio.gather(*(dripping(host, port, head, piece, 0.0) for _ in range(20)))
@@ -122,7 +123,7 @@ backend http-gateways
 
 @contextlib.contextmanager
 def haproxy(folder: Path, gateway: int, request_s: int, **more: str) -> Iterator[int]:
-    """The port of the real one, as the stack starts it but for ``more``, in front of ``gateway``."""
+    """The port of the real HAProxy, as the stack starts it except for ``more``, in front of ``gateway``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -138,11 +139,11 @@ def haproxy(folder: Path, gateway: int, request_s: int, **more: str) -> Iterator
         running.wait()
 
 
-async def test_heads_that_drip_are_haproxys(here: State, tmp_path: Path) -> None:
-    """The gateway has no clock for heads; what stands before it does, and passes on nothing of them."""
-    async with keyed_site(here) as site, sockets(site) as (host, gateway):
+async def test_haproxy_ends_slow_heads(sqlite_state: State, tmp_path: Path) -> None:
+    """The gateway has no timeout for heads; HAProxy has one, and passes no part of them on."""
+    async with keyed_site(sqlite_state) as site, sockets(site) as (host, gateway):
         with haproxy(tmp_path, gateway, 2) as port:
-            await _is_there(host, port)
+            await _wait_until_healthy(host, port)
             head = b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\n"
             slow = [asyncio.create_task(dripping(host, port, head, b"X: y\r\n", 0.2)) for _ in range(CLIENTS)]
             await asyncio.sleep(0.5)
@@ -153,11 +154,11 @@ async def test_heads_that_drip_are_haproxys(here: State, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("piece", [b"a" * 12_000, b"X: y\r\n" * 2000], ids=["one line", "many lines"])
-async def test_heads_that_do_not_fit_are_haproxys(here: State, tmp_path: Path, piece: bytes) -> None:
-    """The gateway would keep all of a head; no more than 16 KiB of one get past what stands before it."""
-    async with keyed_site(here) as site, sockets(site) as (host, gateway):
+async def test_haproxy_refuses_oversized_heads(sqlite_state: State, tmp_path: Path, piece: bytes) -> None:
+    """The gateway would keep the whole head; HAProxy passes at most 16 KiB of one on."""
+    async with keyed_site(sqlite_state) as site, sockets(site) as (host, gateway):
         with haproxy(tmp_path, gateway, 5) as port:
-            await _is_there(host, port)
+            await _wait_until_healthy(host, port)
             before = resident_mib()
             for start in (b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX: ", b"GET /"):
                 with contextlib.suppress(ConnectionError):
@@ -167,12 +168,12 @@ async def test_heads_that_do_not_fit_are_haproxys(here: State, tmp_path: Path, p
             assert await health(host, port) < GREEN_S
 
 
-async def test_one_address_does_not_take_all_connections(here: State, tmp_path: Path) -> None:
-    """127.0.0.2 is anybody here, and 127.0.0.1 somebody else."""
+async def test_connections_per_address_are_limited(sqlite_state: State, tmp_path: Path) -> None:
+    """127.0.0.2 is the attacker, and 127.0.0.1 another client."""
     bounds = {"HAPROXY_MOST_OF_ONE": "20", "HAPROXY_TRUSTED": "192.0.2.1"}
-    async with keyed_site(here) as site, sockets(site) as (host, gateway):
+    async with keyed_site(sqlite_state) as site, sockets(site) as (host, gateway):
         with haproxy(tmp_path, gateway, 30, **bounds) as port:
-            await _is_there(host, port)
+            await _wait_until_healthy(host, port)
             held = []
             for _ in range(60):
                 with contextlib.suppress(ConnectionError):
@@ -187,12 +188,12 @@ async def test_one_address_does_not_take_all_connections(here: State, tmp_path: 
             await asyncio.gather(*ends, return_exceptions=True)
 
 
-def test_the_sites_own_proxies_may_open_as_many_as_they_like() -> None:
+def test_trusted_proxies_have_no_connection_limit() -> None:
     settings = Settings(http=HttpSettings(trusted_proxies=("10.0.0.0/8",)))
     assert ray_environment(settings)["HAPROXY_TRUSTED"] == "127.0.0.0/8 ::1 10.0.0.0/8"
 
 
-async def _is_there(host: str, port: int) -> None:
+async def _wait_until_healthy(host: str, port: int) -> None:
     async with asyncio.timeout(20):
         while True:
             with contextlib.suppress(OSError, AssertionError):
@@ -202,26 +203,26 @@ async def _is_there(host: str, port: int) -> None:
 
 
 @pytest.mark.slow
-async def test_a_flood_of_one_address(here: State) -> None:
-    """Twenty thousand requests at the door: a hundred are let in, others go on meanwhile, memory is flat."""
-    async with keyed_site(here, rates={"per_address": True}) as site, sockets(site) as (host, port):
-        key, ask = (await site.key("ada")).secret, Ask("GET", b"/v1/jobs", [])
-        seen: Counter[int | None] = Counter()
+async def test_flood_of_one_address_is_rate_limited(sqlite_state: State) -> None:
+    """Twenty thousand requests of one address: a hundred pass, other addresses are served, memory stays flat."""
+    async with keyed_site(sqlite_state, rates={"per_address": True}) as site, sockets(site) as (host, port):
+        key, request = (await site.key("ada")).secret, AttackRequest("GET", b"/v1/jobs", [])
+        statuses: Counter[int | None] = Counter()
         warm = 0.0
         for part in range(20):
             for _ in range(1000):
-                seen[(await told(site.whole, ask, "203.0.113.66")).status] += 1
+                statuses[(await send_request(site.whole, request, "203.0.113.66")).status] += 1
             warm = warm or resident_mib()
             if part % 4 == 0:
                 assert await health(host, port) < GREEN_S
                 async with site.door(key, peer="203.0.113.77") as ada:
                     assert (await ada.get("/v1/jobs")).status_code == 200
-        assert seen == {401: 100, 429: 19_900}
+        assert statuses == {401: 100, 429: 19_900}
         assert resident_mib() - warm < 12
 
 
-async def test_connections_that_say_nothing(site: KeyedSite) -> None:
-    """Five hundred of them hold nobody up."""
+async def test_idle_connections_do_not_delay_others(site: KeyedSite) -> None:
+    """Five hundred idle connections do not delay others."""
     async with sockets(site) as (host, port):
         idle = [await asyncio.open_connection(host, port) for _ in range(500)]
         before = resident_mib()

@@ -1,4 +1,4 @@
-"""Texts that would be SQL, paths, headers or addresses if anybody took them for such: at the doors, with a key."""
+"""Texts of SQL, path, header and address injection, at the endpoints, with a valid key."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from forbidden_hosts import FORBIDDEN
 from jobs_standin import with_settings
 from keyed_door import KeyedSite, keyed_site
-from odd_requests import Ask, routes_of
+from odd_requests import AttackRequest, routes_of
 from odd_values import BREAKS, SQL, TRAVERSAL
 from pictures import drawn, encode
 from pydantic import SecretStr
-from whole_door import sockets, told
+from whole_door import send_request, sockets
 
 from serve.state import State, tables
 
@@ -34,7 +34,7 @@ FILTERS = {
 
 
 async def counts(state: State) -> dict[str, int]:
-    """Rows of each table."""
+    """The number of rows of each table."""
     async with state.database.read() as connection:
         found = {}
         for table in tables.metadata.sorted_tables:
@@ -43,8 +43,8 @@ async def counts(state: State) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("text", SQL)
-async def test_sql_in_every_string(state: State, text: str) -> None:
-    """It finds nothing of others', changes nothing, and is kept as the text that it is."""
+async def test_sql_in_every_string_has_no_effect(state: State, text: str) -> None:
+    """It matches nothing of other users, changes nothing, and is stored verbatim."""
     async with keyed_site(state) as site:
         bob, admin = site.door((await site.key("bob")).secret), site.door((await site.key("root", "admin")).secret)
         job = (await admin.post("/v1/jobs", json=FOX)).json()["id"]
@@ -55,13 +55,13 @@ async def test_sql_in_every_string(state: State, text: str) -> None:
                     await _finds_nothing(client, path, name, text)
         for route in routes_of(site.app.openapi()):
             if "{" in route.path and "model" not in route.path:
-                shown = quote(text, safe="")
-                path = "/".join(shown if part.startswith("{") else part for part in route.path.split("/"))
+                quoted = quote(text, safe="")
+                path = "/".join(quoted if part.startswith("{") else part for part in route.path.split("/"))
                 found = await bob.request(route.method, path)
                 assert 400 <= found.status_code < 500, (route, found.text)
         assert await counts(state) == before
         assert (await bob.get(f"/v1/jobs/{job}")).status_code == 404
-        await _is_kept_as_it_is(bob, text)
+        await _is_stored_verbatim(bob, text)
 
 
 async def _finds_nothing(client: httpx.AsyncClient, path: str, name: str, text: str) -> None:
@@ -72,7 +72,7 @@ async def _finds_nothing(client: httpx.AsyncClient, path: str, name: str, text: 
         assert rows == [], (path, name)
 
 
-async def _is_kept_as_it_is(client: httpx.AsyncClient, text: str) -> None:
+async def _is_stored_verbatim(client: httpx.AsyncClient, text: str) -> None:
     job = (await client.post("/v1/jobs", json={**FOX, "input": {"prompt": text}})).json()["id"]
     assert (await client.get(f"/v1/generations/{job}")).json()["prompt"] == text
     named = await client.post("/api/references", files={"image": ("a.png", LOGO)}, data={"subject_name": text})
@@ -82,26 +82,30 @@ async def _is_kept_as_it_is(client: httpx.AsyncClient, text: str) -> None:
 
 
 @pytest.fixture
-def marked(tmp_path: Path) -> str:
-    """A file outside of everything that is served has this."""
+def outside_content(tmp_path: Path) -> str:
+    """Creates a file outside the served folders; returns its content."""
     (tmp_path / "secret.txt").write_text("the marked file")
     return "the marked file"
 
 
 @pytest.mark.parametrize("text", [*TRAVERSAL, "../secret.txt", "../../secret.txt", "%2e%2e/secret.txt"])
-async def test_traversal_in_every_name(site: KeyedSite, marked: str, tmp_path: Path, text: str) -> None:
-    """In paths, queries, names of files and of models: no file is read, none is written elsewhere."""
-    made = await site.key("root", "admin")
-    key = (b"x-api-key", made.secret.encode())
+async def test_path_traversal_in_every_name_has_no_effect(
+    site: KeyedSite, outside_content: str, tmp_path: Path, text: str
+) -> None:
+    """In paths, queries, filenames and model names: no file is read, and none is written elsewhere."""
+    created_key = await site.key("root", "admin")
+    key = (b"x-api-key", created_key.secret.encode())
     for route in routes_of(site.app.openapi()):
-        for shown in {quote(text, safe=""), quote(text, safe="/.\\:~%"), text} if "{" in route.path else ():
-            path = "/".join(shown if part.startswith("{") else part for part in route.path.split("/"))
-            answer = await told(site.whole, Ask(route.method, path.encode(errors="replace"), [key], b"{}"))
+        for quoted in {quote(text, safe=""), quote(text, safe="/.\\:~%"), text} if "{" in route.path else ():
+            path = "/".join(quoted if part.startswith("{") else part for part in route.path.split("/"))
+            answer = await send_request(
+                site.whole, AttackRequest(route.method, path.encode(errors="replace"), [key], b"{}")
+            )
             assert answer.status is not None
             assert answer.status < 500, path
-            assert marked.encode() not in answer.body
+            assert outside_content.encode() not in answer.body
             assert b"root:" not in answer.body
-    async with site.door(made.secret) as door:
+    async with site.door(created_key.secret) as door:
         files = {"image": (text, LOGO, "image/png")}
         await door.post("/api/references", files=files, data={"subject_name": text[:60]})
         for name in ("model", "sampler", "preset", "quality"):
@@ -116,19 +120,19 @@ async def test_traversal_in_every_name(site: KeyedSite, marked: str, tmp_path: P
 
 
 @pytest.mark.parametrize("text", [*BREAKS, "a\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK", "%0d%0aSet-Cookie: a=b"])
-async def test_headers_of_answers_are_ours(site: KeyedSite, ada: httpx.AsyncClient, text: str) -> None:
-    """Whatever is echoed: request ids, names of downloads, addresses, idempotency keys."""
+async def test_client_text_injects_no_response_header(site: KeyedSite, ada: httpx.AsyncClient, text: str) -> None:
+    """Echoed texts: request ids, download names, URLs, idempotency keys."""
     job = (await ada.post("/v1/jobs", json=FOX)).json()["id"]
-    shown = quote(text, safe="").encode()
+    quoted = quote(text, safe="").encode()
     url = (await ada.post("/v1/images/generations", json={"prompt": "x", "response_format": "url"})).json()["data"][0][
         "url"
     ]
     result = url.partition("/v1/results/")[2].partition("?")[0].encode()
     key = ada.headers["authorization"].encode()
     lines = [
-        b"GET /v1/results/" + result + b"?download=1&format=" + shown, b"GET /v1/jobs/" + job.encode() + b"/" + shown,
-        b"GET /v1/results/" + result + b"?download=" + shown, b"GET /" + shown, b"GET /v1/models/" + shown,
-        b"GET /v2/models/" + shown,
+        b"GET /v1/results/" + result + b"?download=1&format=" + quoted, b"GET /v1/jobs/" + job.encode() + b"/" + quoted,
+        b"GET /v1/results/" + result + b"?download=" + quoted, b"GET /" + quoted, b"GET /v1/models/" + quoted,
+        b"GET /v2/models/" + quoted,
     ]  # fmt: skip
     async with sockets(site) as (host, port):
         for line in lines:
@@ -148,10 +152,12 @@ async def test_headers_of_answers_are_ours(site: KeyedSite, ada: httpx.AsyncClie
             assert all(32 <= byte < 127 for one in head.split(b"\r\n") for byte in one), head
 
 
-async def test_addresses_that_no_door_calls(here: State) -> None:
-    """References by URL and webhooks, by http and https, at the doors themselves."""
+async def test_forbidden_urls_are_refused_at_every_endpoint(sqlite_state: State) -> None:
+    """References by URL and webhooks, over http and https, at the endpoints."""
     secret = SecretStr("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
-    signing = State(here.database, here.objects, with_settings(here.settings, webhooks={"secret": secret}))
+    signing = State(
+        sqlite_state.database, sqlite_state.objects, with_settings(sqlite_state.settings, webhooks={"secret": secret})
+    )
     async with keyed_site(signing) as site, site.door((await site.key("ada")).secret) as ada:
         for url in (f"{scheme}://{host}/a.png" for host in FORBIDDEN for scheme in ("https", "http")):
             form = {"url": (None, url), "subject_name": (None, "cat")}
@@ -170,8 +176,8 @@ async def test_addresses_that_no_door_calls(here: State) -> None:
         ("/api/diffusion/generate", "prompt"), ("/api/generate", "prompt"),
     ],
 )  # fmt: skip
-async def test_a_prompt_of_a_megabyte(site: KeyedSite, ada: httpx.AsyncClient, path: str, field: str) -> None:
-    """Nothing is drawn, and the answer does not repeat it."""
+async def test_megabyte_prompt_is_refused(site: KeyedSite, ada: httpx.AsyncClient, path: str, field: str) -> None:
+    """Nothing is drawn, and the response does not repeat it."""
     for text in ("a fox " * 180_000, "é" * 1_000_000, "(" * 1_000_000, "((a:1.5)" * 130_000):
         found = await ada.post(path, json={field: text})
         assert found.status_code in (400, 413), found.text[:200]

@@ -1,4 +1,4 @@
-"""Throws malformed requests at every door of a site, some at once, and writes down what comes back."""
+"""Sends malformed requests to every endpoint of a site, some concurrently, and records the responses."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import odd_bytes
 import odd_calls
 import websockets
 from keyed_door import KeyedSite
-from odd_requests import Ask, Requests
+from odd_requests import AttackRequest, Requests
 from tritonclient.grpc import service_pb2 as pb
 from verdicts import Seen, fault_of
-from whole_door import Answer, told
+from whole_door import Answer, send_request
 
-AT_ONCE = 6
+CONCURRENCY = 6
 SERVICE = "/inference.GRPCInferenceService"
 _REFUSALS = ("INVALID_ARGUMENT", "NOT_FOUND", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED")
 GRPC_FINE = frozenset(["OK", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", *_REFUSALS])
 
 
 class Thrower:
-    """``keys`` are secrets; None stands for none at all."""
+    """``keys`` are secrets; None stands for no key."""
 
     def __init__(
         self, site: KeyedSite, seed: int, keys: list[str | None], admin: str, known: list[str], door: tuple[str, int]
@@ -38,27 +38,27 @@ class Thrower:
         self._known = known
         self.seen = Seen()
 
-    async def throw(self, most: int, channel: grpc.aio.Channel) -> None:
-        left = iter(range(most))
+    async def throw(self, count: int, channel: grpc.aio.Channel) -> None:
+        numbers = iter(range(count))
         kinds: list[Callable[[], Awaitable[None]]] = [self._http] * 70
         kinds += [lambda: self._call(channel)] * 18 + [self._raw] * 8 + [lambda: self._stream(channel)] * 2
         kinds += [self._socket] * 2
 
-        async def some() -> None:
-            for number in left:
+        async def worker() -> None:
+            for number in numbers:
                 try:
                     async with asyncio.timeout(40):
                         await self._draw.choice(kinds)()
                 except TimeoutError:
                     self.seen.faults.append(f"request {number} was not answered")
 
-        await asyncio.gather(*(some() for _ in range(AT_ONCE)))
+        await asyncio.gather(*(worker() for _ in range(CONCURRENCY)))
 
     def _peer(self) -> str:
-        """So many that wrong keys are answered as such, and not put off."""
+        """Enough addresses that wrong keys get 401 rather than a wait."""
         return f"198.{self._draw.randrange(18, 20)}.{self._draw.randrange(256)}.{self._draw.randrange(1, 255)}"
 
-    def _shown(self, key: str | None = None) -> tuple[bytes, bytes] | None:
+    def _key_header(self, key: str | None = None) -> tuple[bytes, bytes] | None:
         key = key or self._draw.choice(self._keys)
         if key is None:
             return None
@@ -66,59 +66,63 @@ class Thrower:
         return name, f"{before}{key}".encode()
 
     async def _http(self) -> None:
-        ask = self._requests.ask()
-        shown = self._shown(self._admin if b"/api/admin" in ask.path and self._draw.random() < 0.6 else None)
-        ask = Ask(ask.method, ask.path, [*ask.headers, *([shown] if shown else [])], ask.body)
+        request = self._requests.generate()
+        key_header = self._key_header(
+            self._admin if b"/api/admin" in request.path and self._draw.random() < 0.6 else None
+        )
+        request = AttackRequest(
+            request.method, request.path, [*request.headers, *([key_header] if key_header else [])], request.body
+        )
         try:
-            answer = await told(self._site.whole, ask, self._peer())
+            answer = await send_request(self._site.whole, request, self._peer())
         except TimeoutError:
             raise
         except Exception as error:
-            self.seen.faults.append(f"raised {error!r}: {ask.told()}")
+            self.seen.faults.append(f"raised {error!r}: {request.describe()}")
             return
         self.seen.answers[f"http {answer.status}"] += 1
-        fault = fault_of(ask.path, ask.method, answer)
+        fault = fault_of(request.path, request.method, answer)
         if any(secret in answer.body for secret in self._secrets):
             fault = "a key in the answer"
         if fault is not None:
-            self.seen.faults.append(f"{fault}: {ask.told()} -> {answer.body[:300]!r}")
-        self._remember(ask, answer)
+            self.seen.faults.append(f"{fault}: {request.describe()} -> {answer.body[:300]!r}")
+        self._remember(request, answer)
 
-    def _remember(self, ask: Ask, answer: Answer) -> None:
-        """What there is by now is asked for, too."""
-        if ask.method == "POST" and answer.status in (200, 201, 202):
+    def _remember(self, request: AttackRequest, answer: Answer) -> None:
+        """Later requests use the ids of objects created so far."""
+        if request.method == "POST" and answer.status in (200, 201, 202):
             with contextlib.suppress(ValueError, AttributeError):
-                found = answer.json()
-                new = found.get("id") or found.get("generation_id") or found.get("job_id")
-                if isinstance(new, str):
-                    self._known.append(new)
+                document = answer.json()
+                created_id = document.get("id") or document.get("generation_id") or document.get("job_id")
+                if isinstance(created_id, str):
+                    self._known.append(created_id)
                     del self._known[3:-20]
 
     async def _raw(self) -> None:
-        shown = self._shown()
-        data = odd_bytes.raw(self._draw, b": ".join(shown) if shown else b"")
+        key_header = self._key_header()
+        data = odd_bytes.raw(self._draw, b": ".join(key_header) if key_header else b"")
         reader, writer = await asyncio.open_connection(*self._door)
-        found = b""
+        received = b""
         try:
             writer.write(data)
             with contextlib.suppress(OSError):
                 writer.write_eof()
             async with asyncio.timeout(0.5):
-                found = await reader.read(65536)
+                received = await reader.read(65536)
         except (OSError, TimeoutError):
-            pass  # it may close on what is no HTTP, or wait for the rest
+            pass  # it may close on invalid HTTP, or wait for the rest
         finally:
             writer.close()
-        status = found[9:12].decode("latin-1") if found.startswith(b"HTTP/1") else "closed"
+        status = received[9:12].decode("latin-1") if received.startswith(b"HTTP/1") else "closed"
         self.seen.answers[f"socket {status}"] += 1
         if status[0] == "5" and status != "501":
-            self.seen.faults.append(f"{status} on a socket: {data[:400]!r} -> {found[:300]!r}")
+            self.seen.faults.append(f"{status} on a socket: {data[:400]!r} -> {received[:300]!r}")
 
     async def _socket(self) -> None:
-        """A WebSocket that says what it should not."""
+        """A WebSocket with invalid messages."""
         path = self._draw.choice([*self._known, "0" * 32, "%00", "..%2f", "'--"])
-        shown = self._shown()
-        headers = {shown[0].decode(): shown[1].decode()} if shown else {}
+        key_header = self._key_header()
+        headers = {key_header[0].decode(): key_header[1].decode()} if key_header else {}
         url = f"ws://{self._door[0]}:{self._door[1]}/v1/jobs/{path}/ws"
         try:
             async with websockets.connect(url, additional_headers=headers, open_timeout=10, close_timeout=1) as socket:
@@ -140,8 +144,8 @@ class Thrower:
             self.seen.faults.append(f"{code} of the WebSocket of {path}")
 
     def _metadata(self) -> list[tuple[str, str]]:
-        shown = self._shown()
-        return [(shown[0].decode(), shown[1].decode())] if shown else []
+        key_header = self._key_header()
+        return [(key_header[0].decode(), key_header[1].decode())] if key_header else []
 
     async def _call(self, channel: grpc.aio.Channel) -> None:
         method, message = odd_calls.call(self._draw)
@@ -165,11 +169,11 @@ class Thrower:
         except grpc.aio.AioRpcError as error:
             answers, code = [], error.code().name
             if "from Core" in (error.details() or ""):
-                code = "UNAUTHENTICATED"  # it was refused while this client was sending, which is how that looks here
+                code = "UNAUTHENTICATED"  # refused while this client was still sending
         self.seen.answers[f"stream {code}"] += 1
-        told = " ".join(answer.error_message for answer in answers)
-        if code not in GRPC_FINE or "internal" in told:
-            self.seen.faults.append(f"{code} of a stream: {told[:300]} {[one[:200] for one in messages]}")
+        messages_text = " ".join(answer.error_message for answer in answers)
+        if code not in GRPC_FINE or "internal" in messages_text:
+            self.seen.faults.append(f"{code} of a stream: {messages_text[:300]} {[one[:200] for one in messages]}")
 
     async def watch_health(self) -> None:
         while True:
@@ -178,10 +182,10 @@ class Thrower:
                 async with asyncio.timeout(5):
                     reader, writer = await asyncio.open_connection(*self._door)
                     writer.write(b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                    found = await reader.read()
+                    received = await reader.read()
                     writer.close()
-                if not found.startswith(b"HTTP/1.1 200"):
-                    self.seen.faults.append(f"health: {found[:100]!r}")
+                if not received.startswith(b"HTTP/1.1 200"):
+                    self.seen.faults.append(f"health: {received[:100]!r}")
             except (OSError, TimeoutError) as error:
                 self.seen.faults.append(f"health: {error!r}")
             self.seen.health_s.append(time.monotonic() - began)

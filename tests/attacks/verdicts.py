@@ -1,4 +1,4 @@
-"""What has to hold of every answer, whatever the request was."""
+"""Checks that hold for every response, whatever the request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ A1111 = ("/sdapi", "/internal", "/controlnet")
 
 @dataclass
 class Seen:
-    """``answers`` counts by door and status; ``faults`` tells what must not be."""
+    """``answers`` counts responses by endpoint and status; ``faults`` lists violations."""
 
     answers: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -33,11 +33,13 @@ def resident_mib() -> float:
 
 
 def fault_of(path: bytes, method: str, answer: Answer) -> str | None:
-    """What is wrong with the answer, whatever the request was."""
+    """What is wrong with the response, or None."""
     status = answer.status
     if status is None or status < 400:
         return None
-    if status >= 500 and status != 501:  # 501: what the open inference protocol and A1111 have, and this does not
+    if (
+        status >= 500 and status != 501
+    ):  # 501: extensions of the open inference protocol and of A1111 that this server does not have
         return f"{status}"
     if method == "HEAD":
         return None
@@ -47,21 +49,25 @@ def fault_of(path: bytes, method: str, answer: Answer) -> str | None:
         return f"{status} is no JSON"
     if status == 429 and "retry-after" not in answer.headers:
         return "429 without Retry-After"
-    return None if in_words_of(path.partition(b"?")[0].decode("latin-1"), body, answer) else f"{status} in other words"
+    return (
+        None
+        if has_error_format(path.partition(b"?")[0].decode("latin-1"), body, answer)
+        else f"{status} in other words"
+    )
 
 
-def in_words_of(path: str, body: Any, answer: Answer) -> bool:
+def has_error_format(path: str, body: Any, answer: Answer) -> bool:
     if not isinstance(body, dict):
         return False
     if path.startswith("/v2"):
         return list(body) == ["error"] and isinstance(body["error"], str)
     if path.startswith(OPENAI):
-        found = body.get("error")
-        return isinstance(found, dict) and {"message", "type", "param", "code"} <= set(found)
+        error = body.get("error")
+        return isinstance(error, dict) and {"message", "type", "param", "code"} <= set(error)
     if path.startswith(A1111):
         return {"error", "detail", "body", "errors"} == set(body)
     if "error" in body and isinstance(body["error"], dict):
-        return path.startswith("/v1")  # what is nowhere below OpenAI's prefix is told as OpenAI tells it
+        return path.startswith("/v1")  # unknown paths below /v1 get OpenAI's error format
     return answer.headers["content-type"] == "application/problem+json" and body["status"] == answer.status
 
 

@@ -1,4 +1,4 @@
-"""Gateways around one state, for tests of the direct doors."""
+"""Gateways that share one state, for tests of the direct endpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from serve.state.tables import flights, generations, inputs, measurements, resul
 ADA = Caller("ada")
 
 
-def wish(prompt: str = "fox", encoding: Encoding | None = None, **options: Any) -> IllustrateRequest:
+def illustrate_request(prompt: str = "fox", encoding: Encoding | None = None, **options: Any) -> IllustrateRequest:
     return IllustrateRequest(IllustrateOptions(prompt, **{"seed": 7, **options}), encoding or Encoding())
 
 
@@ -33,18 +33,18 @@ async def gateway(
     vectorizer: StandIn | None = None,
     watch: LeaseReaper | None = None,
 ) -> AsyncIterator[DirectService]:
-    """One that shows no life: `start` it for that."""
+    """A gateway without heartbeats: call `start` for these."""
     direct = DirectService(state, illustrator or IllustratorStandIn(), vectorizer or StandIn(), state.settings, watch)
     yield direct
     await direct.close()
 
 
-def asks(direct: DirectService, request: IllustrateRequest, caller: Caller = ADA) -> asyncio.Task[Answer]:
+def start_drawing(direct: DirectService, request: IllustrateRequest, caller: Caller = ADA) -> asyncio.Task[Answer]:
     return asyncio.create_task(direct.draw(request, caller))
 
 
-async def gone(*asking: asyncio.Task[Answer]) -> None:
-    """Their callers went away."""
+async def disconnect(*asking: asyncio.Task[Answer]) -> None:
+    """Cancels the requests, as when their clients disconnect."""
     for one in asking:
         one.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
@@ -63,21 +63,33 @@ async def rows(state: State, table: sa.Table) -> Sequence[sa.Row[Any]]:
 
 
 async def history(state: State) -> list[tuple[str, str, bool]]:
-    """(user, status, cached) of each generation, the oldest first."""
+    """(user, status, cached) of each generation, oldest first."""
     return [(row.user_id, row.status, row.cached) for row in await rows(state, generations)]
 
 
-async def is_over(state: State) -> bool:
-    """Whether no flight is left."""
+async def no_flights_left(state: State) -> bool:
+    """Whether no flight is left in the database."""
     return not await rows(state, flights)
 
 
-async def following(state: State) -> int:
-    """How many gateways wait for what another one draws."""
+async def follower_count(state: State) -> int:
+    """The number of gateways that wait for the drawing of another one."""
     return sum("/" in row.key for row in await rows(state, flights))
 
 
 __all__ = [
-    "ADA", "Gated", "asks", "following", "gateway", "gone", "history", "inputs", "is_over", "measurements", "results",
-    "rows", "until", "wish",
-]  # fmt: skip
+    "ADA",
+    "Gated",
+    "disconnect",
+    "follower_count",
+    "gateway",
+    "history",
+    "illustrate_request",
+    "inputs",
+    "measurements",
+    "no_flights_left",
+    "results",
+    "rows",
+    "start_drawing",
+    "until",
+]

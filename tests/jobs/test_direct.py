@@ -1,4 +1,4 @@
-"""The direct path: history, the cache (A-080, C-090), and what it does when something is not there. Both databases."""
+"""The direct path: history, the result cache (A-080, C-090), and outages of its dependencies. On both databases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from direct_gateways import ADA, asks, gateway, history, is_over, rows, until, wish
+from direct_gateways import ADA, gateway, history, illustrate_request, no_flights_left, rows, start_drawing, until
 from illustrator_standin import Gated, IllustratorStandIn
 from jobs_standin import with_settings
 from pictures import drawn, encode
@@ -33,18 +33,18 @@ from serve.state.database import Database
 from serve.state.tables import cache, cached_objects, flights, generations, inputs, measurements, objects, results
 
 
-class Other(IllustratorStandIn):
-    """With engines of another version."""
+class OtherVersions(IllustratorStandIn):
+    """An illustrator with engines of another version."""
 
     async def versions(self) -> Mapping[str, str]:
         return {name: "2" for name in await super().versions()}
 
 
-async def test_the_same_request_gets_the_stored_answer(state: State) -> None:
+async def test_repeated_request_is_answered_from_the_cache(state: State) -> None:
     illustrator = IllustratorStandIn()
     async with gateway(state, illustrator) as direct:
-        first = await direct.draw(wish(n=2), ADA)
-        again = await direct.draw(wish(n=2), ADA)
+        first = await direct.draw(illustrate_request(n=2), ADA)
+        again = await direct.draw(illustrate_request(n=2), ADA)
     assert len(illustrator.asked) == 1
     assert (first.cache, first.cached, again.cache, again.cached) == ("miss", False, "hit", True)
     assert [file.data for file in again.files] == [file.data for file in first.files]
@@ -53,9 +53,12 @@ async def test_the_same_request_gets_the_stored_answer(state: State) -> None:
     assert len({first.generation_id, again.generation_id, *first.result_ids, *again.result_ids}) == 6
 
 
-async def test_both_are_history(state: State) -> None:
+async def test_drawn_and_cached_requests_are_in_the_history(state: State) -> None:
     async with gateway(state) as direct:
-        first, again = await direct.draw(wish(), ADA), await direct.draw(wish(), Caller("ben"))
+        first, again = (
+            await direct.draw(illustrate_request(), ADA),
+            await direct.draw(illustrate_request(), Caller("ben")),
+        )
     one, two = await rows(state, generations)
     assert (one.id, two.id) == (first.generation_id, again.generation_id)
     assert (one.direct, one.status, one.cached, one.user_id) == (True, "completed", False, "ada")
@@ -65,130 +68,132 @@ async def test_both_are_history(state: State) -> None:
         assert row.parameters["options"]["seed"] == 7
         assert row.details["model_versions"] == {"mini_unet": "1"}
         assert row.created_at <= row.started_at <= row.completed_at
-    kept = {row.generation_id: row for row in await rows(state, results)}
-    assert kept[one.id].object == kept[two.id].object
-    assert [kept[one.id].id, kept[two.id].id] == [first.result_ids[0], again.result_ids[0]]
+    stored_results = {row.generation_id: row for row in await rows(state, results)}
+    assert stored_results[one.id].object == stored_results[two.id].object
+    assert [stored_results[one.id].id, stored_results[two.id].id] == [first.result_ids[0], again.result_ids[0]]
     measured = await rows(state, measurements)
     assert [(row.generation_id, row.success, row.cached) for row in measured] == [
         (one.id, True, False),
         (two.id, True, True),
     ]
-    assert await is_over(state)
+    assert await no_flights_left(state)
 
 
 OTHERS = [
-    (wish(seed=8), ADA),
-    (wish("cat"), ADA),
-    (wish(negative_prompt="rain"), ADA),
-    (wish(num_inference_steps=3), ADA),
-    (wish(n=2), ADA),
-    (wish(model="turbo"), ADA),
-    (wish(encoding=Encoding("webp")), ADA),
-    (wish(encoding=Encoding(metadata=False)), ADA),
-    (replace(wish(), more={"preset": "x"}), ADA),
-    (wish(), replace(ADA, bypass_cache=True)),
+    (illustrate_request(seed=8), ADA),
+    (illustrate_request("cat"), ADA),
+    (illustrate_request(negative_prompt="rain"), ADA),
+    (illustrate_request(num_inference_steps=3), ADA),
+    (illustrate_request(n=2), ADA),
+    (illustrate_request(model="turbo"), ADA),
+    (illustrate_request(encoding=Encoding("webp")), ADA),
+    (illustrate_request(encoding=Encoding(metadata=False)), ADA),
+    (replace(illustrate_request(), more={"preset": "x"}), ADA),
+    (illustrate_request(), replace(ADA, bypass_cache=True)),
 ]
 
 
-async def test_another_request_is_drawn(state: State) -> None:
+async def test_different_requests_miss_the_cache(state: State) -> None:
     illustrator = IllustratorStandIn()
     async with gateway(state, illustrator) as direct:
-        await direct.draw(wish(), ADA)
+        await direct.draw(illustrate_request(), ADA)
         for other, caller in OTHERS:
             assert not (await direct.draw(other, caller)).cached, (other, caller)
     assert len(illustrator.asked) == 1 + len(OTHERS)
 
 
-async def test_defaults_that_are_spelt_out_are_the_same_request(state: State) -> None:
+async def test_explicit_defaults_hit_the_cache(state: State) -> None:
     illustrator = IllustratorStandIn()
     async with gateway(state, illustrator) as direct:
-        await direct.draw(wish(), ADA)
-        spelt = wish(model="mini", width=64, height=64, num_inference_steps=8, guidance_scale=3.0, sampler="euler")
+        await direct.draw(illustrate_request(), ADA)
+        spelt = illustrate_request(
+            model="mini", width=64, height=64, num_inference_steps=8, guidance_scale=3.0, sampler="euler"
+        )
         assert (await direct.draw(spelt, ADA)).cached
 
 
-async def test_without_a_seed_nothing_is_stored_or_given_again(state: State) -> None:
+async def test_requests_without_a_seed_bypass_the_cache(state: State) -> None:
     illustrator = IllustratorStandIn()
     async with gateway(state, illustrator) as direct:
         for seed in (None, -1, None):
-            assert (await direct.draw(wish(seed=seed), ADA)).cache == "bypass"
-    drawn_seeds = [asked.seed for asked in illustrator.asked]
+            assert (await direct.draw(illustrate_request(seed=seed), ADA)).cache == "bypass"
+    drawn_seeds = [options.seed for options in illustrator.asked]
     assert len(set(drawn_seeds)) == 3
     assert [row.parameters["options"]["seed"] for row in await rows(state, generations)] == drawn_seeds
     assert await rows(state, cache) == []
 
 
-async def test_new_engines_draw_anew(state: State) -> None:
+async def test_new_engine_versions_miss_the_cache(state: State) -> None:
     async with gateway(state) as direct:
-        await direct.draw(wish(), ADA)
-    async with gateway(state, Other()) as direct:
-        assert not (await direct.draw(wish(), ADA)).cached
-        # Its answers tell of version 1: they are not what the key says, and are not kept under it.
-        assert not (await direct.draw(wish(), ADA)).cached
+        await direct.draw(illustrate_request(), ADA)
+    async with gateway(state, OtherVersions()) as direct:
+        assert not (await direct.draw(illustrate_request(), ADA)).cached
+        # Its results are of version 1: they do not match the key, and are not stored under it.
+        assert not (await direct.draw(illustrate_request(), ADA)).cached
 
 
-async def test_versions_are_asked_for_now_and_then() -> None:
-    now, asked = 0.0, 0
+async def test_engine_versions_are_refreshed_periodically() -> None:
+    now, calls = 0.0, 0
 
     class Counting(StandIn):
         async def versions(self) -> Mapping[str, str]:
-            nonlocal asked
-            asked += 1
-            return {"plus_one": str(asked)}
+            nonlocal calls
+            calls += 1
+            return {"plus_one": str(calls)}
 
-    known = EnsembleInfoCache(None, Counting(), lambda: now)
-    assert [(await known.vectorizer_versions())["plus_one"] for _ in range(3)] == ["1", "1", "1"]
+    info_cache = EnsembleInfoCache(None, Counting(), lambda: now)
+    assert [(await info_cache.vectorizer_versions())["plus_one"] for _ in range(3)] == ["1", "1", "1"]
     now = CACHE_S
-    assert [(await known.vectorizer_versions())["plus_one"] for _ in range(3)] == ["2", "2", "2"]
-    assert (await known.families(), await known.illustrator_versions()) == ((), {})
+    assert [(await info_cache.vectorizer_versions())["plus_one"] for _ in range(3)] == ["2", "2", "2"]
+    assert (await info_cache.families(), await info_cache.illustrator_versions()) == ((), {})
 
 
-async def test_no_cache_puts_and_no_store_does_not(state: State) -> None:
+async def test_no_cache_stores_and_no_store_does_not(state: State) -> None:
     async with gateway(state) as direct:
-        assert (await direct.draw(wish(), Caller(bypass_cache=True, store=False))).cache == "bypass"
+        assert (await direct.draw(illustrate_request(), Caller(bypass_cache=True, store=False))).cache == "bypass"
         assert await rows(state, cache) == []
-        assert (await direct.draw(wish(), Caller(bypass_cache=True))).cache == "bypass"
-        assert (await direct.draw(wish(), ADA)).cached
+        assert (await direct.draw(illustrate_request(), Caller(bypass_cache=True))).cache == "bypass"
+        assert (await direct.draw(illustrate_request(), ADA)).cached
     assert len(await history(state)) == 3
 
 
-async def test_a_cache_that_is_switched_off(settings: Settings) -> None:
+async def test_disabled_cache_is_bypassed(settings: Settings) -> None:
     state = await State.open(with_settings(settings, cache={"enabled": False}))
     async with gateway(state) as direct:
         for _ in range(2):
-            assert (await direct.draw(wish(), ADA)).cache == "bypass"
+            assert (await direct.draw(illustrate_request(), ADA)).cache == "bypass"
     assert await history(state) == [("ada", "completed", False)] * 2
     await state.close()
 
 
-async def test_an_answer_whose_object_is_gone_is_made_again(state: State) -> None:
+async def test_cache_entry_with_a_missing_object_is_drawn_again(state: State) -> None:
     async with gateway(state) as direct:
-        await direct.draw(wish(), ADA)
-        async with state.database.write() as connection:  # being deleted just now: its row goes first
+        await direct.draw(illustrate_request(), ADA)
+        async with state.database.write() as connection:  # as during a deletion, which removes the row first
             await connection.execute(sa.delete(objects))
-        assert not (await direct.draw(wish(), ADA)).cached
+        assert not (await direct.draw(illustrate_request(), ADA)).cached
         shutil.rmtree(state.settings.state_dir / "objects")
         (state.settings.state_dir / "objects").mkdir()
-        assert not (await direct.draw(wish(), ADA)).cached
-        assert (await direct.draw(wish(), ADA)).cached
+        assert not (await direct.draw(illustrate_request(), ADA)).cached
+        assert (await direct.draw(illustrate_request(), ADA)).cached
 
 
-async def test_the_cache_is_bounded(settings: Settings) -> None:
+async def test_cache_size_is_bounded(settings: Settings) -> None:
     state = await State.open(with_settings(settings, cache={"max_bytes": 20_000}))
     async with gateway(state) as direct:
         for seed in range(30):
-            await direct.draw(wish(seed=seed), ADA)
+            await direct.draw(illustrate_request(seed=seed), ADA)
         await asyncio.sleep(0)
         ledger = direct._history
         assert ledger is not None
         await ledger.cache.evict(state)
-        assert (await direct.draw(wish(seed=29), ADA)).cached
-        assert not (await direct.draw(wish(seed=0), ADA)).cached
+        assert (await direct.draw(illustrate_request(seed=29), ADA)).cached
+        assert not (await direct.draw(illustrate_request(seed=0), ADA)).cached
     async with state.database.read() as connection:
         kept, largest = (
             await connection.execute(sa.select(sa.func.sum(cache.c.bytes), sa.func.max(cache.c.bytes)))
         ).one()
-    assert kept <= 20_000 + largest  # the last one may have come after the others were evicted
+    assert kept <= 20_000 + largest  # the last entry may have been stored after the eviction
     await state.close()
 
 
@@ -200,14 +205,14 @@ async def test_the_cache_is_bounded(settings: Settings) -> None:
         (RuntimeError("secret of the inside"), ("EngineFailure", 500)),
     ],
 )
-async def test_what_fails_is_history_too(state: State, failure: Exception, recorded: tuple[str, int]) -> None:
+async def test_failures_are_in_the_history(state: State, failure: Exception, recorded: tuple[str, int]) -> None:
     illustrator = IllustratorStandIn()
     illustrator.failure = failure
     async with gateway(state, illustrator) as direct:
         with pytest.raises(type(failure)):
-            await direct.draw(wish(), ADA)
+            await direct.draw(illustrate_request(), ADA)
         illustrator.failure = None
-        assert not (await direct.draw(wish(), ADA)).cached
+        assert not (await direct.draw(illustrate_request(), ADA)).cached
     failed, done = await rows(state, generations)
     assert (failed.status, failed.error["type"], failed.error["status"]) == ("failed", *recorded)
     assert "secret" not in str(failed.error)
@@ -216,39 +221,41 @@ async def test_what_fails_is_history_too(state: State, failure: Exception, recor
     assert [(row.success, bool(row.error_message)) for row in measured] == [(False, True), (True, False)]
 
 
-@pytest.mark.parametrize("bad", [wish(model="none"), wish(width=63), wish(sampler="nothing")])
-async def test_the_callers_own_fault_is_no_history(state: State, bad: IllustrateRequest) -> None:
+@pytest.mark.parametrize(
+    "bad", [illustrate_request(model="none"), illustrate_request(width=63), illustrate_request(sampler="nothing")]
+)
+async def test_client_errors_are_not_in_the_history(state: State, bad: IllustrateRequest) -> None:
     async with gateway(state) as direct:
-        with pytest.raises(AtelierError) as told:
+        with pytest.raises(AtelierError) as error:
             await direct.draw(bad, ADA)
-    assert told.value.status < 500
+    assert error.value.status < 500
     assert await history(state) == []
     assert await rows(state, measurements) == []
-    assert await is_over(state)
+    assert await no_flights_left(state)
 
 
-async def test_without_a_state_nothing_is_kept() -> None:
+async def test_nothing_is_stored_without_state() -> None:
     illustrator = IllustratorStandIn()
     direct = DirectService(None, illustrator, StandIn(), Settings())
     await direct.start()
-    first, again = await direct.draw(wish(), ADA), await direct.draw(wish(), ADA)
+    first, again = await direct.draw(illustrate_request(), ADA), await direct.draw(illustrate_request(), ADA)
     assert (first.cache, again.cache, first.kept) == ("bypass", "bypass", False)
     assert len({first.generation_id, again.generation_id}) == 2
-    assert illustrator.asked == [wish().options] * 2
-    assert await direct.cached_answer(wish(), ADA) is None
+    assert illustrator.asked == [illustrate_request().options] * 2
+    assert await direct.cached_answer(illustrate_request(), ADA) is None
     await direct.close()
 
 
-async def test_without_an_illustrator_there_is_nothing_to_draw_with(state: State) -> None:
+async def test_drawing_without_an_illustrator_is_not_found(state: State) -> None:
     direct = DirectService(state, None, StandIn(), state.settings)
     with pytest.raises(NotFound, match="build_engines"):
-        await direct.draw(wish(), ADA)
+        await direct.draw(illustrate_request(), ADA)
     assert await direct.families() == ()
 
 
 @contextlib.asynccontextmanager
 async def locked(state: State) -> Any:
-    """Nobody else writes down a flight."""
+    """Blocks all other writers of flights."""
     other = Database(state.database.url, state.settings.database)
     async with other.write() as connection:
         if not other.is_sqlite:
@@ -257,36 +264,36 @@ async def locked(state: State) -> Any:
     await other.close()
 
 
-async def test_without_a_database_nothing_is_begun(settings: Settings) -> None:
+async def test_database_outage_refuses_before_drawing(settings: Settings) -> None:
     state = await State.open(with_settings(settings, database={"timeout_s": 0.2}))
     illustrator, vectorizer, image = IllustratorStandIn(), StandIn(), encode(drawn())
     async with gateway(state, illustrator, vectorizer) as direct:
         async with locked(state):
             for refused in (
-                direct.draw(wish(), ADA),
+                direct.draw(illustrate_request(), ADA),
                 direct.vectorize(image, VectorizeOptions(), ADA),
-                anext(direct.stream(wish(), ADA, 0)),
+                anext(direct.stream(illustrate_request(), ADA, 0)),
             ):
                 with pytest.raises(StateUnavailable):
                     await refused
-            assert (await direct.analyze(image, ADA))[0]["width"] == 64  # which needs none
+            assert (await direct.analyze(image, ADA))[0]["width"] == 64  # which needs no database
         assert illustrator.asked == []
-        assert not (await direct.draw(wish(), ADA)).cached
-    assert await is_over(state)
+        assert not (await direct.draw(illustrate_request(), ADA)).cached
+    assert await no_flights_left(state)
     await state.close()
 
 
-async def test_without_a_store_the_answer_is_503_and_then_all_goes_on(state: State) -> None:
+async def test_store_outage_returns_503_and_recovers(state: State) -> None:
     folder = state.settings.state_dir / "objects"
     async with gateway(state) as direct:
         folder.rename(folder.with_name("away"))
         with pytest.raises(StateUnavailable):
-            await direct.draw(wish(), ADA)
+            await direct.draw(illustrate_request(), ADA)
         assert await rows(state, results) == await rows(state, cache) == []
         folder.with_name("away").rename(folder)
-        assert not (await direct.draw(wish(), ADA)).cached
-        assert (await direct.draw(wish(), ADA)).cached
-    assert await is_over(state)
+        assert not (await direct.draw(illustrate_request(), ADA)).cached
+        assert (await direct.draw(illustrate_request(), ADA)).cached
+    assert await no_flights_left(state)
 
 
 class Full:
@@ -296,55 +303,55 @@ class Full:
         raise OutOfSpace("there is no space left to keep this")
 
 
-async def test_a_full_disk_leaves_nothing_half_written(state: State) -> None:
+async def test_full_disk_leaves_no_partial_result(state: State) -> None:
     full = replace(state, objects=Full())  # type: ignore[arg-type]
     async with gateway(full) as direct:
         with pytest.raises(OutOfSpace):
-            await direct.draw(wish(), ADA)
+            await direct.draw(illustrate_request(), ADA)
     assert [status for _, status, _ in await history(state)] == ["failed"]
     assert await rows(state, results) == await rows(state, cache) == await rows(state, cached_objects) == []
-    assert await is_over(state)
+    assert await no_flights_left(state)
 
 
-async def test_what_could_not_be_written_down_ends_with_a_beat(settings: Settings) -> None:
-    """A flight whose end met a database that was away does not keep others waiting for ever."""
+async def test_unwritten_end_of_a_flight_is_written_with_a_heartbeat(settings: Settings) -> None:
+    """A flight whose end could not be written does not block others for ever."""
     state = await State.open(with_settings(settings, database={"timeout_s": 0.2}, jobs={"beat_s": 0.02}))
     gated = Gated()
     async with gateway(state, gated) as direct:
         await direct.start()
-        asking = asks(direct, wish())
+        drawing = start_drawing(direct, illustrate_request())
         await gated.begun.acquire()
         async with locked(state):
             gated.gate.set()
             with pytest.raises(StateUnavailable):
-                await asking
-        assert not (await direct.draw(wish(), ADA)).cached
-        await until(lambda: is_over(state))
+                await drawing
+        assert not (await direct.draw(illustrate_request(), ADA)).cached
+        await until(lambda: no_flights_left(state))
     await state.close()
 
 
-async def test_previews_then_the_answer(state: State) -> None:
+async def test_stream_has_previews_and_then_the_answer(state: State) -> None:
     illustrator = IllustratorStandIn()
     async with gateway(state, illustrator) as direct:
-        assert await direct.cached_answer(wish(), ADA) is None
-        items = [item async for item in direct.stream(wish(), ADA, 2)]
+        assert await direct.cached_answer(illustrate_request(), ADA) is None
+        items = [item async for item in direct.stream(illustrate_request(), ADA, 2)]
         assert [item.step for item in items if isinstance(item, Preview)] == [2, 4, 6]
         answer = items[-1]
         assert isinstance(answer, Answer)
         assert (answer.cached, answer.kept) == (False, True)
-        known = await direct.cached_answer(wish(), ADA)
+        known = await direct.cached_answer(illustrate_request(), ADA)
         assert known is not None
         assert (known.cached, known.files[0].data) == (True, answer.files[0].data)
-        assert await direct.cached_answer(wish(seed=None), ADA) is None
+        assert await direct.cached_answer(illustrate_request(seed=None), ADA) is None
     assert await history(state) == [("ada", "completed", False), ("ada", "completed", True)]
 
 
 @pytest.mark.parametrize("failure", [None, EngineFailure("ill")])
-async def test_a_stream_that_ends_early_is_history(state: State, failure: EngineFailure | None) -> None:
+async def test_aborted_stream_is_in_the_history(state: State, failure: EngineFailure | None) -> None:
     illustrator = IllustratorStandIn()
     illustrator.failure, illustrator.fails_after = failure, 4
     async with gateway(state, illustrator) as direct:
-        stream = direct.stream(wish(), ADA, 1)
+        stream = direct.stream(illustrate_request(), ADA, 1)
         assert isinstance(await anext(stream), Preview)
         if failure is None:
             await stream.aclose()
@@ -353,11 +360,11 @@ async def test_a_stream_that_ends_early_is_history(state: State, failure: Engine
                 _ = [item async for item in stream]
         assert illustrator.closed == 1
     assert [status for _, status, _ in await history(state)] == ["failed" if failure else "cancelled"]
-    assert await is_over(state)
+    assert await no_flights_left(state)
 
 
 class Tracing(StandIn):
-    """Counts conversions; ``notes`` are what each was done without."""
+    """Counts conversions; ``notes`` are the ``degraded`` notes of their results."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -373,7 +380,7 @@ class Tracing(StandIn):
         return replace(await super().analyze(data), degraded=self.notes)
 
 
-async def test_conversions_are_given_again(state: State, logo: bytes) -> None:
+async def test_repeated_conversion_is_answered_from_the_cache(state: State, logo: bytes) -> None:
     tracing = Tracing()
     async with gateway(state, vectorizer=tracing) as direct:
         first = await direct.vectorize(logo, VectorizeOptions(), ADA)
@@ -400,13 +407,11 @@ async def test_conversions_are_given_again(state: State, logo: bytes) -> None:
         ("quality failed (engine unavailable): tier 1", False),
     ],
 )
-async def test_what_another_attempt_might_do_better_is_not_given_again(
-    state: State, logo: bytes, note: str, kept: bool
-) -> None:
+async def test_degraded_results_are_not_cached(state: State, logo: bytes, note: str, kept: bool) -> None:
     tracing = Tracing()
     tracing.notes = (note,)
     async with gateway(state, vectorizer=tracing) as direct:
-        svg = wish(encoding=Encoding("svg"))
+        svg = illustrate_request(encoding=Encoding("svg"))
         for _ in range(2):
             picture = await direct.vectorize(logo, VectorizeOptions(), ADA)
             drawing = await direct.draw(svg, ADA)
@@ -414,16 +419,16 @@ async def test_what_another_attempt_might_do_better_is_not_given_again(
     assert (picture.cached, drawing.cached) == (kept, kept)
 
 
-async def test_a_bad_picture_is_no_history(state: State) -> None:
+async def test_invalid_picture_is_not_in_the_history(state: State) -> None:
     async with gateway(state) as direct:
         with pytest.raises(BadImage):
             await direct.vectorize(b"", VectorizeOptions(), ADA)
     assert await history(state) == []
     assert await rows(state, objects) == []
-    assert await is_over(state)
+    assert await no_flights_left(state)
 
 
-async def test_analyses_are_given_again_without_history(state: State, logo: bytes, tmp_path: Path) -> None:
+async def test_analyses_are_cached_without_history(state: State, logo: bytes, tmp_path: Path) -> None:
     """D-014."""
     tracing = Tracing()
     async with gateway(state, vectorizer=tracing) as direct:

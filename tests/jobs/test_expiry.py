@@ -1,4 +1,4 @@
-"""Jobs with an end to their time: never begun past it, taken out while they wait, ended while they are done."""
+"""Jobs with a deadline: never started after it, removed from the queue at it, stopped at it while running."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from serve.state.tables import jobs, workers
 SOON = replace(ANA, timeout_s=0.2)
 
 
-async def late(state: State) -> None:
+async def reap_after_the_deadline(state: State) -> None:
     await asyncio.sleep(0.25)
     await LeaseReaper(state).reap()
 
 
-async def leases_of(state: State) -> Leases:
-    found = Leases(state, {"illustrate": 2})
-    await found.register()
-    return found
+async def registered_leases(state: State) -> Leases:
+    leases = Leases(state, {"illustrate": 2})
+    await leases.register()
+    return leases
 
 
-async def test_who_waits_past_its_time_is_never_begun(state: State) -> None:
-    leases, queue = await leases_of(state), GenerationQueue(state)
+async def test_job_past_its_deadline_is_never_started(state: State) -> None:
+    leases, queue = await registered_leases(state), GenerationQueue(state)
     job_id = (await queue.add(request(), SOON)).ids[0]
     patient = (await queue.add(request(), ANA)).ids[0]
     await asyncio.sleep(0.25)
@@ -59,25 +59,25 @@ async def test_who_waits_past_its_time_is_never_begun(state: State) -> None:
     assert (await JobViews(state.database).get(job_id)).events == view.events  # once
 
 
-async def test_a_pause_stops_no_clock(state: State) -> None:
+async def test_paused_job_expires(state: State) -> None:
     queue = GenerationQueue(state)
     job_id = (await queue.add(request(), SOON)).ids[0]
     await queue.pause(job_id)
-    await late(state)
+    await reap_after_the_deadline(state)
     assert (await JobViews(state.database).get(job_id)).status == "failed"
 
 
-async def test_a_retry_has_as_much_time_again(state: State) -> None:
+async def test_retry_gets_the_full_time_again(state: State) -> None:
     queue, views = GenerationQueue(state), JobViews(state.database)
     job_id = (await queue.add(request(), SOON)).ids[0]
-    await late(state)
+    await reap_after_the_deadline(state)
     again = await views.get((await queue.retry(job_id)).ids[0])
     assert again.expires_at is not None
     assert (again.expires_at - again.created_at).total_seconds() == pytest.approx(0.2, abs=0.05)
 
 
-async def test_many_are_taken_out_a_few_at_a_time(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that who looks after workers is never long without a beat of its own."""
+async def test_expired_jobs_fail_in_batches(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches keep the lease reaper's own heartbeat in time."""
     monkeypatch.setattr(expiry, "BATCH_SIZE", 2)
     queue, watch = GenerationQueue(state), LeaseReaper(state)
     for _ in range(5):
@@ -86,16 +86,16 @@ async def test_many_are_taken_out_a_few_at_a_time(state: State, monkeypatch: pyt
     left = []
     for _ in range(3):
         await watch.reap()
-        left.append(await waiting(state))
+        left.append(await pending_count(state))
     assert left == [3, 1, 0]
 
 
-async def test_a_failure_to_take_them_out_stops_no_watch(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_expiry_does_not_stop_the_lease_reaper(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refused(_: object) -> int:
         raise StateUnavailable("the database is busy")
 
     monkeypatch.setattr(lease_reaper, "fail_expired", refused)
-    await leases_of(state)
+    await registered_leases(state)
     now = [0.0]
     watch = LeaseReaper(state, lambda: now[0])
     for seconds in (0.0, state.settings.jobs.lease_s):
@@ -103,29 +103,31 @@ async def test_a_failure_to_take_them_out_stops_no_watch(state: State, monkeypat
         with pytest.raises(StateUnavailable):
             await watch.reap()
     async with state.database.read() as connection:
-        assert (await connection.scalars(sa.select(workers.c.id))).all() == []  # its silence was seen all the same
+        assert (
+            await connection.scalars(sa.select(workers.c.id))
+        ).all() == []  # the silent worker was detected all the same
 
 
-async def waiting(state: State) -> int:
+async def pending_count(state: State) -> int:
     async with state.database.read() as connection:
         return len((await connection.scalars(sa.select(jobs.c.generation_id).where(jobs.c.status == PENDING))).all())
 
 
-class Seen(IllustratorStandIn):
-    """Keeps how urgent each drawing was: its priority, and whether it had an end."""
+class RecordsPriority(IllustratorStandIn):
+    """Records the priority of each drawing, and whether it has a deadline."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.urgencies: list[tuple[Priority, bool]] = []
+        self.priorities: list[tuple[Priority, bool]] = []
 
     async def _step(self, step: int) -> None:
-        self.urgencies.append((current().priority, current().deadline is not None))
+        self.priorities.append((current().priority, current().deadline is not None))
         await super()._step(step)
 
 
 @pytest.fixture
-def illustrator() -> Seen:
-    return Seen()
+def illustrator() -> RecordsPriority:
+    return RecordsPriority()
 
 
 @pytest.fixture
@@ -134,15 +136,15 @@ def quick(state: State) -> State:
 
 
 @pytest.fixture
-async def worker(quick: State, illustrator: Seen) -> AsyncIterator[Worker]:
-    found = Worker(quick, JobExecutor(quick, StandIn(), illustrator))
-    await found.start()
-    yield found
-    await found.close()
+async def worker(quick: State, illustrator: RecordsPriority) -> AsyncIterator[Worker]:
+    started = Worker(quick, JobExecutor(quick, StandIn(), illustrator))
+    await started.start()
+    yield started
+    await started.close()
 
 
-async def test_what_is_done_ends_with_its_time_and_is_not_tried_again(
-    quick: State, worker: Worker, illustrator: Seen
+async def test_running_job_is_stopped_at_its_deadline_without_retry(
+    quick: State, worker: Worker, illustrator: RecordsPriority
 ) -> None:
     illustrator.step_s = 0.05
     order = replace(ANA, timeout_s=2.0)
@@ -154,13 +156,13 @@ async def test_what_is_done_ends_with_its_time_and_is_not_tried_again(
     assert 0 < made == len(illustrator.steps) < 900
 
 
-async def test_a_job_is_as_urgent_as_its_place_in_the_queue_allows(
-    quick: State, worker: Worker, illustrator: Seen
+async def test_ensemble_priority_follows_the_job_priority(
+    quick: State, worker: Worker, illustrator: RecordsPriority
 ) -> None:
-    """Low stays low; high has had its turn in the queue, and displaces nobody at the ensembles."""
-    for seed, priority, at_the_door in ((1, -5, Priority.LOW), (2, 0, Priority.NORMAL), (3, 5, Priority.NORMAL)):
-        illustrator.urgencies.clear()
+    """Low stays low; high counted in the job queue, and displaces no request at the ensembles."""
+    for seed, priority, expected in ((1, -5, Priority.LOW), (2, 0, Priority.NORMAL), (3, 5, Priority.NORMAL)):
+        illustrator.priorities.clear()
         order = replace(ANA, priority=priority)
         job_id = (await GenerationQueue(quick).add(drawing(seed=seed, num_inference_steps=2), order)).ids[0]
         await until(quick, job_id, over)
-        assert set(illustrator.urgencies) == {(at_the_door, True)}
+        assert set(illustrator.priorities) == {(expected, True)}

@@ -1,4 +1,4 @@
-"""Workers are killed at random steps, a hundred times: nothing is lost, nothing is done twice, no picture differs."""
+"""Workers are killed at random steps, a hundred times: no job is lost or done twice, and no picture differs."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ JOBS = {
 
 
 @dataclass
-class Nursery:
-    """Keeps `WORKERS` workers alive, whoever kills them."""
+class WorkerProcesses:
+    """Starts worker processes and kills them; ``pids`` are the running ones."""
 
     process: asyncio.subprocess.Process
     pids: list[int] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Nursery:
 
 
 @pytest.fixture
-async def killable(database_settings: DatabaseSettings, tmp_path: Path) -> AsyncIterator[tuple[State, Nursery]]:
+async def killable(database_settings: DatabaseSettings, tmp_path: Path) -> AsyncIterator[tuple[State, WorkerProcesses]]:
     settings = Settings(database=database_settings, state_dir=tmp_path / "state", jobs=JobsSettings(**JOBS))  # type: ignore[arg-type]
     state = await State.open(settings)
     order = {
@@ -72,10 +72,10 @@ async def killable(database_settings: DatabaseSettings, tmp_path: Path) -> Async
     process = await asyncio.create_subprocess_exec(sys.executable, str(script), stdin=pipe, stdout=pipe)
     assert process.stdin is not None
     process.stdin.write(json.dumps(order).encode() + b"\n")
-    nursery = Nursery(process)
-    yield state, nursery
-    for pid in list(nursery.pids):
-        nursery.kill(pid)
+    processes = WorkerProcesses(process)
+    yield state, processes
+    for pid in list(processes.pids):
+        processes.kill(pid)
     process.kill()
     await process.wait()
     await state.close()
@@ -83,18 +83,18 @@ async def killable(database_settings: DatabaseSettings, tmp_path: Path) -> Async
 
 async def add(state: State, n: int) -> dict[str, IllustrateOptions]:
     """Jobs of three users, by their ids."""
-    found = {}
+    jobs_by_id = {}
     for i in range(n):
         options = IllustrateOptions(
             "red apple", seed=i, num_inference_steps=STEPS, sampler=SAMPLERS[i % len(SAMPLERS)], n=1 + i % 2
         )
         added = await GenerationQueue(state).add(IllustrateRequest(options), JobOptions(f"user {i % 3}"))
-        found[added.ids[0]] = options
-    return found
+        jobs_by_id[added.ids[0]] = options
+    return jobs_by_id
 
 
 async def starts(state: State) -> int:
-    """How many attempts have begun: the next kill waits for one, however long a busy machine takes."""
+    """The number of attempts started: the next kill waits for one, on a slow machine too."""
     async with state.database.read() as connection:
         query = sa.select(sa.func.count()).select_from(events).where(events.c.kind == "started")
         return await connection.scalar(query) or 0
@@ -107,31 +107,31 @@ async def statuses(state: State) -> dict[str, str]:
 
 
 @pytest.mark.slow
-async def test_a_hundred_kills_lose_nothing(killable: tuple[State, Nursery], tmp_path: Path) -> None:
-    state, nursery = killable
-    chance = random.Random(7)
-    asked = await add(state, 12)
+async def test_hundred_kills_lose_no_job(killable: tuple[State, WorkerProcesses], tmp_path: Path) -> None:
+    state, processes = killable
+    rng = random.Random(7)
+    expected = await add(state, 12)
     for _ in range(WORKERS):
-        await nursery.fork()
+        await processes.fork()
     for _ in range(KILLS):
-        await asyncio.sleep(chance.uniform(0.02, 0.15))
-        begun = await starts(state)
-        nursery.kill(chance.choice(nursery.pids))
-        await nursery.fork()
+        await asyncio.sleep(rng.uniform(0.02, 0.15))
+        attempts = await starts(state)
+        processes.kill(rng.choice(processes.pids))
+        await processes.fork()
         open_jobs = sum(status != "completed" for status in (await statuses(state)).values())
         if open_jobs < 8:
-            asked |= {job: replaced for job, replaced in (await add_more(state, len(asked))).items()}
-        with contextlib.suppress(TimeoutError):  # what was killed may have had nothing, and all jobs be under way
+            expected |= {job: replaced for job, replaced in (await add_more(state, len(expected))).items()}
+        with contextlib.suppress(TimeoutError):  # the killed worker may have had no job, and all jobs may be running
             async with asyncio.timeout(2):
-                while await starts(state) == begun:  # noqa: ASYNC110 (other processes begin them)
+                while await starts(state) == attempts:  # noqa: ASYNC110 (other processes begin them)
                     await asyncio.sleep(0.01)
     async with asyncio.timeout(240):
         while set((found := await statuses(state)).values()) != {"completed"}:
             assert "failed" not in found.values(), found
             await asyncio.sleep(0.1)
-    assert found.keys() == asked.keys()
-    await check_events(state, asked)
-    await check_pictures(state, asked, tmp_path / "repository")
+    assert found.keys() == expected.keys()
+    await check_events(state, expected)
+    await check_pictures(state, expected, tmp_path / "repository")
 
 
 async def add_more(state: State, start: int) -> dict[str, IllustrateOptions]:
@@ -142,31 +142,31 @@ async def add_more(state: State, start: int) -> dict[str, IllustrateOptions]:
     return {added.ids[0]: options}
 
 
-async def check_events(state: State, asked: dict[str, IllustrateOptions]) -> None:
-    """Counted without gaps, one end each; and steps were not all made again after each kill."""
+async def check_events(state: State, expected: dict[str, IllustrateOptions]) -> None:
+    """Events are numbered without gaps and end once per job; steps are not all repeated after each kill."""
     async with state.database.read() as connection:
         rows = (await connection.execute(sa.select(events).order_by(events.c.generation_id, events.c.n))).all()
         assert (await connection.execute(sa.select(checkpoints))).all() == []
-    told: dict[str, list[sa.Row[tuple[object, ...]]]] = {}
+    events_of: dict[str, list[sa.Row[tuple[object, ...]]]] = {}
     for row in rows:
-        told.setdefault(row.generation_id, []).append(row)
+        events_of.setdefault(row.generation_id, []).append(row)
     interrupted = 0
-    for job in asked:
-        assert [row.n for row in told[job]] == list(range(1, len(told[job]) + 1))
-        kinds = [row.kind for row in told[job]]
+    for job in expected:
+        assert [row.n for row in events_of[job]] == list(range(1, len(events_of[job]) + 1))
+        kinds = [row.kind for row in events_of[job]]
         assert kinds.count("completed") == 1
         interrupted += kinds.count("retrying")
-    assert interrupted > KILLS / 10  # the others met a worker that had nothing
+    assert interrupted > KILLS / 10  # the other kills hit a worker without a job
 
 
-async def check_pictures(state: State, asked: dict[str, IllustrateOptions], repository: Path) -> None:
-    """Each equals the undisturbed one, bit for bit."""
+async def check_pictures(state: State, expected: dict[str, IllustrateOptions], repository: Path) -> None:
+    """Each equals the picture of an undisturbed run, bit for bit."""
     undisturbed = Illustrator(IllustratorSettings(model_repository=repository), engines=engines())  # type: ignore[arg-type]
     async with state.database.read() as connection:
         rows = (await connection.execute(sa.select(results))).all()
-    kept = {(row.generation_id, row.place): row.object for row in rows}
-    assert len(kept) == len(rows) == sum(options.n for options in asked.values())
-    for job, options in asked.items():
+    stored = {(row.generation_id, row.place): row.object for row in rows}
+    assert len(stored) == len(rows) == sum(options.n for options in expected.values())
+    for job, options in expected.items():
         for place, picture in enumerate((await undisturbed.draw(options)).pictures):
-            data = await state.objects.get(kept[job, place])
+            data = await state.objects.get(stored[job, place])
             assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), picture.pixels)

@@ -1,4 +1,4 @@
-"""Who has a job: claims, heartbeats, fencing, and what becomes of the jobs of workers that die."""
+"""Leases of jobs: claims, heartbeats, fencing, and recovery of the jobs of dead workers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DONE = Outcome([File(b"picture", "image/png", 8, 8, 7)], {"tokens": 3}, "mini", 
 
 
 class Clock:
-    """A monotonic clock that a test moves."""
+    """A monotonic clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -38,9 +38,9 @@ class Clock:
 
 
 async def worker(state: State) -> Leases:
-    found = Leases(state, {"illustrate": 2})
-    await found.register()
-    return found
+    leases = Leases(state, {"illustrate": 2})
+    await leases.register()
+    return leases
 
 
 async def one_job(state: State, leases: Leases) -> ClaimedJob:
@@ -57,21 +57,25 @@ async def kinds(state: State, job_id: str) -> list[str]:
     return [event.kind for event in await events_after(state.database, job_id)]
 
 
-async def test_two_workers_never_have_the_same_job(state: State) -> None:
+async def test_concurrent_claims_never_share_a_job(state: State) -> None:
     await GenerationQueue(state).add_batch([request()] * 40, ANA)
     leases = [await worker(state) for _ in range(4)]
 
-    async def all_of(one: Leases) -> list[str]:
-        found = []
-        while claimed := await one.claim("illustrate", 3):
-            found += [job.id for job in claimed]
-        return found
+    async def all_of(worker_leases: Leases) -> list[str]:
+        claimed_ids = []
+        while claimed := await worker_leases.claim("illustrate", 3):
+            claimed_ids += [job.id for job in claimed]
+        return claimed_ids
 
-    taken = [job for found in await asyncio.gather(*(all_of(one) for one in leases)) for job in found]
-    assert len(taken) == len(set(taken)) == 40
+    all_claimed = [
+        job
+        for claimed_ids in await asyncio.gather(*(all_of(worker_leases) for worker_leases in leases))
+        for job in claimed_ids
+    ]
+    assert len(all_claimed) == len(set(all_claimed)) == 40
 
 
-async def test_what_is_done_is_kept_once(state: State) -> None:
+async def test_completed_job_is_stored_once(state: State) -> None:
     leases = await worker(state)
     job = await one_job(state, leases)
     await leases.report(job, "progress", {"step": 2, "steps": 8}, 0.25, {0: (2, b"latents")})
@@ -88,7 +92,7 @@ async def test_what_is_done_is_kept_once(state: State) -> None:
         assert (row.user_id, row.success, row.generation_time_s, row.model_used) == ("ana", True, 0.5, "mini")
 
 
-def costing(cpu_s: float, gpu_s: float) -> dict[str, float]:
+def cost(cpu_s: float, gpu_s: float) -> dict[str, float]:
     return {"cpu_seconds": cpu_s, "gpu_seconds": gpu_s}
 
 
@@ -99,41 +103,41 @@ async def measured(state: State) -> tuple[float, float]:
         )  # type: ignore[return-value]
 
 
-async def test_a_job_costs_what_all_its_attempts_did(state: State) -> None:
-    """Paused, tried again and done at last: nothing of it is for nothing, and nothing is charged twice."""
+async def test_cost_of_all_attempts_adds_up(state: State) -> None:
+    """Paused, retried and completed: the cost of all attempts counts, and no cost twice."""
     leases = await worker(state)
     job = await one_job(state, leases)
-    await leases.report(job, "progress", {}, 0.2, {}, costing(1.0, 0.5))
-    await leases.report(job, "progress", {}, 0.4, {0: (2, b"latents")}, costing(2.0, 1.0))
+    await leases.report(job, "progress", {}, 0.2, {}, cost(1.0, 0.5))
+    await leases.report(job, "progress", {}, 0.4, {0: (2, b"latents")}, cost(2.0, 1.0))
     await leases.release(job)
     (again,) = await leases.claim("illustrate", 1)
-    await leases.report(again, "progress", {}, 0.6, {}, costing(4.0, 2.0))
+    await leases.report(again, "progress", {}, 0.6, {}, cost(4.0, 2.0))
     await leases.fail(again, Overloaded("full"), 1.0)
     async with state.database.write() as connection:
         await connection.execute(sa.update(jobs).values(available_at=utc_now() - timedelta(seconds=1)))
     (third,) = await leases.claim("illustrate", 1)
-    await leases.report(third, "progress", {}, 0.9, {}, costing(0.5, 0.0))
-    done = replace(DONE, details={"cost": costing(8.0, 4.0)})
+    await leases.report(third, "progress", {}, 0.9, {}, cost(0.5, 0.0))
+    done = replace(DONE, details={"cost": cost(8.0, 4.0)})
     await leases.complete(third, done, await state.objects.put_all([(b"picture", "image/png")]))
     assert await measured(state) == (14.0, 7.0)
 
 
-async def test_a_job_that_fails_cost_something_all_the_same(state: State) -> None:
+async def test_cost_of_a_failed_job_is_stored(state: State) -> None:
     leases = await worker(state)
     job = await one_job(state, leases)
-    await leases.report(job, "progress", {}, 0.2, {}, costing(1.0, 0.5))
+    await leases.report(job, "progress", {}, 0.2, {}, cost(1.0, 0.5))
     assert await leases.fail(job, InvalidRequest("no"), 1.0) == FAILED
     assert await measured(state) == (1.0, 0.5)
 
 
-def test_who_draws_in_the_place_of_one_that_died_begins_at_nothing() -> None:
-    spent = CostAccumulator()
-    told = [spent.now(costing(*one)) for one in ((1.0, 0.5), (3.0, 1.5), (0.5, 0.2), (2.0, 1.0))]
-    assert told == [costing(*one) for one in ((1.0, 0.5), (3.0, 1.5), (3.5, 1.7), (5.0, 2.5))]
-    assert spent.now(costing(2.0, 1.0)) == costing(5.0, 2.5), "told twice, charged once"
+def test_cost_counters_of_a_restarted_process_add_up() -> None:
+    accumulator = CostAccumulator()
+    totals = [accumulator.now(cost(*one)) for one in ((1.0, 0.5), (3.0, 1.5), (0.5, 0.2), (2.0, 1.0))]
+    assert totals == [cost(*one) for one in ((1.0, 0.5), (3.0, 1.5), (3.5, 1.7), (5.0, 2.5))]
+    assert accumulator.now(cost(2.0, 1.0)) == cost(5.0, 2.5), "told twice, charged once"
 
 
-async def test_a_worker_that_stands_still_loses_its_jobs(state: State) -> None:
+async def test_silent_worker_loses_its_jobs(state: State) -> None:
     dead, alive, clock = await worker(state), await worker(state), Clock()
     watch = LeaseReaper(state, clock)
     job = await one_job(state, dead)
@@ -149,17 +153,17 @@ async def test_a_worker_that_stands_still_loses_its_jobs(state: State) -> None:
     assert await alive.checkpoints(again) == {0: (2, b"latents")}
 
 
-async def test_who_was_taken_for_dead_claims_nothing(state: State) -> None:
-    gone = await worker(state)
+async def test_worker_declared_dead_claims_nothing(state: State) -> None:
+    dead = await worker(state)
     await GenerationQueue(state).add(request(), ANA)
     async with state.database.write() as connection:
-        await connection.execute(sa.delete(workers).where(workers.c.id == gone.worker_id))
+        await connection.execute(sa.delete(workers).where(workers.c.id == dead.worker_id))
     with pytest.raises(LeaseLost):
-        await gone.claim("illustrate", 1)
+        await dead.claim("illustrate", 1)
     assert len(await (await worker(state)).claim("illustrate", 1)) == 1
 
 
-async def test_who_comes_back_late_is_refused(state: State) -> None:
+async def test_writes_of_a_late_worker_are_refused(state: State) -> None:
     late, other, clock = await worker(state), await worker(state), Clock()
     watch = LeaseReaper(state, clock)
     job = await one_job(state, late)
@@ -184,7 +188,7 @@ async def test_who_comes_back_late_is_refused(state: State) -> None:
         assert len((await connection.execute(sa.select(results))).all()) == 1
 
 
-async def test_a_later_attempt_of_the_same_worker_is_fenced_too(state: State) -> None:
+async def test_earlier_attempt_of_the_same_worker_is_fenced(state: State) -> None:
     leases = await worker(state)
     first = await one_job(state, leases)
     await leases.requeue_orphans([], "its worker forgot it")
@@ -194,7 +198,7 @@ async def test_a_later_attempt_of_the_same_worker_is_fenced_too(state: State) ->
     await complete(state, leases, second)
 
 
-async def test_a_beat_while_the_watch_looks_keeps_the_jobs(state: State) -> None:
+async def test_heartbeats_keep_the_jobs(state: State) -> None:
     slow, clock = await worker(state), Clock()
     watch = LeaseReaper(state, clock)
     await one_job(state, slow)
@@ -205,8 +209,9 @@ async def test_a_beat_while_the_watch_looks_keeps_the_jobs(state: State) -> None
     assert await watch.reap() == []
 
 
-async def test_time_in_which_nobody_can_write_is_no_silence_of_a_worker(state: State) -> None:
-    """SQLite is read while a neighbour holds its lock. Whose own beat fails, or has to wait, knows that others' do."""
+async def test_locked_database_does_not_count_as_silence(state: State) -> None:
+    """SQLite is readable while another process holds its lock. A reaper whose own heartbeat fails or waits assumes the
+    same of the others."""
     alive, clock = await worker(state), Clock()
     watch = LeaseReaper(state, clock)
 
@@ -226,26 +231,26 @@ async def test_time_in_which_nobody_can_write_is_no_silence_of_a_worker(state: S
     assert await watch.reap() == [alive.worker_id]
 
 
-async def test_time_without_a_database_is_no_silence_of_a_worker(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_database_outage_does_not_count_as_silence(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     alive, clock = await worker(state), Clock()
     watch = LeaseReaper(state, clock)
     await watch.reap()
     clock.now += 30
 
-    async def gone() -> dict[str, int]:
+    async def unavailable() -> dict[str, int]:
         raise StateUnavailable("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(watch, "_read_heartbeats", gone)
+        patch.setattr(watch, "_read_heartbeats", unavailable)
         with pytest.raises(StateUnavailable):
             await watch.reap()
-    assert await watch.reap() == []  # nobody could beat meanwhile
+    assert await watch.reap() == []  # no worker could send a heartbeat meanwhile
     clock.now += 5
     await alive.renew()
     assert await watch.reap() == []
 
 
-async def test_jobs_of_a_worker_without_a_row_are_taken(state: State) -> None:
+async def test_jobs_of_an_unregistered_worker_are_requeued(state: State) -> None:
     leases = await worker(state)
     job = await one_job(state, leases)
     async with state.database.write() as connection:
@@ -254,7 +259,7 @@ async def test_jobs_of_a_worker_without_a_row_are_taken(state: State) -> None:
     assert (await JobViews(state.database).get(job.id)).status == PENDING
 
 
-async def test_wishes_hold_when_the_worker_dies(state: State) -> None:
+async def test_cancel_and_pause_hold_when_the_worker_dies(state: State) -> None:
     leases, queue = await worker(state), GenerationQueue(state)
     cancelled, paused = await one_job(state, leases), await one_job(state, leases)
     await queue.cancel(cancelled.id)
@@ -265,7 +270,7 @@ async def test_wishes_hold_when_the_worker_dies(state: State) -> None:
     assert (await views.get(paused.id)).status == "paused"
 
 
-async def test_who_leaves_gives_back_without_a_failure(state: State) -> None:
+async def test_unregistering_requeues_jobs_without_a_failure(state: State) -> None:
     state = with_jobs(state, max_failures=1)
     leases = await worker(state)
     job = await one_job(state, leases)
@@ -275,7 +280,7 @@ async def test_who_leaves_gives_back_without_a_failure(state: State) -> None:
     assert again.id == job.id
 
 
-async def test_a_job_that_kills_its_workers_fails_in_the_end(state: State) -> None:
+async def test_job_that_kills_its_workers_fails(state: State) -> None:
     clock = Clock()
     watch = LeaseReaper(state, clock)
     await GenerationQueue(state).add(request(), ANA)
@@ -292,7 +297,7 @@ async def test_a_job_that_kills_its_workers_fails_in_the_end(state: State) -> No
     assert await kinds(state, job.id) == ["queued"] + ["started", "retrying"] * 2 + ["started", "failed"]
 
 
-async def test_a_job_that_gets_further_each_time_is_not_given_up(state: State) -> None:
+async def test_job_with_new_checkpoints_is_retried_without_limit(state: State) -> None:
     clock = Clock()
     watch = LeaseReaper(state, clock)
     await GenerationQueue(state).add(request(), ANA)
@@ -306,7 +311,7 @@ async def test_a_job_that_gets_further_each_time_is_not_given_up(state: State) -
     assert (await JobViews(state.database).get(job.id)).status == PENDING
 
 
-async def test_faults_are_tried_again_with_longer_waits_and_a_limit(state: State) -> None:
+async def test_engine_failures_are_retried_with_backoff_and_a_limit(state: State) -> None:
     leases = await worker(state)
     job = await one_job(state, leases)
     for wait_s in (1.0, 2.0):
@@ -322,14 +327,14 @@ async def test_faults_are_tried_again_with_longer_waits_and_a_limit(state: State
     assert (view.status, view.attempt) == (FAILED, 3)
 
 
-async def test_what_the_client_did_wrong_is_not_tried_again(state: State) -> None:
+async def test_client_errors_are_not_retried(state: State) -> None:
     leases = await worker(state)
     job = await one_job(state, leases)
     await leases.fail(job, InvalidRequest("no such size", "width"), 0.1)
     assert (await JobViews(state.database).get(job.id)).status == FAILED
 
 
-async def test_a_job_that_kills_an_ensemble_fails_in_the_end(state: State) -> None:
+async def test_job_that_kills_an_ensemble_fails(state: State) -> None:
     leases = await worker(state)
     job = await one_job(state, leases)
     for _ in range(2):
@@ -341,7 +346,7 @@ async def test_a_job_that_kills_an_ensemble_fails_in_the_end(state: State) -> No
 
 
 @pytest.mark.parametrize("error", [Overloaded("full"), EngineFailure("broke"), InvalidRequest("no")])
-async def test_a_cancellation_holds_when_the_attempt_fails(state: State, error: AtelierError) -> None:
+async def test_cancellation_holds_when_the_attempt_fails(state: State, error: AtelierError) -> None:
     leases, queue = await worker(state), GenerationQueue(state)
     job = await one_job(state, leases)
     assert await queue.cancel(job.id) == "processing"
@@ -349,7 +354,7 @@ async def test_a_cancellation_holds_when_the_attempt_fails(state: State, error: 
     assert (await JobViews(state.database).get(job.id)).status == "cancelled"
 
 
-async def test_a_pause_holds_when_the_attempt_fails(state: State) -> None:
+async def test_pause_holds_when_the_attempt_fails(state: State) -> None:
     leases, queue = await worker(state), GenerationQueue(state)
     job = await one_job(state, leases)
     await queue.pause(job.id)
@@ -357,8 +362,8 @@ async def test_a_pause_holds_when_the_attempt_fails(state: State) -> None:
     assert (await JobViews(state.database).get(job.id)).status == "paused"
 
 
-async def test_the_newest_wish_counts_when_a_job_is_let_go(state: State) -> None:
-    """Whatever the worker had read before."""
+async def test_latest_requested_change_applies_on_release(state: State) -> None:
+    """Whatever change the worker had read before."""
     leases, queue = await worker(state), GenerationQueue(state)
     cancelled, resumed = await one_job(state, leases), await one_job(state, leases)
     for job in (cancelled, resumed):
@@ -372,21 +377,21 @@ async def test_the_newest_wish_counts_when_a_job_is_let_go(state: State) -> None
     assert (await views.get(resumed.id)).status == PENDING
 
 
-async def test_no_cancellation_is_lost_while_a_worker_leaves(state: State) -> None:
-    chance = random.Random(5)
+async def test_cancellation_holds_while_a_worker_unregisters(state: State) -> None:
+    rng = random.Random(5)
     for _ in range(25):
         leases, queue = await worker(state), GenerationQueue(state)
         job = await one_job(state, leases)
 
         async def leave(leases: Leases = leases) -> None:
-            await asyncio.sleep(chance.uniform(0, 0.005))
+            await asyncio.sleep(rng.uniform(0, 0.005))
             await leases.unregister()
 
         await asyncio.gather(queue.cancel(job.id), leave())
         assert (await JobViews(state.database).get(job.id)).status == "cancelled"
 
 
-async def test_what_is_only_full_is_waited_for(state: State) -> None:
+async def test_overload_is_retried_without_limit(state: State) -> None:
     leases = await worker(state)
     job = await one_job(state, leases)
     for _ in range(6):
@@ -396,7 +401,7 @@ async def test_what_is_only_full_is_waited_for(state: State) -> None:
     assert job.attempt == 7
 
 
-async def test_a_clock_that_is_put_back_holds_no_job_up(state: State) -> None:
+async def test_clock_set_back_delays_no_job(state: State) -> None:
     leases = await worker(state)
     job = await one_job(state, leases)
     await leases.fail(job, EngineFailure("broke"), 0.1)
@@ -405,7 +410,7 @@ async def test_a_clock_that_is_put_back_holds_no_job_up(state: State) -> None:
     assert len(await leases.claim("illustrate", 1)) == 1
 
 
-async def test_a_paused_lane_starts_nothing(state: State) -> None:
+async def test_paused_lane_starts_no_job(state: State) -> None:
     from serve.state.tables import lanes
 
     leases = await worker(state)
@@ -418,7 +423,7 @@ async def test_a_paused_lane_starts_nothing(state: State) -> None:
     assert len(await leases.claim("illustrate", 1)) == 1
 
 
-async def test_webhooks_are_written_with_what_they_tell_of(state: State) -> None:
+async def test_webhook_deliveries_are_stored_with_their_events(state: State) -> None:
     from serve.state.tables import deliveries
 
     leases = await worker(state)
@@ -432,7 +437,7 @@ async def test_webhooks_are_written_with_what_they_tell_of(state: State) -> None
     assert [(row.kind, row.body["status"]) for row in rows] == [("started", "processing"), ("completed", "completed")]
 
 
-async def test_deleting_a_generation_takes_everything_of_it(state: State) -> None:
+async def test_deleting_a_generation_deletes_its_rows(state: State) -> None:
     leases = await worker(state)
     job = await one_job(state, leases)
     await complete(state, leases, job)

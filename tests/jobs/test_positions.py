@@ -1,4 +1,4 @@
-"""What is ahead of a job: exact where that is short, and close to it where a lane is long."""
+"""Queue positions: exact in short lanes, estimated from a cached count in long ones."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from serve.state.tables import jobs
 CARA = replace(ANA, user_id="cara")
 
 
-async def counted(state: State, job_id: str) -> int:
-    """What a count says."""
+async def counted_position(state: State, job_id: str) -> int:
+    """The position by counting the jobs ahead."""
     j = jobs.c
     async with state.database.read() as connection:
         row = (await connection.execute(sa.select(j.rank, j.round, j.seq).where(j.generation_id == job_id))).one()
@@ -28,8 +28,8 @@ async def counted(state: State, job_id: str) -> int:
 
 
 @pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Five ahead are many."""
+def short_limit(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Five jobs ahead make a lane long."""
     monkeypatch.setattr(positions, "EXACT", 5)
     monkeypatch.setattr(fair_order, "_PLACEMENT", fair_order._placement_query())
     monkeypatch.setattr(
@@ -38,61 +38,57 @@ def short(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-@pytest.mark.usefixtures("short")
-async def test_a_long_lane_is_told_as_a_count_would(state: State) -> None:
-    """Users with jobs of several rounds and priorities; every position, and that of a job that comes later."""
-    queue, looks = GenerationQueue(state), views.JobViews(state.database)
+@pytest.mark.usefixtures("short_limit")
+async def test_long_lane_positions_equal_a_count(state: State) -> None:
+    """Users with jobs in several rounds and priorities; every position, and that of a job added later."""
+    queue, job_views = GenerationQueue(state), views.JobViews(state.database)
     ids = [*(await queue.add_batch([request()] * 20, ANA)).ids, *(await queue.add_batch([request()] * 7, BEN)).ids]
     ids += (await queue.add_batch([request()] * 9, replace(CARA, priority=-5))).ids
-    wanted = [await counted(state, job_id) for job_id in ids]
-    assert [(await looks.get(job_id)).position for job_id in ids] == wanted
-    assert sorted(wanted) == list(range(1, 37))
-    late = (await queue.add(request(), CARA)).ids[0]
-    assert (await looks.get(late)).position == await counted(state, late)
+    expected = [await counted_position(state, job_id) for job_id in ids]
+    assert [(await job_views.get(job_id)).position for job_id in ids] == expected
+    assert sorted(expected) == list(range(1, 37))
+    added_later = (await queue.add(request(), CARA)).ids[0]
+    assert (await job_views.get(added_later)).position == await counted_position(state, added_later)
 
 
 @pytest.mark.parametrize("ahead", [3, 30])
-async def test_what_is_told_of_a_new_job_is_what_a_look_at_it_tells(
-    state: State, short: pytest.MonkeyPatch, ahead: int
-) -> None:
-    """Few ahead are counted with its round, many come from the lane's count."""
-    short.setattr(positions, "_MAX_AGE_S", 60.0)
-    queue, looks = GenerationQueue(state), views.JobViews(state.database)
+async def test_submission_view_equals_the_job_view(state: State, short_limit: pytest.MonkeyPatch, ahead: int) -> None:
+    """Few jobs ahead are counted with its round; many come from the lane's count."""
+    short_limit.setattr(positions, "_MAX_AGE_S", 60.0)
+    queue, job_views = GenerationQueue(state), views.JobViews(state.database)
     before = await queue.add_batch([request()] * ahead, ANA)
-    await looks.get(before.ids[-1])  # from now on the lane is known
+    await job_views.get(before.ids[-1])  # fills the lane's cached count
     added = await queue.add(request("a fox"), replace(BEN, priority=-5, webhook_url="https://example.com/hook"))
-    told = await looks.of_submission(added)
-    assert told == await looks.get(added.ids[0])
-    assert told.position == ahead + 1
-    assert await looks.of_submission(replace(added, row=None)) == told
+    response = await job_views.of_submission(added)
+    assert response == await job_views.get(added.ids[0])
+    assert response.position == ahead + 1
+    assert await job_views.of_submission(replace(added, row=None)) == response
 
 
 @pytest.mark.parametrize("ahead", [2, 12])
-async def test_many_new_jobs_are_told_what_looks_at_them_tell(
-    state: State, short: pytest.MonkeyPatch, ahead: int
-) -> None:
-    """Of users who come one after the other: in a round of one, and behind rounds of another user."""
-    short.setattr(positions, "_MAX_AGE_S", 60.0)
-    queue, looks = GenerationQueue(state), views.JobViews(state.database)
+async def test_submission_positions_equal_counts(state: State, short_limit: pytest.MonkeyPatch, ahead: int) -> None:
+    """New users one after the other: alone in a round, and behind rounds of another user."""
+    short_limit.setattr(positions, "_MAX_AGE_S", 60.0)
+    queue, job_views = GenerationQueue(state), views.JobViews(state.database)
     first = await queue.add_batch([request()] * ahead, ANA)
-    await looks.get(first.ids[-1])
-    told = []
+    await job_views.get(first.ids[-1])
+    response = []
     for n in range(9):
         added = await queue.add(request(), replace(ANA, user_id=f"user{n % 6}"))
-        told.append((await looks.of_submission(added)).position)
-        assert told[-1] == await counted(state, added.ids[0])
-    assert len(set(told)) == 9
+        response.append((await job_views.of_submission(added)).position)
+        assert response[-1] == await counted_position(state, added.ids[0])
+    assert len(set(response)) == 9
 
 
-async def test_the_count_of_a_long_lane_is_kept_for_a_moment(state: State, short: pytest.MonkeyPatch) -> None:
-    short.setattr(positions, "_MAX_AGE_S", 60.0)
-    queue, looks = GenerationQueue(state), views.JobViews(state.database)
+async def test_count_of_a_long_lane_is_cached(state: State, short_limit: pytest.MonkeyPatch) -> None:
+    short_limit.setattr(positions, "_MAX_AGE_S", 60.0)
+    queue, job_views = GenerationQueue(state), views.JobViews(state.database)
     ids = (await queue.add_batch([request()] * 20, ANA)).ids
-    assert (await looks.get(ids[19])).position == 20
+    assert (await job_views.get(ids[19])).position == 20
     for job_id in ids[:4]:
         await queue.cancel(job_id)
-    assert (await looks.get(ids[9])).position == 6  # few enough to be counted
-    assert (await looks.get(ids[19])).position == 20
+    assert (await job_views.get(ids[9])).position == 6  # few enough to be counted
+    assert (await job_views.get(ids[19])).position == 20
     assert (await views.JobViews(state.database).get(ids[19])).position == 16
-    short.setattr(positions, "_MAX_AGE_S", 0.0)
-    assert (await looks.get(ids[19])).position == 16
+    short_limit.setattr(positions, "_MAX_AGE_S", 0.0)
+    assert (await job_views.get(ids[19])).position == 16

@@ -1,4 +1,4 @@
-"""`ProgressReporter`: a lease that is lost is told once, by LeaseLost, whenever it is found out."""
+"""`ProgressReporter`: a lost lease raises LeaseLost once, whenever it is detected."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from serve.jobs.worker.claims import ClaimedJob
 from serve.jobs.worker.leases import LeaseLost, Leases
 from serve.jobs.worker.progress import ProgressReporter
 
-NEWS = Checkpoint(step=1, index=0, data=b"")
+CHECKPOINT = Checkpoint(step=1, index=0, data=b"")
 
 
 class LostLeases:
-    """Finds the job to be somebody else's, once it is let."""
+    """A report waits until ``let`` is set, and then finds that the lease is lost."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.let = asyncio.Event()
+        self.started = asyncio.Event()
+        self.release = asyncio.Event()
         self.over = False
 
-    async def report(self, *told: Any) -> None:
-        self.asked.set()
+    async def report(self, *arguments: Any) -> None:
+        self.started.set()
         try:
-            await self.let.wait()
+            await self.release.wait()
         finally:
             self.over = True
         raise LeaseLost
@@ -39,18 +39,18 @@ def reporter(leases: LostLeases) -> ProgressReporter:
     return ProgressReporter(cast(ClaimedJob, None), cast(Leases, leases), 0.0, show)
 
 
-async def waits(leases: LostLeases) -> None:
-    async with reporter(leases) as telling:
-        telling.add(NEWS)
+async def report_and_wait(leases: LostLeases) -> None:
+    async with reporter(leases) as progress:
+        progress.add(CHECKPOINT)
         await asyncio.sleep(60)
 
 
-async def leaves(leases: LostLeases) -> None:
-    """While a report is being written, whose answer comes when the block already waits for it."""
-    async with reporter(leases) as telling:
-        telling.add(NEWS)
-        await leases.asked.wait()
-        asyncio.get_running_loop().call_later(0.05, leases.let.set)
+async def report_and_leave(leases: LostLeases) -> None:
+    """Leaves the block while a report is being written; the response arrives while the block waits for it."""
+    async with reporter(leases) as progress:
+        progress.add(CHECKPOINT)
+        await leases.started.wait()
+        asyncio.get_running_loop().call_later(0.05, leases.release.set)
 
 
 def cancellations() -> int:
@@ -59,31 +59,31 @@ def cancellations() -> int:
     return task.cancelling()
 
 
-async def test_a_lost_lease_ends_the_block_and_leaves_no_cancellation() -> None:
+async def test_lost_lease_ends_the_block_without_a_pending_cancellation() -> None:
     leases = LostLeases()
-    leases.let.set()
+    leases.release.set()
     with pytest.raises(LeaseLost):
-        await waits(leases)
+        await report_and_wait(leases)
     assert not cancellations()
 
 
-async def test_one_that_is_lost_while_the_block_is_left_is_told_as_well() -> None:
+async def test_lease_lost_on_exit_raises_lease_lost() -> None:
     with pytest.raises(LeaseLost):
-        await leaves(LostLeases())
+        await report_and_leave(LostLeases())
     assert not cancellations()
 
 
-async def test_nothing_is_reported_after_a_block_that_was_cancelled_while_it_was_left() -> None:
+async def test_no_report_after_a_block_cancelled_on_exit() -> None:
     leases = LostLeases()
 
     async def leaves_slowly() -> None:
-        async with reporter(leases) as telling:
-            telling.add(NEWS)
-            await leases.asked.wait()
+        async with reporter(leases) as progress:
+            progress.add(CHECKPOINT)
+            await leases.started.wait()
 
     leaving = asyncio.create_task(leaves_slowly())
-    await leases.asked.wait()
-    await asyncio.sleep(0.05)  # it waits for the writing by now
+    await leases.started.wait()
+    await asyncio.sleep(0.05)  # it waits for the write by now
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving

@@ -1,4 +1,4 @@
-"""The queue: fairness, bounds, positions, what users may do with their jobs (C-042, C-043)."""
+"""The job queue: fairness, limits, positions and the users' changes to their jobs (C-042, C-043)."""
 
 from __future__ import annotations
 
@@ -40,53 +40,53 @@ def queue(state: State) -> GenerationQueue:
 
 @pytest.fixture
 async def leases(state: State) -> Leases:
-    found = Leases(state, {"illustrate": 4})
-    await found.register()
-    return found
+    registered = Leases(state, {"illustrate": 4})
+    await registered.register()
+    return registered
 
 
-async def started(leases: Leases, count: int) -> list[str]:
+async def start_jobs(leases: Leases, count: int) -> list[str]:
     """The users of the next jobs, in the order in which they start."""
     return [job.user_id for _ in range(count) for job in await leases.claim("illustrate", 1)]
 
 
-async def test_users_take_turns(queue: GenerationQueue, leases: Leases) -> None:
+async def test_users_alternate(queue: GenerationQueue, leases: Leases) -> None:
     for _ in range(3):
         await queue.add(request(), ANA)
     await queue.add(request(), BEN)
     await queue.add(request(), BEN)
-    assert await started(leases, 6) == ["ana", "ben", "ana", "ben", "ana"]
+    assert await start_jobs(leases, 6) == ["ana", "ben", "ana", "ben", "ana"]
 
 
-async def test_who_has_one_job_waits_for_at_most_one_of_another(state: State, leases: Leases) -> None:
+async def test_single_job_waits_for_at_most_one_of_another_user(state: State, leases: Leases) -> None:
     queue = GenerationQueue(with_jobs(state, max_queued_per_user=20_000))
     for _ in range(10):
         await queue.add_batch([request()] * 1000, ANA)
-    assert await started(leases, 3) == ["ana"] * 3
+    assert await start_jobs(leases, 3) == ["ana"] * 3
     (ben,) = (await queue.add(request(), BEN)).ids
     assert (await JobViews(state.database).get(ben)).position == 2
-    assert "ben" in await started(leases, 2)
-    assert await started(leases, 1) == ["ana"]
+    assert "ben" in await start_jobs(leases, 2)
+    assert await start_jobs(leases, 1) == ["ana"]
 
 
-async def test_who_comes_back_at_once_does_not_overtake(queue: GenerationQueue, leases: Leases) -> None:
+async def test_immediate_resubmission_does_not_overtake(queue: GenerationQueue, leases: Leases) -> None:
     await queue.add_batch([request()] * 6, ANA)
     order = []
     for _ in range(3):
         await queue.add(request(), BEN)
-        order += await started(leases, 2)
+        order += await start_jobs(leases, 2)
     assert order == ["ana", "ben"] * 3
 
 
-async def test_priority_comes_first(queue: GenerationQueue, leases: Leases) -> None:
+async def test_higher_priority_starts_first(queue: GenerationQueue, leases: Leases) -> None:
     await queue.add(request(), ANA)
     await queue.add(request(), replace(BEN, priority=-5))
     await queue.add(request(), replace(ANA, priority=5))
     await queue.add(request(), JobOptions("cyd", priority=5))
-    assert await started(leases, 4) == ["ana", "cyd", "ana", "ben"]
+    assert await start_jobs(leases, 4) == ["ana", "cyd", "ana", "ben"]
 
 
-async def test_positions_count_what_starts_before(queue: GenerationQueue, state: State) -> None:
+async def test_position_counts_the_jobs_started_before(queue: GenerationQueue, state: State) -> None:
     ids = [(await queue.add(request(), order)).ids[0] for order in (ANA, ANA, ANA, BEN)]
     views = JobViews(state.database)
     assert [(await views.get(job_id)).position for job_id in ids] == [1, 3, 4, 2]
@@ -95,7 +95,7 @@ async def test_positions_count_what_starts_before(queue: GenerationQueue, state:
     assert (await views.get(ids[2])).priority == 3
 
 
-async def test_a_user_has_a_bound_and_so_have_all(state: State) -> None:
+async def test_queue_limits_per_user_and_in_total(state: State) -> None:
     queue = GenerationQueue(with_jobs(state, max_queued_per_user=2, max_queued=3))
     await queue.add_batch([request()] * 2, ANA)
     with pytest.raises(TooManyJobs, match="of this user"):
@@ -108,8 +108,8 @@ async def test_a_user_has_a_bound_and_so_have_all(state: State) -> None:
     assert len(await JobViews(state.database).open_counts()) == 1
 
 
-async def test_the_bound_in_all_holds_across_gateways(state: State) -> None:
-    """None counts all jobs each time, and none goes beyond it all the same."""
+async def test_total_limit_holds_across_gateways(state: State) -> None:
+    """No gateway counts all jobs each time, and none exceeds the limit."""
     queues = [GenerationQueue(with_jobs(state, max_queued=12)) for _ in range(3)]
     for number in range(12):
         await queues[number % 3].add(request(), ANA)
@@ -118,7 +118,7 @@ async def test_the_bound_in_all_holds_across_gateways(state: State) -> None:
             await queue.add(request(), ANA)
 
 
-async def test_the_bound_of_a_user_holds_for_many_at_once(state: State) -> None:
+async def test_user_limit_holds_for_concurrent_submissions(state: State) -> None:
     queue = GenerationQueue(with_jobs(state, max_queued_per_user=5))
     answers = await asyncio.gather(*(queue.add(request(), ANA) for _ in range(12)), return_exceptions=True)
     assert sum(isinstance(answer, TooManyJobs) for answer in answers) == 7
@@ -128,11 +128,11 @@ async def test_the_bound_of_a_user_holds_for_many_at_once(state: State) -> None:
     assert rounds == [0, 1, 2, 3, 4]
 
 
-async def test_a_key_stands_for_one_request(queue: GenerationQueue, state: State) -> None:
+async def test_idempotency_key_gives_one_job(queue: GenerationQueue, state: State) -> None:
     order = replace(ANA, idempotency_key="k")
     first = await queue.add(request(seed=None), order)
     again = await asyncio.gather(*(queue.add(request(seed=None), order) for _ in range(8)))
-    assert all(found.ids == first.ids and found.is_replay for found in again)
+    assert all(repeated.ids == first.ids and repeated.is_replay for repeated in again)
     with pytest.raises(KeyReused):
         await queue.add(request("a cat", seed=None), order)
     assert (await queue.add(request("a cat"), replace(BEN, idempotency_key="k"))).ids != first.ids
@@ -140,7 +140,7 @@ async def test_a_key_stands_for_one_request(queue: GenerationQueue, state: State
     assert await queue.add_batch([request()] * 2, replace(ANA, idempotency_key="b")) == replace(batch, is_replay=True)
 
 
-async def test_a_key_of_something_deleted_is_free_again(queue: GenerationQueue, state: State) -> None:
+async def test_idempotency_key_of_a_deleted_generation_is_free(queue: GenerationQueue, state: State) -> None:
     order = replace(ANA, idempotency_key="k")
     (first,) = (await queue.add(request(), order)).ids
     async with state.database.write() as connection:
@@ -151,11 +151,9 @@ async def test_a_key_of_something_deleted_is_free_again(queue: GenerationQueue, 
         await queue.add(request("a cat"), order)
 
 
-async def test_jobs_that_all_wait_for_another_attempt_are_not_overtaken(
-    queue: GenerationQueue, state: State, leases: Leases
-) -> None:
+async def test_jobs_waiting_for_a_retry_are_not_overtaken(queue: GenerationQueue, state: State, leases: Leases) -> None:
     await queue.add_batch([request()] * 3, ANA)
-    assert await started(leases, 2) == ["ana", "ana"]
+    assert await start_jobs(leases, 2) == ["ana", "ana"]
     async with state.database.write() as connection:
         later = utc_now() + timedelta(seconds=30)
         await connection.execute(sa.update(jobs).where(jobs.c.status == "pending").values(available_at=later))
@@ -163,15 +161,15 @@ async def test_jobs_that_all_wait_for_another_attempt_are_not_overtaken(
     assert (await JobViews(state.database).get(ben)).position == 2
 
 
-async def test_the_seed_is_drawn_as_the_job_comes_in(queue: GenerationQueue, leases: Leases) -> None:
+async def test_seed_is_chosen_on_submission(queue: GenerationQueue, leases: Leases) -> None:
     await queue.add(request(seed=None), ANA)
     ((job,),) = [await leases.claim("illustrate", 1)]
     assert isinstance(job.request, IllustrateRequest)
     assert job.request.options.seed is not None
-    assert not job.request.repeatable  # nobody will ask for that seed again
+    assert not job.request.repeatable  # that seed will not be requested again
 
 
-async def test_cancelled_while_it_waits(queue: GenerationQueue, state: State, leases: Leases) -> None:
+async def test_pending_job_is_cancelled(queue: GenerationQueue, state: State, leases: Leases) -> None:
     (job,) = (await queue.add(request(), ANA)).ids
     assert await queue.cancel(job) == "cancelled"
     assert await queue.cancel(job) == "cancelled"
@@ -181,17 +179,17 @@ async def test_cancelled_while_it_waits(queue: GenerationQueue, state: State, le
         await queue.resume(job)
 
 
-async def test_cancelled_while_it_is_done(queue: GenerationQueue, leases: Leases) -> None:
+async def test_running_job_is_cancelled(queue: GenerationQueue, leases: Leases) -> None:
     (job,) = (await queue.add(request(), ANA)).ids
     (claimed,) = await leases.claim("illustrate", 1)
     assert await queue.cancel(job) == "processing"
-    assert await queue.pause(job) == "processing"  # too late for that
+    assert await queue.pause(job) == "processing"  # too late: a cancellation is pending
     assert await leases.requested_changes() == {job: "cancel"}
     await leases.release(claimed)
     assert await queue.cancel(job) == "cancelled"
 
 
-async def test_paused_and_resumed(queue: GenerationQueue, state: State, leases: Leases) -> None:
+async def test_jobs_are_paused_and_resumed(queue: GenerationQueue, state: State, leases: Leases) -> None:
     waiting, running = [(await queue.add(request(), order)).ids[0] for order in (ANA, BEN)]
     assert await queue.pause(waiting) == "paused"
     ((claimed,),) = [await leases.claim("illustrate", 5)]
@@ -204,10 +202,10 @@ async def test_paused_and_resumed(queue: GenerationQueue, state: State, leases: 
     assert (await JobViews(state.database).get(running)).status == "paused"
     assert await queue.resume(running) == "pending"
     assert await queue.resume(waiting) == "pending"
-    assert await started(leases, 3) == ["ana", "ben"]
+    assert await start_jobs(leases, 3) == ["ana", "ben"]
 
 
-async def test_only_what_failed_is_tried_again(queue: GenerationQueue, state: State) -> None:
+async def test_only_finished_jobs_are_retried(queue: GenerationQueue, state: State) -> None:
     (job,) = (await queue.add(request(), replace(ANA, priority=4))).ids
     with pytest.raises(Conflict, match="pending"):
         await queue.retry(job)
@@ -218,7 +216,7 @@ async def test_only_what_failed_is_tried_again(queue: GenerationQueue, state: St
     assert view.parameters == (await JobViews(state.database).get(job)).parameters
 
 
-async def test_a_batch_is_cancelled_as_a_whole(queue: GenerationQueue, state: State, leases: Leases) -> None:
+async def test_batch_is_cancelled_as_a_whole(queue: GenerationQueue, state: State, leases: Leases) -> None:
     batch = await queue.add_batch([request(seed=n) for n in range(4)], ANA)
     assert batch.batch_id is not None
     (claimed,) = await leases.claim("illustrate", 1)
@@ -238,7 +236,7 @@ async def test_unknown_jobs_are_not_found(queue: GenerationQueue, state: State) 
             await act("0" * 32)
 
 
-async def test_the_generation_says_what_the_job_says(queue: GenerationQueue, state: State, leases: Leases) -> None:
+async def test_generation_status_follows_the_job_status(queue: GenerationQueue, state: State, leases: Leases) -> None:
     (job,) = (await queue.add(request(), ANA)).ids
 
     async def both() -> tuple[str, str]:

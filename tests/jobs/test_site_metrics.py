@@ -1,4 +1,4 @@
-"""What only the database knows of a site."""
+"""Metrics of the whole site, from the database."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ async def oldest_s(state: State) -> float:
     return catalogue.OLDEST_JOB.value(ILLUSTRATE)
 
 
-async def test_the_oldest_job_that_waits_is_told(state: State) -> None:
-    """Of those that could start: not of one in work, of one that is to come later, or of a lane that is paused."""
+async def test_age_of_the_oldest_startable_job(state: State) -> None:
+    """Of the jobs that could start: not of running or delayed ones, nor of paused lanes."""
     queue, leases = GenerationQueue(state), Leases(state, {ILLUSTRATE: 2})
     await leases.register()
     assert await oldest_s(state) == 0

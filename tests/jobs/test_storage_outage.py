@@ -1,4 +1,4 @@
-"""The database, or the object store, is away for a while: 503 with Retry-After, then everything goes on."""
+"""Outages of the database or the object store: 503 with Retry-After, and full recovery afterwards."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from serve.state import State
 JOBS = JobsSettings(poll_s=0.02, beat_s=0.1, lease_s=2.0, progress_s=0.0, checkpoint_every=1)
 DATABASE = DatabaseSettings(timeout_s=1.0)
 PATIENT = JOBS.model_copy(update={"lease_s": 10.0})
-"""A server that is back is not at once as quick as before: nobody is taken for dead for that."""
+"""A restarted server is slow at first: no worker may be declared dead meanwhile."""
 OUTAGE_S = 30.0
-"""Of a PostgreSQL server, as long as the longest that a site has to live with; of the others a few seconds."""
+"""For a stopped PostgreSQL, the longest outage that a site has to survive; the others last a few seconds."""
 SHORT_S = 6.0
 
 
@@ -42,8 +42,8 @@ class Site:
         self.door = door
 
     async def add(self, steps: int) -> str:
-        asked = {"prompt": "a fox", "seed": 7, "num_inference_steps": steps}
-        answer = await self.door.post("/v1/jobs", json={"kind": "illustrate", "input": asked})
+        job_input = {"prompt": "a fox", "seed": 7, "num_inference_steps": steps}
+        answer = await self.door.post("/v1/jobs", json={"kind": "illustrate", "input": job_input})
         assert answer.status_code == 202, answer.text
         job_id: str = answer.json()["id"]
         return job_id
@@ -52,9 +52,9 @@ class Site:
         answer = await self.door.get(f"/v1/jobs/{job_id}")
         return str(answer.json()["status"]) if answer.status_code == 200 else str(answer.status_code)
 
-    async def until(self, job_id: str, wanted: str, limit_s: float = 30.0) -> None:
+    async def until(self, job_id: str, expected: str, limit_s: float = 30.0) -> None:
         async with asyncio.timeout(limit_s):
-            while await self.status(job_id) != wanted:  # noqa: ASYNC110 (a database has no event)
+            while await self.status(job_id) != expected:  # noqa: ASYNC110 (a database has no event)
                 await asyncio.sleep(0.05)
 
 
@@ -77,59 +77,59 @@ async def site(settings: Settings) -> AsyncIterator[Site]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("end", "begin", "seconds"),
+    ("stop", "start", "seconds"),
     [(PostgreSQL.stop, PostgreSQL.start, OUTAGE_S), (PostgreSQL.freeze, PostgreSQL.thaw, SHORT_S)],
     ids=["stopped", "frozen"],
 )
-async def test_postgresql_is_away(
+async def test_postgresql_outage(
     postgresql: PostgreSQL,
     tmp_path: Path,
-    end: Callable[[PostgreSQL], None],
-    begin: Callable[[PostgreSQL], None],
+    stop: Callable[[PostgreSQL], None],
+    start: Callable[[PostgreSQL], None],
     seconds: float,
 ) -> None:
-    """A job is under way, another waits; who asks meanwhile is told to come again; both are done afterwards."""
+    """One job runs and another waits; requests meanwhile get 503; both jobs complete afterwards."""
     own = DATABASE.model_copy(update={"url": SecretStr(postgresql.new_database())})
-    async with site(Settings(database=own, state_dir=tmp_path, jobs=PATIENT)) as found:
-        found.illustrator.step_s = 0.05
-        running, waiting = await found.add(200), await found.add(3)
-        await found.until(running, "processing")
-        await asyncio.to_thread(end, postgresql)
+    async with site(Settings(database=own, state_dir=tmp_path, jobs=PATIENT)) as running_site:
+        running_site.illustrator.step_s = 0.05
+        running_job, waiting_job = await running_site.add(200), await running_site.add(3)
+        await running_site.until(running_job, "processing")
+        await asyncio.to_thread(stop, postgresql)
         try:
-            await refuses(found, running, time.monotonic() + seconds)
+            await check_requests_get_503(running_site, running_job, time.monotonic() + seconds)
         finally:
-            await asyncio.to_thread(begin, postgresql)
-        await found.until(running, "completed", 60)
-        await found.until(waiting, "completed")
-        assert len(found.illustrator.steps) <= 200 + 3 + 10  # it was not begun again
-        answer = await found.door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 9})
+            await asyncio.to_thread(start, postgresql)
+        await running_site.until(running_job, "completed", 60)
+        await running_site.until(waiting_job, "completed")
+        assert len(running_site.illustrator.steps) <= 200 + 3 + 10  # it was not started again
+        answer = await running_site.door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 9})
         assert answer.status_code == 200
 
 
-async def refuses(found: Site, running: str, until: float) -> None:
+async def check_requests_get_503(running_site: Site, running: str, until: float) -> None:
     while time.monotonic() < until:
         for answer in (
-            await found.door.get(f"/v1/jobs/{running}"),
-            await found.door.post("/v1/jobs", json={"kind": "illustrate", "input": {"prompt": "a cat"}}),
-            await found.door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 9}),
+            await running_site.door.get(f"/v1/jobs/{running}"),
+            await running_site.door.post("/v1/jobs", json={"kind": "illustrate", "input": {"prompt": "a cat"}}),
+            await running_site.door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 9}),
         ):
             assert answer.status_code == 503, answer.text
             assert int(answer.headers["retry-after"]) > 0
 
 
 @pytest.mark.slow
-async def test_the_file_is_locked_for_long(tmp_path: Path) -> None:
-    async with site(Settings(database=DATABASE, state_dir=tmp_path, jobs=JOBS)) as found:
-        found.illustrator.step_s = 0.05
-        running = await found.add(100)
-        await found.until(running, "processing")
+async def test_locked_sqlite_file(tmp_path: Path) -> None:
+    async with site(Settings(database=DATABASE, state_dir=tmp_path, jobs=JOBS)) as running_site:
+        running_site.illustrator.step_s = 0.05
+        running = await running_site.add(100)
+        await running_site.until(running, "processing")
         with contextlib.closing(sqlite3.connect(tmp_path / "atelier.db", isolation_level=None)) as neighbour:
             await locked(neighbour)
-            answer = await found.door.post("/v1/jobs", json={"kind": "illustrate", "input": {"prompt": "a cat"}})
+            answer = await running_site.door.post("/v1/jobs", json={"kind": "illustrate", "input": {"prompt": "a cat"}})
             assert answer.status_code == 503
-            await asyncio.sleep(SHORT_S)  # longer than a lease: nobody may be taken for dead for it
-        await found.until(running, "completed", 60)
-        assert len(found.illustrator.steps) <= 100 + 5
+            await asyncio.sleep(SHORT_S)  # longer than a lease: no worker may be declared dead
+        await running_site.until(running, "completed", 60)
+        assert len(running_site.illustrator.steps) <= 100 + 5
 
 
 async def locked(neighbour: sqlite3.Connection) -> None:
@@ -142,22 +142,22 @@ async def locked(neighbour: sqlite3.Connection) -> None:
 
 
 @pytest.mark.slow
-async def test_the_object_store_is_away(tmp_path: Path) -> None:
+async def test_object_store_outage(tmp_path: Path) -> None:
     with S3Server.started() as server:
         own = server.new_store().model_copy(update={"timeout_s": 1.0})
-        async with site(Settings(database=DATABASE, objects=own, state_dir=tmp_path, jobs=JOBS)) as found:
-            found.illustrator.step_s = 0.02
-            running = await found.add(50)
-            await found.until(running, "processing")
+        async with site(Settings(database=DATABASE, objects=own, state_dir=tmp_path, jobs=JOBS)) as running_site:
+            running_site.illustrator.step_s = 0.02
+            running = await running_site.add(50)
+            await running_site.until(running, "processing")
             server.freeze()
             try:
                 await asyncio.sleep(SHORT_S)
-                assert await found.status(running) == "processing"  # it is drawn, and waits for a place to be kept
-                answer = await found.door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 9})
+                assert await running_site.status(running) == "processing"  # it is drawn, and waits to be stored
+                answer = await running_site.door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 9})
                 assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
             finally:
                 server.thaw()
-            await found.until(running, "completed")
-            assert len(found.illustrator.steps) <= 50 + 20
-            answer = await found.door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 9})
+            await running_site.until(running, "completed")
+            assert len(running_site.illustrator.steps) <= 50 + 20
+            answer = await running_site.door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 9})
             assert answer.status_code == 200

@@ -1,4 +1,4 @@
-"""Whom webhooks may call: nobody in the site's own network, whatever a URL or a name server says."""
+"""Addresses that webhooks may call: never the site's own network, whatever a URL or a name server says."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_addresses_that_are_not_public(address: str) -> None:
+def test_private_addresses_are_refused(address: str) -> None:
     assert not is_public(address)
     host = f"[{address.replace('%', '%25')}]" if ":" in address else address
     with pytest.raises(InvalidRequest) as refused:
@@ -62,13 +62,13 @@ def test_addresses_that_are_not_public(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public_addresses(address: str) -> None:
+def test_public_addresses_are_allowed(address: str) -> None:
     assert is_public(address)
     check_webhook_url(f"https://{f'[{address}]' if ':' in address else address}/hook", settings())
 
 
 @pytest.mark.parametrize(
-    ("url", "why"),
+    ("url", "reason"),
     [
         ("http://example.com/", "must begin with https"),
         ("ftp://example.com/", "must begin with https"),
@@ -107,8 +107,8 @@ def test_public_addresses(address: str) -> None:
         ("https://db.localhost:5432/", "open Internet"),
     ],
 )
-def test_what_may_not_be_called(url: str, why: str) -> None:
-    with pytest.raises(InvalidRequest, match=why) as refused:
+def test_invalid_webhook_urls_are_refused(url: str, reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=reason) as refused:
         check_webhook_url(url, settings())
     assert refused.value.field == "webhook_url"
 
@@ -122,18 +122,18 @@ def test_what_may_not_be_called(url: str, why: str) -> None:
         "https://bücher.de/ä",
     ],
 )
-def test_what_may_be_called(url: str) -> None:
+def test_valid_webhook_urls_are_accepted(url: str) -> None:
     check_webhook_url(url, settings())
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080/x", "https://10.0.0.1/", "http://[::1]/", "http://receiver/"])
-def test_a_site_may_allow_its_own_network(url: str) -> None:
+def test_private_network_can_be_allowed(url: str) -> None:
     check_webhook_url(url, settings(allow_private=True))
     with pytest.raises(InvalidRequest, match="host"):
         check_webhook_url("http://2130706433/", settings(allow_private=True))
 
 
-def test_without_a_secret_none_may_be_called() -> None:
+def test_webhooks_without_a_secret_are_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"webhooks\.secret"):
         check_webhook_url("https://example.com/", settings(secret=None, allow_private=True))
 
@@ -143,7 +143,7 @@ def test_without_a_secret_none_may_be_called() -> None:
     | st.text().map("https://{}".format)
     | st.from_regex(r"https?://[\w.:@\[\]%\\?#-]{1,40}/?", fullmatch=True)
 )
-def test_any_text_is_judged(url: str) -> None:
+def test_arbitrary_text_is_accepted_or_refused(url: str) -> None:
     try:
         check_webhook_url(url, settings())
     except InvalidRequest as error:
@@ -154,7 +154,7 @@ def test_any_text_is_judged(url: str) -> None:
 
 
 def answering(*addresses: str) -> Callable[..., Any]:
-    """A name server that gives these, in one answer."""
+    """A resolver that returns these addresses in one response."""
 
     def look_up(host: str, port: int, family: socket.AddressFamily) -> list[Any]:
         return [
@@ -168,33 +168,33 @@ def answering(*addresses: str) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("addresses", [["10.0.0.5"], ["1.1.1.1", "127.0.0.1"], ["::ffff:10.0.0.1"], ["64:ff9b::a00:1"]])
-async def test_a_name_with_a_private_address_is_not_called(addresses: list[str]) -> None:
+async def test_name_with_a_private_address_is_not_called(addresses: list[str]) -> None:
     names = PinnedResolver(PUBLIC_ALONE, answering(*addresses))
-    async with WebhookClient(settings(), names) as caller:
-        answer = await caller.call("m", "https://hooks.example.com/", b"{}")
+    async with WebhookClient(settings(), names) as client:
+        answer = await client.call("m", "https://hooks.example.com/", b"{}")
     assert answer.status is None
-    assert not answer.is_last  # the name may be mended
+    assert not answer.is_last  # the DNS record may be corrected
     assert "open Internet" in answer.reason
 
 
-async def test_names_are_looked_up() -> None:
+async def test_names_are_resolved() -> None:
     names = PinnedResolver(ANYWHERE)
-    (found, *_) = await names.resolve("localhost", 443)
-    assert ipaddress.ip_address(found["host"]).is_loopback
-    assert found["port"] == 443
+    (address, *_) = await names.resolve("localhost", 443)
+    assert ipaddress.ip_address(address["host"]).is_loopback
+    assert address["port"] == 443
     with pytest.raises(OSError, match="open Internet"):
         await PinnedResolver(PUBLIC_ALONE).resolve("localhost", 443)
     with pytest.raises(OSError):  # noqa: PT011
         await names.resolve("nowhere.invalid")
 
 
-async def test_a_slow_name_server_holds_up_nothing_else() -> None:
-    """Look-ups have threads of their own."""
-    may_answer = asyncio.Event()
+async def test_slow_name_server_blocks_no_other_thread() -> None:
+    """Name lookups have their own threads."""
+    release = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def slow(host: str, port: int, family: socket.AddressFamily) -> list[Any]:
-        asyncio.run_coroutine_threadsafe(may_answer.wait(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(release.wait(), loop).result(30)
         return []
 
     names = PinnedResolver(ANYWHERE, slow)
@@ -203,14 +203,14 @@ async def test_a_slow_name_server_holds_up_nothing_else() -> None:
         assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 10) == "done"
         assert not any(task.done() for task in waiting)
     finally:
-        may_answer.set()
+        release.set()
         await asyncio.gather(*waiting)
         await names.close()
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and certificate of hooks.example.com, signed by itself."""
+    """Key and self-signed certificate of hooks.example.com."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hooks.example.com")])
     now = datetime.datetime.now(datetime.UTC)
@@ -238,49 +238,49 @@ def server_tls(certificate: Path) -> ssl.SSLContext:
     return context
 
 
-async def test_a_name_that_changes_its_mind_gains_nothing(certificate: Path, server_tls: ssl.SSLContext) -> None:
-    """127.0.0.2 stands for the open Internet here, 127.0.0.1 for the inner network; both listen on one port."""
-    asked: list[str] = []
-    found = iter(["127.0.0.2", "127.0.0.1"])
+async def test_dns_rebinding_is_refused(certificate: Path, server_tls: ssl.SSLContext) -> None:
+    """127.0.0.2 stands for the public Internet, 127.0.0.1 for the internal network; both listen on one port."""
+    lookups: list[str] = []
+    addresses = iter(["127.0.0.2", "127.0.0.1"])
 
     def look_up(host: str, port: int, family: socket.AddressFamily) -> list[Any]:
-        asked.append(host)
-        return answering(next(found))(host, port, family)
+        lookups.append(host)
+        return answering(next(addresses))(host, port, family)
 
     names = PinnedResolver(lambda _, address: address != "127.0.0.1", look_up)
-    caller = WebhookClient(settings(), names, ssl.create_default_context(cafile=certificate))
+    client = WebhookClient(settings(), names, ssl.create_default_context(cafile=certificate))
     async with (
         Receiver(host="127.0.0.2").listening(server_tls) as outer,
         Receiver(port=outer.port).listening(server_tls) as inner,
-        caller,
+        client,
     ):
         url = f"https://hooks.example.com:{outer.port}/hook"
-        first = await caller.call("m", url, b"{}")
-        second = await caller.call("m", url, b"{}")
+        first = await client.call("m", url, b"{}")
+        second = await client.call("m", url, b"{}")
     assert first.accepted
     assert not second.accepted
     assert "open Internet" in second.reason
     assert (len(outer.calls), len(inner.calls)) == (1, 0)
-    assert asked == ["hooks.example.com"] * 2  # nothing looks it up a second time, for itself
+    assert lookups == ["hooks.example.com"] * 2  # no second lookup by the HTTP client itself
 
 
-async def test_a_certificate_of_somebody_else_is_refused(certificate: Path, server_tls: ssl.SSLContext) -> None:
+async def test_foreign_certificate_is_refused(certificate: Path, server_tls: ssl.SSLContext) -> None:
     trusting = ssl.create_default_context(cafile=certificate)
     look_up = answering("127.0.0.1")
     async with Receiver().listening(server_tls) as receiver:
-        async with WebhookClient(settings(), PinnedResolver(ANYWHERE, look_up), trusting) as caller:
-            wrong_name = await caller.call("m", f"https://other.example.com:{receiver.port}/", b"{}")
-        async with WebhookClient(settings(), PinnedResolver(ANYWHERE, look_up)) as caller:
-            unknown = await caller.call("m", f"https://hooks.example.com:{receiver.port}/", b"{}")
+        async with WebhookClient(settings(), PinnedResolver(ANYWHERE, look_up), trusting) as client:
+            wrong_name = await client.call("m", f"https://other.example.com:{receiver.port}/", b"{}")
+        async with WebhookClient(settings(), PinnedResolver(ANYWHERE, look_up)) as client:
+            unknown = await client.call("m", f"https://hooks.example.com:{receiver.port}/", b"{}")
     assert "Certificate" in wrong_name.reason
     assert "Certificate" in unknown.reason
     assert receiver.calls == []
 
 
-async def test_an_address_is_refused_at_the_call_too() -> None:
-    """Its job may have come in when the site still allowed it."""
-    async with Receiver().listening() as receiver, WebhookClient(settings()) as caller:
-        answer = await caller.call("m", receiver.url, b"{}")
+async def test_private_address_is_refused_on_delivery() -> None:
+    """The job may have been submitted while the site allowed the address."""
+    async with Receiver().listening() as receiver, WebhookClient(settings()) as client:
+        answer = await client.call("m", receiver.url, b"{}")
     assert answer.is_rejected
     assert answer.is_last
     assert receiver.calls == []

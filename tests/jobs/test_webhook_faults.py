@@ -1,4 +1,4 @@
-"""Webhooks while workers die, databases go away and clocks are set: each arrives, under one id."""
+"""Webhooks while workers die, databases fail and clocks change: each is delivered, under one id."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from webhook_receiver import Receiver
 from webhook_site import (
     SECRET,
     SITE,
+    add_job_with_events,
     all_are,
     delivering,
-    happen,
-    put,
     row,
     rows,
     state_with,
     until,
+    update_deliveries,
     with_webhooks,
     worker,
 )
@@ -71,7 +71,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def test_its_sender_dies_before_it_has_written(
+async def test_delivery_of_a_killed_sender_is_repeated(
     state: State, receiver: Receiver, database_settings: DatabaseSettings
 ) -> None:
     async def kill() -> int:
@@ -80,7 +80,7 @@ async def test_its_sender_dies_before_it_has_written(
         return 200
 
     receiver.answers = [kill]
-    await happen(state, receiver.url, "completed")
+    await add_job_with_events(state, receiver.url, "completed")
     assert database_settings.url is not None
     sender = await asyncio.create_subprocess_exec(
         sys.executable, "-c", DYING, database_settings.url.get_secret_value(), SECRET, cwd=HOME
@@ -95,7 +95,7 @@ async def test_its_sender_dies_before_it_has_written(
         await watch.reap()
         now = 2 * state.settings.jobs.lease_s
         await other.renew()
-        assert len(receiver.calls) == 1  # whoever holds it may still live
+        assert len(receiver.calls) == 1  # the worker that holds it may still be alive
         assert len(await watch.reap()) == 1
         await until(all_are(state, "delivered"))
     first, again = receiver.calls
@@ -104,53 +104,53 @@ async def test_its_sender_dies_before_it_has_written(
 
 
 @pytest.mark.parametrize(("status", "expected"), [(200, ("delivered", 1)), (500, ("pending", 0))])
-async def test_who_was_taken_for_dead_tells_only_that_it_arrived(
+async def test_worker_declared_dead_records_only_successes(
     state: State, receiver: Receiver, status: int, expected: tuple[str, int]
 ) -> None:
     other = await worker(state)
     answered = asyncio.Event()
 
     async def taken_away() -> int:
-        await put(state, worker_id=other.worker_id)
+        await update_deliveries(state, worker_id=other.worker_id)
         answered.set()
         return status
 
     receiver.answers = [taken_away]
-    await happen(state, receiver.url, "completed")
+    await add_job_with_events(state, receiver.url, "completed")
     leases = await worker(state)
     running = asyncio.create_task(WebhookDelivery(state, lambda: leases.worker_id, SITE).run())
     await answered.wait()
     running.cancel()
     await asyncio.wait([running], timeout=10)
-    found = await row(state)
-    assert (found.status, found.attempts) == expected
-    assert found.worker_id == (None if status == 200 else other.worker_id)
+    delivery = await row(state)
+    assert (delivery.status, delivery.attempts) == expected
+    assert delivery.worker_id == (None if status == 200 else other.worker_id)
 
 
-async def test_a_claim_whose_confirmation_was_lost(state: State, receiver: Receiver) -> None:
+async def test_claim_with_a_lost_confirmation_is_delivered(state: State, receiver: Receiver) -> None:
     leases = await worker(state)
-    await happen(state, receiver.url, "completed")
-    await put(state, worker_id=leases.worker_id)
+    await add_job_with_events(state, receiver.url, "completed")
+    await update_deliveries(state, worker_id=leases.worker_id)
     async with delivering(state, leases.worker_id):
         await until(all_are(state, "delivered"))
 
 
-async def test_a_claim_of_a_worker_that_nobody_knows(state: State, receiver: Receiver) -> None:
-    await happen(state, receiver.url, "completed")
-    await put(state, worker_id="it came late")
+async def test_claim_of_an_unknown_worker_is_delivered(state: State, receiver: Receiver) -> None:
+    await add_job_with_events(state, receiver.url, "completed")
+    await update_deliveries(state, worker_id="it came late")
     async with delivering(state):
         await until(all_are(state, "delivered"))
 
 
-async def test_who_is_no_worker_claims_nothing(state: State, receiver: Receiver) -> None:
-    """It was taken for dead: whatever it claimed would be nobody's."""
-    await happen(state, receiver.url, "completed")
+async def test_unregistered_worker_claims_nothing(state: State, receiver: Receiver) -> None:
+    """It was declared dead: no worker would own what it claims."""
+    await add_job_with_events(state, receiver.url, "completed")
     assert await WebhookDelivery(state, lambda: "taken for dead", SITE)._claim() == []
     assert (await row(state)).worker_id is None
 
 
-class Away(Database):
-    """A database that is away while it is told to be."""
+class UnavailableDatabase(Database):
+    """A database that is unavailable while ``away`` is set."""
 
     def __init__(self, database: Database) -> None:
         self.__dict__ |= database.__dict__
@@ -173,22 +173,22 @@ class Away(Database):
             raise StateUnavailable("the database does not answer; try again")
 
 
-async def test_the_database_goes_away_and_comes_back(
+async def test_delivery_resumes_after_a_database_outage(
     state: State, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    database = Away(state.database)
+    database = UnavailableDatabase(state.database)
 
     async def take_away() -> int:
         database.away = True
         return 200
 
     receiver.answers = [take_away]
-    await happen(state, receiver.url, "completed")
+    await add_job_with_events(state, receiver.url, "completed")
     async with delivering(replace(state, database=database)):
         await until(lambda: "wait for the database" in caplog.text)
-        await happen(state, receiver.url, "completed", user="ben")
-        await asyncio.sleep(0.6)  # several looks
+        await add_job_with_events(state, receiver.url, "completed", user="ben")
+        await asyncio.sleep(0.6)  # several polls
         assert (await rows(state))[0].status == "pending"
         database.away = False
         await until(all_are(state, "delivered", "delivered"))
@@ -197,42 +197,42 @@ async def test_the_database_goes_away_and_comes_back(
     assert len(receiver.calls) == len({call.id for call in receiver.calls}) == 2
 
 
-async def test_what_is_being_sent_may_end(state: State, receiver: Receiver) -> None:
-    asked, may_answer = asyncio.Event(), asyncio.Event()
+async def test_running_delivery_may_finish_on_shutdown(state: State, receiver: Receiver) -> None:
+    received, release = asyncio.Event(), asyncio.Event()
 
     async def later() -> int:
-        asked.set()
-        await may_answer.wait()
+        received.set()
+        await release.wait()
         return 200
 
     receiver.answers = [later]
-    await happen(state, receiver.url, "completed")
+    await add_job_with_events(state, receiver.url, "completed")
     leases = await worker(state)
     running = asyncio.create_task(WebhookDelivery(state, lambda: leases.worker_id, SITE).run())
-    await asked.wait()
+    await received.wait()
     running.cancel()
     await asyncio.sleep(0)
-    may_answer.set()
+    release.set()
     await asyncio.wait([running], timeout=10)
     assert running.cancelled()
     assert (await row(state)).status == "delivered"
 
 
-async def test_what_takes_too_long_is_given_back(state: State, receiver: Receiver) -> None:
-    asked = asyncio.Event()
+async def test_slow_delivery_is_released_on_shutdown(state: State, receiver: Receiver) -> None:
+    received = asyncio.Event()
 
     async def never() -> int:
-        asked.set()
+        received.set()
         await asyncio.Event().wait()
         return 200
 
     receiver.answers = [never]
-    await happen(state, receiver.url, "completed")
+    await add_job_with_events(state, receiver.url, "completed")
     leases = await worker(state)
     running = asyncio.create_task(
         WebhookDelivery(state_with(state, timeout_s=60), lambda: leases.worker_id, SITE).run()
     )
-    await asked.wait()
+    await received.wait()
     assert (await row(state)).worker_id == leases.worker_id
     running.cancel()
     await asyncio.wait([running], timeout=10)
@@ -243,27 +243,29 @@ async def test_what_takes_too_long_is_given_back(state: State, receiver: Receive
 
 
 @pytest.mark.parametrize(("attempts", "ahead"), [(0, timedelta(minutes=30)), (3, timedelta(hours=3))])
-async def test_a_clock_that_was_put_back(state: State, receiver: Receiver, attempts: int, ahead: timedelta) -> None:
-    """What was not sent yet goes out at once; what waits for another attempt waits no longer than any ever does."""
-    await happen(state, receiver.url, "completed")
-    await put(state, due_at=utc_now() + ahead, attempts=attempts)
+async def test_clock_set_back_delays_no_delivery(
+    state: State, receiver: Receiver, attempts: int, ahead: timedelta
+) -> None:
+    """A first attempt is sent at once; a retry waits at most the longest retry delay."""
+    await add_job_with_events(state, receiver.url, "completed")
+    await update_deliveries(state, due_at=utc_now() + ahead, attempts=attempts)
     async with delivering(state):
         await until(all_are(state, "delivered"))
 
 
-async def test_what_waits_is_not_sent_before_its_time(state: State, receiver: Receiver) -> None:
-    await happen(state, receiver.url, "started")
-    await put(state, due_at=utc_now() + timedelta(minutes=30), attempts=3)
-    await happen(state, receiver.url, "completed", user="ben")
+async def test_retry_is_not_sent_early(state: State, receiver: Receiver) -> None:
+    await add_job_with_events(state, receiver.url, "started")
+    await update_deliveries(state, due_at=utc_now() + timedelta(minutes=30), attempts=3)
+    await add_job_with_events(state, receiver.url, "completed", user="ben")
     async with delivering(state):
         await until(all_are(state, "pending", "delivered"))
     assert [call.document["type"] for call in receiver.calls] == ["job.completed"]
 
 
-async def test_without_a_secret_all_waits(state: State, receiver: Receiver) -> None:
-    await happen(state, receiver.url, "completed")
+async def test_deliveries_wait_without_a_secret(state: State, receiver: Receiver) -> None:
+    await add_job_with_events(state, receiver.url, "completed")
     async with delivering(state_with(state, secret=None)):
-        await asyncio.sleep(0.6)  # several looks
+        await asyncio.sleep(0.6)  # several polls
     assert (await row(state)).status == "pending"
     async with delivering(state):
         await until(all_are(state, "delivered"))

@@ -1,4 +1,4 @@
-"""Webhooks arrive, signed and in order, each by one worker."""
+"""Webhooks are delivered signed and in order, each by one worker."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from webhook_receiver import Receiver
 from webhook_site import (
     SECRET,
     SITE,
+    add_job_with_events,
     all_are,
     delivering,
-    happen,
-    put,
     row,
     rows,
     state_with,
     tried,
     until,
+    update_deliveries,
     waits_s,
     with_webhooks,
     worker,
@@ -51,28 +51,28 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield listening
 
 
-async def test_it_arrives_signed(state: State, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_delivery_is_signed(state: State, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     for proxy in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # nobody is there, and nobody is asked
-    job_id = await happen(state, receiver.url, "completed")
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # nothing listens there, and no proxy is used
+    job_id = await add_job_with_events(state, receiver.url, "completed")
     async with delivering(state):
         await until(all_are(state, "delivered"))
     (call,) = receiver.calls
     document = Webhook(SECRET).verify(call.body, call.headers)
-    found = await row(state)
+    delivery = await row(state)
     assert document["type"] == "job.completed"
-    assert document["timestamp"] == found.created_at.isoformat()
+    assert document["timestamp"] == delivery.created_at.isoformat()
     data = document["data"]
     assert (data["id"], data["event"], data["about"]) == (job_id, 2, "completed")
     assert data["result_url"] == f"{SITE}/v1/jobs/{job_id}/result"
     assert call.headers["content-type"] == "application/json"
     assert call.headers["user-agent"].startswith("atelier/")
-    assert (found.id, found.answer, found.attempts, found.worker_id) == (call.id, 200, 1, None)
+    assert (delivery.id, delivery.answer, delivery.attempts, delivery.worker_id) == (call.id, 200, 1, None)
 
 
-async def test_a_preview_has_an_address(state: State, receiver: Receiver) -> None:
-    job_id = await happen(state, receiver.url, "preview")
-    await put(state, body={"id": job_id, "event": 2, "step": 3, "preview": "0123456789abcdef.webp"})
+async def test_preview_event_has_its_url(state: State, receiver: Receiver) -> None:
+    job_id = await add_job_with_events(state, receiver.url, "preview")
+    await update_deliveries(state, body={"id": job_id, "event": 2, "step": 3, "preview": "0123456789abcdef.webp"})
     async with delivering(state):
         await until(all_are(state, "delivered"))
     data = receiver.calls[0].document["data"]
@@ -80,7 +80,7 @@ async def test_a_preview_has_an_address(state: State, receiver: Receiver) -> Non
     assert "preview" not in data
 
 
-def test_the_signature_is_that_of_the_specification() -> None:
+def test_signature_follows_standard_webhooks() -> None:
     key, body = b"k" * 24, b'{"a":1}'
     expected = hmac.new(key, b"msg_1.1700000000." + body, hashlib.sha256).digest()
     assert signature(key, "msg_1", 1_700_000_000, body) == "v1," + base64.b64encode(expected).decode()
@@ -88,9 +88,9 @@ def test_the_signature_is_that_of_the_specification() -> None:
     assert Webhook(key).sign("msg_1", at, body.decode()) == signature(key, "msg_1", 1_700_000_000, body)
 
 
-async def test_it_is_sent_again_until_it_arrives(state: State, receiver: Receiver) -> None:
+async def test_failed_delivery_is_retried_until_accepted(state: State, receiver: Receiver) -> None:
     receiver.answers = [500, 404, 302]
-    await happen(state, receiver.url, "completed")
+    await add_job_with_events(state, receiver.url, "completed")
     async with delivering(state):
         await until(all_are(state, "delivered"))
     assert len({call.id for call in receiver.calls}) == 1
@@ -100,12 +100,10 @@ async def test_it_is_sent_again_until_it_arrives(state: State, receiver: Receive
         Webhook(SECRET).verify(call.body, call.headers)
 
 
-async def test_a_call_that_somebody_repeats_is_noticed(
-    state: State, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A receiver knows it by its id; later, or with anything in it changed, its signature is none."""
+async def test_replayed_webhook_is_detected(state: State, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receiver detects it by its id; later, or with any change, its signature is invalid."""
     receiver.answers = [500]
-    await happen(state, receiver.url, "completed")
+    await add_job_with_events(state, receiver.url, "completed")
     async with delivering(state):
         await until(all_are(state, "delivered"))
     first, again = receiver.calls
@@ -132,23 +130,25 @@ class TenMinutesLater(datetime):
         return super().now(tz) + timedelta(minutes=10)
 
 
-async def test_it_is_not_sent_for_ever(state: State, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+async def test_delivery_fails_after_the_last_attempt(
+    state: State, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
     receiver.always = 500
-    await happen(state, receiver.url, "completed")
+    await add_job_with_events(state, receiver.url, "completed")
     async with delivering(state_with(state, max_attempts=3)):
         await until(all_are(state, "failed"))
     assert len(receiver.calls) == 3
     assert ((await row(state)).attempts, (await row(state)).answer) == (3, 500)
     assert "failed after 3 attempts: answered 500" in caplog.text
-    assert receiver.url not in caplog.text  # its path may be a secret
+    assert receiver.url not in caplog.text  # its path may be secret
 
 
-async def test_every_call_is_counted_by_how_it_went(state: State, receiver: Receiver) -> None:
-    """What AtelierWebhooksFail of the alerts looks at: a job's two events, the first given up at its third call."""
+async def test_calls_are_counted_by_outcome(state: State, receiver: Receiver) -> None:
+    """The metric of the alert AtelierWebhooksFail: two events of a job, the first failing at its third attempt."""
     outcomes = ("delivered", "retried", "failed")
     before = [WEBHOOKS.value(outcome) for outcome in outcomes]
     receiver.answers = [500, 500, 500, 500]
-    await happen(state, receiver.url, "started", "completed")
+    await add_job_with_events(state, receiver.url, "started", "completed")
     async with delivering(state_with(state, max_attempts=3)):
         await until(all_are(state, "delivered", "failed"))
     counted = [WEBHOOKS.value(outcome) - was for outcome, was in zip(outcomes, before, strict=True)]
@@ -157,53 +157,55 @@ async def test_every_call_is_counted_by_how_it_went(state: State, receiver: Rece
 
 
 @pytest.mark.parametrize(("attempts", "least_s"), [(0, 100), (1, 200), (3, 800), (40, 6 * 3600)])
-async def test_waits_double_up_to_a_bound(state: State, receiver: Receiver, attempts: int, least_s: float) -> None:
+async def test_retry_delays_double_up_to_a_limit(
+    state: State, receiver: Receiver, attempts: int, least_s: float
+) -> None:
     receiver.always = 500
-    await happen(state, receiver.url, "completed")
-    await put(state, attempts=attempts)
+    await add_job_with_events(state, receiver.url, "completed")
+    await update_deliveries(state, attempts=attempts)
     async with delivering(state_with(state, retry_s=100, max_attempts=50)):
         await until(tried(state, attempts + 1))
     assert least_s - 5 < waits_s(await row(state)) <= 1.5 * least_s
 
 
-async def test_those_of_one_job_go_out_in_order(state: State, receiver: Receiver) -> None:
+async def test_deliveries_of_one_job_are_in_order(state: State, receiver: Receiver) -> None:
     receiver.answers = [500, 200, 200, 500, 500]
-    await happen(state, receiver.url, "started", "progress", "preview", "completed")
-    await put(state, due_at=utc_now())  # all the same: the order is that of the events
+    await add_job_with_events(state, receiver.url, "started", "progress", "preview", "completed")
+    await update_deliveries(state, due_at=utc_now())  # equal times: the order is that of the events
     async with delivering(state), delivering(state):
         await until(all_are(state, *["delivered"] * 4))
     assert [call.event for call in receiver.calls] == [2, 2, 3, 4, 4, 4, 5]
     assert receiver.most == 1
 
 
-async def test_one_that_failed_does_not_stop_the_next(state: State, receiver: Receiver) -> None:
+async def test_failed_delivery_does_not_block_the_next(state: State, receiver: Receiver) -> None:
     receiver.answers = [500, 500]
-    await happen(state, receiver.url, "started", "completed")
+    await add_job_with_events(state, receiver.url, "started", "completed")
     async with delivering(state_with(state, max_attempts=2)):
         await until(all_are(state, "failed", "delivered"))
     assert [call.event for call in receiver.calls] == [2, 2, 3]
 
 
-async def test_several_workers_send_each_once(state: State, receiver: Receiver) -> None:
+async def test_workers_deliver_each_event_once(state: State, receiver: Receiver) -> None:
     for n in range(24):
-        await happen(state, receiver.url, "completed", user=f"user{n}")
+        await add_job_with_events(state, receiver.url, "completed", user=f"user{n}")
     async with delivering(state), delivering(state), delivering(state):
         await until(all_are(state, *["delivered"] * 24))
     assert len(receiver.calls) == len({call.id for call in receiver.calls}) == 24
 
 
-async def test_two_workers_never_claim_the_same(state: State) -> None:
+async def test_concurrent_workers_claim_different_deliveries(state: State) -> None:
     for n in range(40):
-        await happen(state, "http://127.0.0.1:9/", "completed", user=f"user{n}")
-    await put(state, host=deliveries.c.id)  # so that no receiver is at its bound
+        await add_job_with_events(state, "http://127.0.0.1:9/", "completed", user=f"user{n}")
+    await update_deliveries(state, host=deliveries.c.id)  # so that no receiver reaches its limit
     deliverers = []
     for _ in range(5):
         worker_id = (await worker(state)).worker_id
         deliverers.append(WebhookDelivery(state, lambda known=worker_id: known, SITE))
-    found = await asyncio.gather(*(deliverer._claim() for deliverer in deliverers))
-    claimed = [delivery.id for some in found for delivery in some]
+    claims = await asyncio.gather(*(deliverer._claim() for deliverer in deliverers))
+    claimed = [delivery.id for some in claims for delivery in some]
     assert len(claimed) == len(set(claimed))
-    assert {found.id for found in await rows(state) if found.worker_id} == set(claimed)
+    assert {claims.id for claims in await rows(state) if claims.worker_id} == set(claimed)
 
 
 GOOD = base64.b64encode(b"x" * 32).decode()
@@ -214,7 +216,7 @@ GOOD = base64.b64encode(b"x" * 32).decode()
     ["", "whsec_", GOOD, f"WHSEC_{GOOD}", f"whsec_{GOOD[:-1]}", "whsec_" + "ä" * 44, f"whsec_{GOOD} ",
      "whsec_" + base64.b64encode(b"x" * 23).decode(), "whsec_" + base64.b64encode(b"x" * 65).decode()],
 )  # fmt: skip
-def test_a_secret_of_another_shape_is_refused(secret: str) -> None:
+def test_malformed_secrets_are_refused(secret: str) -> None:
     with pytest.raises(InvalidRequest, match="24 to 64 random bytes") as refused:
         load(webhooks={"secret": secret})
     assert refused.value.field == "webhooks.secret"
@@ -222,6 +224,6 @@ def test_a_secret_of_another_shape_is_refused(secret: str) -> None:
 
 
 @pytest.mark.parametrize("count", [24, 32, 64])
-def test_a_secret_of_standard_webhooks_is_taken(count: int) -> None:
+def test_standard_webhooks_secrets_are_accepted(count: int) -> None:
     secret = "whsec_" + base64.b64encode(b"x" * count).decode()
     assert load(webhooks={"secret": secret}).webhooks.secret == SecretStr(secret)

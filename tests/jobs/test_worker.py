@@ -1,4 +1,4 @@
-"""The worker: jobs are done, followed, stopped, and go on where they were, by stand-ins for the ensembles."""
+"""The worker on stand-in ensembles: jobs are completed, followed, stopped, and resumed from their checkpoints."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def illustrator() -> IllustratorStandIn:
 
 @pytest.fixture
 async def worker(quick: State, illustrator: IllustratorStandIn) -> AsyncIterator[Worker]:
-    found = Worker(quick, JobExecutor(quick, StandIn(), illustrator))
-    await found.start()
-    yield found
-    await found.close()
+    started = Worker(quick, JobExecutor(quick, StandIn(), illustrator))
+    await started.start()
+    yield started
+    await started.close()
 
 
 def request(**options: object) -> IllustrateRequest:
     return IllustrateRequest(IllustrateOptions("a fox", **{"seed": 7, **options}))  # type: ignore[arg-type]
 
 
-async def add(state: State, asked: JobRequest) -> str:
-    return (await GenerationQueue(state).add(asked, ANA)).ids[0]
+async def add(state: State, job_request: JobRequest) -> str:
+    return (await GenerationQueue(state).add(job_request, ANA)).ids[0]
 
 
 async def until(state: State, job_id: str, is_so: Callable[[JobView], bool], limit_s: float = 20.0) -> JobView:
@@ -77,10 +77,10 @@ async def pixels(state: State, view: JobView, place: int = 0) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(await state.objects.get(name))))
 
 
-async def test_an_illustration(quick: State, worker: Worker) -> None:
+async def test_illustration_is_completed(quick: State, worker: Worker) -> None:
     view = await until(quick, await add(quick, request(n=2)), over)
     assert (view.status, view.error, view.progress) == ("completed", None, 1.0)
-    assert [(found.seed, found.media_type, found.width) for found in view.results] == [
+    assert [(result.seed, result.media_type, result.width) for result in view.results] == [
         (7, "image/png", 64),
         (8, "image/png", 64),
     ]
@@ -94,13 +94,13 @@ async def test_an_illustration(quick: State, worker: Worker) -> None:
     assert set(kinds[2:-1]) <= {"progress", "preview"}
 
 
-async def test_an_illustration_as_a_drawing(quick: State, worker: Worker) -> None:
-    asked = replace(request(), encoding=Encoding("svg"))
-    view = await until(quick, await add(quick, asked), over)
-    assert [found.media_type for found in view.results] == ["image/svg+xml"]
+async def test_illustration_is_encoded_as_svg(quick: State, worker: Worker) -> None:
+    job_request = replace(request(), encoding=Encoding("svg"))
+    view = await until(quick, await add(quick, job_request), over)
+    assert [result.media_type for result in view.results] == ["image/svg+xml"]
 
 
-async def test_a_vectorization(quick: State, worker: Worker, logo: bytes) -> None:
+async def test_vectorization_is_completed(quick: State, worker: Worker, logo: bytes) -> None:
     image = await quick.objects.put(logo, "image/png")
     view = await until(quick, await add(quick, VectorizeRequest(image.name, VectorizeOptions())), over)
     assert (view.status, view.results[0].media_type, view.lane) == ("completed", "image/svg+xml", "vectorize")
@@ -108,7 +108,7 @@ async def test_a_vectorization(quick: State, worker: Worker, logo: bytes) -> Non
     assert view.details["tier"]
 
 
-async def test_the_same_request_again_is_answered_from_the_cache(
+async def test_repeated_job_is_answered_from_the_cache(
     quick: State, worker: Worker, illustrator: IllustratorStandIn, logo: bytes
 ) -> None:
     """A-080. What a caller spells out and what the model does by default is the same request."""
@@ -119,24 +119,26 @@ async def test_the_same_request_again_is_answered_from_the_cache(
     assert again.details["parameters"] == (first.details or {})["parameters"]
     assert np.array_equal(await pixels(quick, again), await pixels(quick, first))
     image = await quick.objects.put(logo, "image/png")
-    asked = VectorizeRequest(image.name, VectorizeOptions())
-    views = [await until(quick, await add(quick, asked), over) for _ in range(2)]
+    job_request = VectorizeRequest(image.name, VectorizeOptions())
+    views = [await until(quick, await add(quick, job_request), over) for _ in range(2)]
     assert [view.cached for view in views] == [False, True]
     other = await until(quick, await add(quick, request(seed=8)), over)
     assert not other.cached
 
 
-async def test_progress_and_previews_on_the_way(quick: State, worker: Worker, illustrator: IllustratorStandIn) -> None:
+async def test_running_job_reports_progress_and_previews(
+    quick: State, worker: Worker, illustrator: IllustratorStandIn
+) -> None:
     illustrator.step_s = 0.05
     view = await until(quick, await add(quick, request()), lambda view: "preview" in view.stage)
     assert 0 < view.stage["step"] <= view.stage["steps"] == 8
     preview = Image.open(io.BytesIO(await quick.objects.get(view.stage["preview"])))
     assert preview.format == "WEBP"
-    told = [event.data["progress"] for event in await events_after(quick.database, view.id)]
-    assert told == sorted(told)
+    reported = [event.data["progress"] for event in await events_after(quick.database, view.id)]
+    assert reported == sorted(reported)
 
 
-async def test_cancelled_on_the_way(quick: State, worker: Worker, illustrator: IllustratorStandIn) -> None:
+async def test_running_job_is_cancelled(quick: State, worker: Worker, illustrator: IllustratorStandIn) -> None:
     illustrator.step_s = 0.05
     job_id = await add(quick, request(num_inference_steps=200))
     await until(quick, job_id, lambda view: view.progress > 0)
@@ -147,7 +149,7 @@ async def test_cancelled_on_the_way(quick: State, worker: Worker, illustrator: I
     await until(quick, await add(quick, request(num_inference_steps=1)), over)  # its slot is free
 
 
-async def test_paused_on_the_way_it_goes_on_where_it_was(
+async def test_paused_job_resumes_from_its_checkpoint(
     quick: State, worker: Worker, illustrator: IllustratorStandIn
 ) -> None:
     illustrator.step_s = 0.02
@@ -159,12 +161,12 @@ async def test_paused_on_the_way_it_goes_on_where_it_was(
     await queue.resume(job_id)
     view = await until(quick, job_id, over)
     assert view.status == "completed"
-    assert len(illustrator.steps) <= 30 + 3  # what was not written down yet
+    assert len(illustrator.steps) <= 30 + 3  # steps after the last checkpoint
     assert made >= 6
     assert np.array_equal(await pixels(quick, view), disk(64, 64, 7))
 
 
-async def test_a_closed_worker_gives_its_jobs_back(quick: State, illustrator: IllustratorStandIn) -> None:
+async def test_closed_worker_requeues_its_jobs(quick: State, illustrator: IllustratorStandIn) -> None:
     illustrator.step_s = 0.02
     first = Worker(quick, JobExecutor(quick, StandIn(), illustrator))
     await first.start()
@@ -179,15 +181,15 @@ async def test_a_closed_worker_gives_its_jobs_back(quick: State, illustrator: Il
     await second.close()
 
 
-async def test_a_worker_that_stood_still_starts_over_and_is_refused(quick: State) -> None:
-    """As if its process had been stopped for longer than the lease: another one took its job meanwhile."""
+async def test_stalled_worker_is_fenced_and_registers_again(quick: State) -> None:
+    """As if its process had been stopped for longer than the lease, and another worker had taken its job."""
     slow, fast = IllustratorStandIn(), IllustratorStandIn()
     slow.step_s = 0.02
     stopped = Worker(quick, JobExecutor(quick, StandIn(), slow))
     await stopped.start()
     job_id = await add(quick, request(num_inference_steps=100))
     await until(quick, job_id, lambda view: view.progress > 0)
-    async with quick.database.write() as connection:  # what the other's watch does
+    async with quick.database.write() as connection:  # as the other worker's lease reaper does
         await connection.execute(sa.delete(workers).where(workers.c.id == stopped.worker_id))
     other = Worker(quick, JobExecutor(quick, StandIn(), fast))
     await other.start()
@@ -198,13 +200,11 @@ async def test_a_worker_that_stood_still_starts_over_and_is_refused(quick: State
         while stopped.worker_id == before:  # noqa: ASYNC110 (nobody tells)
             await asyncio.sleep(0.01)
     await other.close()
-    await until(quick, await add(quick, request(num_inference_steps=1)), over)  # it works again, as somebody new
+    await until(quick, await add(quick, request(num_inference_steps=1)), over)  # it works again, under a new worker id
     await stopped.close()
 
 
-async def test_faults_of_the_engine_are_tried_again(
-    quick: State, worker: Worker, illustrator: IllustratorStandIn
-) -> None:
+async def test_engine_failures_are_retried(quick: State, worker: Worker, illustrator: IllustratorStandIn) -> None:
     illustrator.failure = EngineFailure("the engine broke")
     view = await until(quick, await add(quick, request()), over)
     assert (view.status, view.attempt) == ("failed", 3)
@@ -212,7 +212,7 @@ async def test_faults_of_the_engine_are_tried_again(
     assert view.error["detail"] == "the engine broke"
 
 
-async def test_errors_that_nobody_foresaw_tell_nothing(
+async def test_unexpected_errors_reveal_no_details(
     quick: State, worker: Worker, illustrator: IllustratorStandIn
 ) -> None:
     illustrator.failure = RuntimeError("/secret/path")
@@ -221,7 +221,7 @@ async def test_errors_that_nobody_foresaw_tell_nothing(
     assert "secret" not in str(view.error)
 
 
-async def test_without_a_model_a_job_says_what_to_run(quick: State) -> None:
+async def test_job_without_a_model_names_the_build_command(quick: State) -> None:
     worker = Worker(quick, JobExecutor(quick, StandIn(), None))
     await worker.start()
     view = await until(quick, await add(quick, request()), over)
@@ -230,18 +230,18 @@ async def test_without_a_model_a_job_says_what_to_run(quick: State) -> None:
     await worker.close()
 
 
-async def test_a_lane_has_slots_of_its_own(quick: State, worker: Worker, illustrator: IllustratorStandIn) -> None:
+async def test_lanes_have_separate_slots(quick: State, worker: Worker, illustrator: IllustratorStandIn) -> None:
     illustrator.step_s = 10.0
     slow = [await add(quick, request()) for _ in range(5)]
     await until(quick, slow[3], lambda view: view.status == "processing")
     assert (await JobViews(quick.database).get(slow[4])).status == "pending"
     image = await quick.objects.put(b"no picture", "image/png")
-    asked = VectorizeRequest(image.name, VectorizeOptions())
-    (other,) = (await GenerationQueue(quick).add(asked, BEN)).ids
+    job_request = VectorizeRequest(image.name, VectorizeOptions())
+    (other,) = (await GenerationQueue(quick).add(job_request, BEN)).ids
     assert (await until(quick, other, over)).status == "failed"  # at once: it did not wait behind the others
 
 
-async def test_a_store_that_is_away_for_a_while_costs_no_picture(
+async def test_store_outage_loses_no_picture(
     quick: State, worker: Worker, illustrator: IllustratorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = 3

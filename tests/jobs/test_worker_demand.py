@@ -1,4 +1,4 @@
-"""How many workers the queue could keep busy (A-113): by slots, up to a bound, without lanes that pause."""
+"""The number of workers that the queue could keep busy (A-113): by slots, limited, without paused lanes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"jobs": jobs})
 
 
-async def test_an_empty_queue_wants_nobody(state: State) -> None:
+async def test_empty_queue_needs_no_worker(state: State) -> None:
     assert await desired_workers(state) == 0
 
 
-async def test_jobs_that_wait_and_jobs_that_are_done_want_slots(state: State) -> None:
+async def test_pending_and_running_jobs_need_slots(state: State) -> None:
     queue, leases = GenerationQueue(state), Leases(state, state.settings.jobs.slots)
     await leases.register()
     for count, workers in ((1, 1), (3, 1), (1, 2)):
@@ -33,18 +33,18 @@ async def test_jobs_that_wait_and_jobs_that_are_done_want_slots(state: State) ->
     assert await desired_workers(state) == 2, "who is done has a slot, too"
 
 
-async def test_a_long_queue_wants_one_more_than_there_may_be(state: State) -> None:
-    """Ray Serve bounds it; nobody counts a hundred thousand jobs every second."""
+async def test_long_queue_needs_one_more_than_the_maximum(state: State) -> None:
+    """Ray Serve limits the number; counting stops one above the limit."""
     await GenerationQueue(state).add_batch([request()] * 60, ANA)
     assert await desired_workers(state) == 4
 
 
-async def test_a_lane_that_pauses_wants_nobody(state: State) -> None:
+async def test_paused_lane_needs_no_worker(state: State) -> None:
     await GenerationQueue(state).add_batch([request()] * 5, ANA)
     async with state.database.write() as connection:
         await connection.execute(lanes.insert(), {"lane": "illustrate", "paused": True})
     assert await desired_workers(state) == 0
 
 
-def test_a_site_has_as_many_as_before_unless_it_says_more() -> None:
+def test_maximum_of_workers_is_unset_by_default() -> None:
     assert JobsSettings().max_workers is None

@@ -1,4 +1,4 @@
-"""Receivers of webhooks on loopback: one that answers as told, and bare sockets that misbehave."""
+"""Webhook receivers on loopback: one with configured responses, and raw sockets that misbehave."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Answer = int | web.Response | Callable[[], Awaitable[int]]
 
 @dataclass
 class Receiver:
-    """``answers`` are given one after the other, then 200. ``most`` counts those that were under way at once."""
+    """``answers`` are used in order, then 200. ``most`` is the largest number of concurrent requests."""
 
     answers: list[Answer] = field(default_factory=list)
     always: Answer = 200
@@ -81,7 +81,7 @@ class Receiver:
 
 @contextlib.asynccontextmanager
 async def raw(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[tuple[str, list[str]]]:
-    """The URL of a server that reads a request and leaves the rest to ``answer``; how each of its calls ended."""
+    """The URL of a server that reads a request head and then runs ``answer``; how each call ended."""
     ends: list[str] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -102,7 +102,7 @@ async def raw(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> Asyn
 
 
 async def drip(writer: asyncio.StreamWriter, begin: bytes, piece: bytes, pause_s: float) -> None:
-    """Until the line is cut."""
+    """Writes ``piece`` repeatedly until the connection is cut."""
     writer.write(begin)
     while True:
         writer.write(piece)

@@ -1,4 +1,4 @@
-"""Jobs that things happen to, and who tells of it by webhooks."""
+"""Jobs with events, and the delivery of their webhooks."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ async def worker(state: State) -> Leases:
 
 @contextlib.asynccontextmanager
 async def delivering(state: State, worker_id: str | None = None) -> AsyncIterator[None]:
-    """While a worker of its own, or ``worker_id``, sends."""
-    known = worker_id or (await worker(state)).worker_id
-    running = asyncio.create_task(WebhookDelivery(state, lambda: known, SITE).run())
+    """Runs a delivery loop for a new worker, or for ``worker_id``."""
+    own_id = worker_id or (await worker(state)).worker_id
+    running = asyncio.create_task(WebhookDelivery(state, lambda: own_id, SITE).run())
     try:
         yield
         assert not running.done()
@@ -53,8 +53,8 @@ async def delivering(state: State, worker_id: str | None = None) -> AsyncIterato
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def happen(state: State, url: str, *kinds: str, user: str = "ana") -> str:
-    """A job to which these happen, and whose webhook wants to know of each."""
+async def add_job_with_events(state: State, url: str, *kinds: str, user: str = "ana") -> str:
+    """Adds a job with these events, whose webhook subscribes to each."""
     order = JobOptions(user, webhook_url=url, webhook_events=tuple(set(kinds)))
     (job_id,) = (await GenerationQueue(state).add(request(), order)).ids
     for kind in kinds:
@@ -69,12 +69,12 @@ async def rows(state: State) -> list[Any]:
 
 
 async def row(state: State) -> Any:
-    (found,) = await rows(state)
-    return found
+    (delivery,) = await rows(state)
+    return delivery
 
 
-async def put(state: State, **values: Any) -> None:
-    """Into every delivery."""
+async def update_deliveries(state: State, **values: Any) -> None:
+    """Updates every delivery."""
     async with state.database.write() as connection:
         await connection.execute(sa.update(deliveries).values(**values))
 
@@ -82,27 +82,27 @@ async def put(state: State, **values: Any) -> None:
 async def until(holds: Callable[[], Awaitable[bool]] | Callable[[], bool], most_s: float = 20) -> None:
     async with asyncio.timeout(most_s):
         while True:
-            found = holds()
-            if found if isinstance(found, bool) else await found:
+            outcome = holds()
+            if outcome if isinstance(outcome, bool) else await outcome:
                 return
             await asyncio.sleep(0.02)
 
 
 def all_are(state: State, *statuses: str) -> Callable[[], Awaitable[bool]]:
     async def holds() -> bool:
-        return sorted(found.status for found in await rows(state)) == sorted(statuses)
+        return sorted(delivery.status for delivery in await rows(state)) == sorted(statuses)
 
     return holds
 
 
 def tried(state: State, attempts: int = 1) -> Callable[[], Awaitable[bool]]:
     async def holds() -> bool:
-        return all(found.attempts >= attempts for found in await rows(state))
+        return all(delivery.attempts >= attempts for delivery in await rows(state))
 
     return holds
 
 
-def waits_s(found: Any) -> float:
-    """How long a delivery waits from now on."""
-    wait_s: float = (found.due_at - utc_now()).total_seconds()
+def waits_s(delivery: Any) -> float:
+    """Seconds until a delivery is due."""
+    wait_s: float = (delivery.due_at - utc_now()).total_seconds()
     return wait_s

@@ -31,7 +31,7 @@ STEP_S = 0.004
 
 
 class SlowEngines(type(engines())):  # type: ignore[misc]
-    """A step takes a moment, as it does with real ones: so there is a time to be killed in."""
+    """A step takes some time, as with real engines, so that a worker can be killed within it."""
 
     async def infer(self, engine: str, inputs: Any, **options: Any) -> Any:
         answer = await super().infer(engine, inputs, **options)

@@ -1,4 +1,4 @@
-"""Rows of generations and results for tests, written as they come from the queue."""
+"""Rows of generations and results as the queue writes them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from serve.state.database import Database
 from serve.state.tables import generations, results
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-_AT_ONCE = 2000
+_BATCH_SIZE = 2000
 
 
 def generation(number: int, **values: Any) -> dict[str, Any]:
-    """The ``number``-th: a minute after the one before."""
+    """The ``number``-th generation: a minute after the one before."""
     return {
         "id": f"g{number}", "user_id": "ada", "kind": "illustrate", "prompt": f"a fox, number {number}",
         "model": "mini", "models": ["diffusion"], "parameters": {"guidance_scale": 7.5, "seed": number}, "details": {},
@@ -27,7 +27,7 @@ def generation(number: int, **values: Any) -> dict[str, Any]:
 
 
 def result(number: int, place: int = 0, **values: Any) -> dict[str, Any]:
-    """Of the ``number``-th generation."""
+    """A result of the ``number``-th generation."""
     return {
         "id": f"r{number}-{place}", "generation_id": f"g{number}", "place": place, "object": f"{number:064x}.png",
         "media_type": "image/png", "model": "mini", "width": 64, "height": 64, "bytes": 100, "seed": number + place,
@@ -36,19 +36,19 @@ def result(number: int, place: int = 0, **values: Any) -> dict[str, Any]:
 
 
 async def insert(database: Database, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> None:
-    waiting: list[Mapping[str, Any]] = []
+    batch: list[Mapping[str, Any]] = []
     async with database.write() as connection:
         for row in rows:
-            waiting.append(row)
-            if len(waiting) == _AT_ONCE:
-                await connection.execute(table.insert(), waiting)
-                waiting = []
-        if waiting:
-            await connection.execute(table.insert(), waiting)
+            batch.append(row)
+            if len(batch) == _BATCH_SIZE:
+                await connection.execute(table.insert(), batch)
+                batch = []
+        if batch:
+            await connection.execute(table.insert(), batch)
 
 
 async def fill(database: Database, *rows: Mapping[str, Any]) -> None:
-    """Generations with a result each."""
+    """Inserts generations with one result each."""
     await insert(database, generations, rows)
     numbers = [int(row["id"].removeprefix("g")) for row in rows]
     await insert(database, results, [result(number) for number in numbers])

@@ -1,4 +1,4 @@
-"""A site with something in every table, and how two sites are compared."""
+"""A site with rows in every table, and the content by which two sites are compared."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _generation(number: int, **values: Any) -> dict[str, Any]:
 
 
 async def fill(state: State) -> list[str]:
-    """A row or more in every table; the names of the objects that they name, of which there is one more."""
+    """Inserts rows into every table; returns the names of the objects they refer to. The store has one more."""
     stored = await state.objects.put_all([(data, "image/png") for data in PICTURES] + [(DRAWING, "image/svg+xml")])
     await state.objects.put(b"nobody's", "image/webp")
     names = [one.name for one in stored]
@@ -113,17 +113,17 @@ _ANY: dict[type, Any] = {str: "x", int: 1, datetime: WHEN, dict: {}}
 
 
 def _complete(table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:
-    """With something in every column that has to have something; the counted ones count themselves."""
-    wanted = [c for c in table.columns if not c.nullable and c.server_default is None and c.autoincrement is not True]
-    return {column.name: _ANY.get(column.type.python_type) for column in wanted} | row
+    """The row with a value in every required column; autoincrement columns are left out."""
+    required = [c for c in table.columns if not c.nullable and c.server_default is None and c.autoincrement is not True]
+    return {column.name: _ANY.get(column.type.python_type) for column in required} | row
 
 
 async def content(database: Database) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table that a backup has."""
-    found = {}
+    """Every row of every table that is part of a backup."""
+    rows_by_table = {}
     async with database.read() as connection:
         for table in tables.metadata.sorted_tables:
             if table.name not in LEFT_OUT:
                 rows = await connection.execute(sa.select(table).order_by(*table.primary_key.columns))
-                found[table.name] = [tuple(row) for row in rows]
-    return found
+                rows_by_table[table.name] = [tuple(row) for row in rows]
+    return rows_by_table

@@ -1,4 +1,4 @@
-"""Backup and restore (C-131): the same site afterwards, on both databases and from one to the other."""
+"""Backup and restore (C-131): the restored site is equal, on both databases and from one to the other."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from serve.state.objects import path_of
 
 
 @pytest.fixture(params=["to sqlite", "to postgresql"])
-def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """A site with nothing in it yet."""
+def target_site(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """An empty site."""
     folder = tmp_path / "elsewhere"
     if request.param == "to sqlite":
         return Settings(state_dir=folder)
@@ -39,8 +39,8 @@ def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def empty(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> Settings:
-    """The same kind of database as ``settings`` has, for a site of its own."""
+def empty_site(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> Settings:
+    """A new site on the same kind of database as ``settings``."""
     database = DatabaseSettings()
     if not str(settings.database.url).startswith("sqlite") and "postgresql" in request.node.name:
         server: PostgreSQL = request.getfixturevalue("postgresql")
@@ -57,18 +57,18 @@ async def opened(settings: Settings) -> AsyncIterator[State]:
         await state.close()
 
 
-async def test_everything_is_as_it_was(state: State, elsewhere: Settings, tmp_path: Path) -> None:
+async def test_restored_site_is_equal(state: State, target_site: Settings, tmp_path: Path) -> None:
     names = await fill(state)
     before = await content(state.database)
-    made = await backup(state, str(tmp_path / "backups"))
-    assert (made.objects, made.missing) == (len(names), [])
-    assert made.rows == sum(len(rows) for rows in before.values()) - 1, "an object that nobody uses is left out"
-    done = await restore(elsewhere, made.location)
-    assert (done.rows, done.objects, done.missing) == (made.rows, made.objects, 0)
-    async with opened(elsewhere) as restored:
+    report = await backup(state, str(tmp_path / "backups"))
+    assert (report.objects, report.missing) == (len(names), [])
+    assert report.rows == sum(len(rows) for rows in before.values()) - 1, "an object that nobody uses is left out"
+    done = await restore(target_site, report.location)
+    assert (done.rows, done.objects, done.missing) == (report.rows, report.objects, 0)
+    async with opened(target_site) as restored:
         after = await content(restored.database)
         for name in before:
-            if name not in ("generations", "jobs", "events", "objects", "deliveries"):  # of which more below
+            if name not in ("generations", "jobs", "events", "objects", "deliveries"):  # compared below
                 assert after[name] == before[name], name
         assert [row[:-1] for row in after["objects"]] == [row[:-1] for row in before["objects"] if row[0] in names]
         for name, data in zip(names, [*PICTURES, DRAWING], strict=True):
@@ -78,12 +78,12 @@ async def test_everything_is_as_it_was(state: State, elsewhere: Settings, tmp_pa
                 assert (await connection.execute(sa.select(table))).all() == []
 
 
-async def test_jobs_that_ran_wait_again(state: State, empty: Settings, tmp_path: Path) -> None:
-    """And go on from their checkpoints; what a dead process was delivering is free."""
+async def test_restored_running_jobs_are_pending(state: State, empty_site: Settings, tmp_path: Path) -> None:
+    """They continue from their checkpoints; deliveries of a dead process are released."""
     await fill(state)
-    made = await backup(state, str(tmp_path))
-    await restore(empty, made.location)
-    async with opened(empty) as restored, restored.database.read() as connection:
+    report = await backup(state, str(tmp_path))
+    await restore(empty_site, report.location)
+    async with opened(empty_site) as restored, restored.database.read() as connection:
         j, g, e = tables.jobs.c, tables.generations.c, tables.events.c
         query = sa.select(j.status, g.status, j.worker_id, j.events).join(tables.generations).order_by(j.seq)
         rows = [tuple(row) for row in await connection.execute(query)]
@@ -93,11 +93,11 @@ async def test_jobs_that_ran_wait_again(state: State, empty: Settings, tmp_path:
         assert await connection.scalar(sa.select(tables.deliveries.c.worker_id)) is None
 
 
-async def test_counters_go_on(state: State, empty: Settings, tmp_path: Path) -> None:
+async def test_sequences_continue_after_a_restore(state: State, empty_site: Settings, tmp_path: Path) -> None:
     await insert(state.database, tables.generations, [generation(n) for n in range(3)])
-    made = await backup(state, str(tmp_path))
-    await restore(empty, made.location)
-    async with opened(empty) as restored:
+    report = await backup(state, str(tmp_path))
+    await restore(empty_site, report.location)
+    async with opened(empty_site) as restored:
         await insert(restored.database, tables.generations, [generation(3)])
         await insert(restored.database, tables.measurements, [{
             "generation_id": "g", "user_id": "a", "kind": "x", "generation_time_s": 1.0, "success": True,
@@ -108,18 +108,18 @@ async def test_counters_go_on(state: State, empty: Settings, tmp_path: Path) -> 
             assert (await connection.scalars(sa.select(g.seq).order_by(g.seq))).all() == [1, 2, 3, 4]
 
 
-async def test_a_backup_of_nothing(state: State, empty: Settings, tmp_path: Path) -> None:
-    made = await backup(state, str(tmp_path))
-    assert (made.rows, made.objects) == (0, 0)
-    assert (await restore(empty, made.location)).rows == 0
+async def test_empty_site_is_backed_up(state: State, empty_site: Settings, tmp_path: Path) -> None:
+    report = await backup(state, str(tmp_path))
+    assert (report.rows, report.objects) == (0, 0)
+    assert (await restore(empty_site, report.location)).rows == 0
 
 
-async def test_any_tar_reads_it(state: State, tmp_path: Path) -> None:
+async def test_backup_is_a_standard_tar(state: State, tmp_path: Path) -> None:
     names = await fill(state)
-    made = await backup(state, str(tmp_path / "backup.tar"))
-    assert made.location == str(tmp_path / "backup.tar")
-    assert made.bytes == (tmp_path / "backup.tar").stat().st_size
-    with tarfile.open(made.location) as archive:
+    report = await backup(state, str(tmp_path / "backup.tar"))
+    assert report.location == str(tmp_path / "backup.tar")
+    assert report.bytes == (tmp_path / "backup.tar").stat().st_size
+    with tarfile.open(report.location) as archive:
         members = archive.getnames()
         picture = archive.extractfile(f"objects/{names[3]}")
         assert picture is not None
@@ -128,8 +128,8 @@ async def test_any_tar_reads_it(state: State, tmp_path: Path) -> None:
     assert {f"objects/{name}" for name in names} <= set(members)
 
 
-async def test_what_is_written_meanwhile_leaves_nothing_dangling(state: State, empty: Settings, tmp_path: Path) -> None:
-    """Whatever moment it has: every picture of every row is there."""
+async def test_backup_is_consistent_during_writes(state: State, empty_site: Settings, tmp_path: Path) -> None:
+    """At any moment of the backup, every picture of every row is present."""
     numbers = itertools.count()
     begun, done = asyncio.Event(), asyncio.Event()
 
@@ -148,13 +148,13 @@ async def test_what_is_written_meanwhile_leaves_nothing_dangling(state: State, e
 
     writers = [asyncio.create_task(draw()) for _ in range(3)]
     await begun.wait()
-    made = [await backup(state, str(tmp_path / f"{number}.tar")) for number in range(4)]
+    reports = [await backup(state, str(tmp_path / f"{number}.tar")) for number in range(4)]
     done.set()
     await asyncio.gather(*writers)
-    assert [one.missing for one in made] == [[]] * 4
-    assert made[0].rows < made[3].rows
-    await restore(empty, made[2].location)
-    async with opened(empty) as restored:
+    assert [one.missing for one in reports] == [[]] * 4
+    assert reports[0].rows < reports[3].rows
+    await restore(empty_site, reports[2].location)
+    async with opened(empty_site) as restored:
         async with restored.database.read() as connection:
             r = tables.results.c
             rows = (await connection.execute(sa.select(r.generation_id, r.object))).all()
@@ -164,38 +164,42 @@ async def test_what_is_written_meanwhile_leaves_nothing_dangling(state: State, e
             assert await restored.objects.get(row.object) == f"picture {number}".encode() * 1000
 
 
-async def test_what_is_missing_is_told_and_the_rest_is_there(state: State, empty: Settings, tmp_path: Path) -> None:
+async def test_missing_objects_are_reported_and_the_rest_is_restored(
+    state: State, empty_site: Settings, tmp_path: Path
+) -> None:
     names = await fill(state)
     folder = state.settings.state_dir / "objects"
     (folder / path_of(names[1])).unlink()
     (folder / path_of(names[4])).write_bytes(b"not what it was")
-    made = await backup(state, str(tmp_path))
-    assert sorted(made.missing) == sorted([names[1], names[4]])
-    done = await restore(empty, made.location)
+    report = await backup(state, str(tmp_path))
+    assert sorted(report.missing) == sorted([names[1], names[4]])
+    done = await restore(empty_site, report.location)
     assert (done.objects, done.missing) == (len(names) - 2, 2)
-    async with opened(empty) as restored:
+    async with opened(empty_site) as restored:
         assert await restored.objects.get(names[0]) == PICTURES[0]
         with pytest.raises(NotFound):
             await restored.objects.get(names[1])
 
 
-async def test_generations_are_only_replaced_by_force(state: State, settings: Settings, tmp_path: Path) -> None:
+async def test_existing_generations_are_replaced_only_with_force(
+    state: State, settings: Settings, tmp_path: Path
+) -> None:
     await fill(state)
-    made = await backup(state, str(tmp_path))
+    report = await backup(state, str(tmp_path))
     await insert(state.database, tables.generations, [generation(77)])
     newer = await state.objects.put(b"newer than the backup", "image/png")
     await insert(state.database, tables.results, [result(77, object=newer.name)])
     before = await content(state.database)
     with pytest.raises(Conflict, match="6 generations"):
-        await restore(settings, made.location)
+        await restore(settings, report.location)
     assert await content(state.database) == before
-    await restore(settings, made.location, force=True)
+    await restore(settings, report.location, force=True)
     after = await content(state.database)
     assert len(after["generations"]) == 5
     assert newer.name in [row[0] for row in after["objects"]], "it is in the store: somebody has to know, to delete it"
 
 
-async def test_it_is_never_written_over(state: State, tmp_path: Path) -> None:
+async def test_existing_file_is_never_overwritten(state: State, tmp_path: Path) -> None:
     target = tmp_path / "mine.tar"
     target.write_text("precious")
     with pytest.raises(InvalidRequest, match="there already"):
@@ -204,15 +208,15 @@ async def test_it_is_never_written_over(state: State, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["nothing.tar", "."])
-async def test_what_is_not_there_is_not_restored(empty: Settings, tmp_path: Path, source: str) -> None:
+async def test_missing_source_is_refused(empty_site: Settings, tmp_path: Path, source: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        await restore(empty, str(tmp_path / source))
+        await restore(empty_site, str(tmp_path / source))
     assert caught.value.field == "source"
 
 
 @contextlib.contextmanager
 def small_disk(size: int) -> Iterator[None]:
-    """No file of this process grows beyond ``size``: to it that is a full disk."""
+    """Limits the size of files that this process writes: to the process, that is a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -222,8 +226,8 @@ def small_disk(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("size", [100, 20_000, 200_000])
-async def test_a_full_disk_leaves_no_half_of_a_backup(state: State, tmp_path: Path, size: int) -> None:
-    """Neither where it goes to nor where its parts are collected."""
+async def test_full_disk_leaves_no_partial_backup(state: State, tmp_path: Path, size: int) -> None:
+    """Neither at the target nor in the folder for temporary parts."""
     await fill(state)
     folder = tmp_path / "backups"
     with pytest.raises(OutOfSpace):
@@ -240,56 +244,58 @@ async def _with_small_disk(work: object, size: int) -> None:
 
 
 @pytest.mark.parametrize("force", [False, True])
-async def test_a_full_disk_leaves_the_database_as_it_was(state: State, tmp_path: Path, force: bool) -> None:
-    """SQLite: PostgreSQL's disk is its server's."""
+async def test_full_disk_leaves_the_database_unchanged(state: State, tmp_path: Path, force: bool) -> None:
+    """SQLite only: PostgreSQL's disk is its server's."""
     await fill(state)
-    made = await backup(state, str(tmp_path))
+    report = await backup(state, str(tmp_path))
     target = Settings(state_dir=tmp_path / "target")
-    async with opened(target) as there:
+    async with opened(target) as target_state:
         if force:
-            await insert(there.database, tables.generations, [generation(1)])
-        before = await content(there.database)
+            await insert(target_state.database, tables.generations, [generation(1)])
+        before = await content(target_state.database)
     with pytest.raises(OutOfSpace):
-        await _with_small_disk(restore(target, made.location, force), 300_000)
-    async with opened(target) as there:
-        assert await content(there.database) == before
-    await restore(target, made.location, force)
+        await _with_small_disk(restore(target, report.location, force), 300_000)
+    async with opened(target) as target_state:
+        assert await content(target_state.database) == before
+    await restore(target, report.location, force)
 
 
-async def test_a_picture_that_does_not_fit_is_told_with_what_to_do(state: State, tmp_path: Path) -> None:
+async def test_full_disk_during_restore_names_the_force_option(state: State, tmp_path: Path) -> None:
     big = await state.objects.put(os.urandom(3_000_000), "image/png")
     await insert(state.database, tables.generations, [generation(1)])
     await insert(state.database, tables.results, [result(1, object=big.name)])
-    made = await backup(state, str(tmp_path))
+    report = await backup(state, str(tmp_path))
     target = Settings(state_dir=tmp_path / "target")
     with pytest.raises(OutOfSpace, match="--force"):
-        await _with_small_disk(restore(target, made.location), 2_000_000)
-    await restore(target, made.location, force=True)
-    async with opened(target) as there:
-        assert len(await there.objects.get(big.name)) == 3_000_000
+        await _with_small_disk(restore(target, report.location), 2_000_000)
+    await restore(target, report.location, force=True)
+    async with opened(target) as backup_settings:
+        assert len(await backup_settings.objects.get(big.name)) == 3_000_000
 
 
-async def test_an_s3_store(state: State, empty: Settings, tmp_path: Path) -> None:
+async def test_backup_to_an_s3_store(state: State, empty_site: Settings, tmp_path: Path) -> None:
     names = await fill(state)
     with S3Server.started() as server:
         bucket = server.new_store()
-        there = BackupSettings(options=bucket.options)
-        source = State(state.database, state.objects, state.settings.model_copy(update={"backup": there}))
-        made = await backup(source, f"{bucket.url}/daily")
-        assert made.location.startswith(f"{bucket.url}/daily/atelier-2")
+        backup_settings = BackupSettings(options=bucket.options)
+        source = State(state.database, state.objects, state.settings.model_copy(update={"backup": backup_settings}))
+        report = await backup(source, f"{bucket.url}/daily")
+        assert report.location.startswith(f"{bucket.url}/daily/atelier-2")
         with pytest.raises(InvalidRequest, match="there already"):
-            await backup(source, made.location)
-        done = await restore(empty.model_copy(update={"backup": there}), made.location)
+            await backup(source, report.location)
+        done = await restore(empty_site.model_copy(update={"backup": backup_settings}), report.location)
         assert done.objects == len(names)
         with pytest.raises(NotFound):
-            await restore(empty.model_copy(update={"backup": there}), f"{bucket.url}/other.tar", force=True)
+            await restore(
+                empty_site.model_copy(update={"backup": backup_settings}), f"{bucket.url}/other.tar", force=True
+            )
         with pytest.raises(AtelierError) as caught:
             await backup(source, "s3://no-such-bucket-anywhere/daily")
         assert isinstance(caught.value, StateUnavailable)
 
 
 @pytest.mark.slow
-async def test_memory_stays_bounded(state: State, empty: Settings, tmp_path: Path) -> None:
+async def test_memory_is_bounded(state: State, empty_site: Settings, tmp_path: Path) -> None:
     """100 pictures of 1 MB, and a checkpoint of 1 MB for each."""
     await insert(state.database, tables.generations, [generation(n) for n in range(100)])
     for number in range(100):
@@ -298,12 +304,12 @@ async def test_memory_stays_bounded(state: State, empty: Settings, tmp_path: Pat
         point = {"generation_id": f"g{number}", "place": 0, "step": 1, "data": os.urandom(1_000_000)}
         await insert(state.database, tables.checkpoints, [point])
     tracemalloc.start()
-    made = await backup(state, str(tmp_path))
+    report = await backup(state, str(tmp_path))
     _, most_backup = tracemalloc.get_traced_memory()
     tracemalloc.reset_peak()
-    await restore(empty, made.location)
+    await restore(empty_site, report.location)
     _, most_restore = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert made.bytes > 200_000_000
+    assert report.bytes > 200_000_000
     assert most_backup < 80_000_000
     assert most_restore < 80_000_000

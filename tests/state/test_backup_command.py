@@ -1,4 +1,4 @@
-"""`atelier backup` and `atelier restore` as people type them."""
+"""The commands `atelier backup` and `atelier restore`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from serve.state.objects import path_of
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of a site with something in it."""
+    """The state folder of a populated site."""
     asyncio.run(_with_state(tmp_path / "site", fill))
     return tmp_path / "site"
 
@@ -40,43 +40,43 @@ def run(folder: Path, *arguments: str) -> Any:
 
 
 def rows_of(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
-    found: dict[str, list[tuple[Any, ...]]] = asyncio.run(_with_state(folder, lambda state: content(state.database)))
-    return found
+    rows: dict[str, list[tuple[Any, ...]]] = asyncio.run(_with_state(folder, lambda state: content(state.database)))
+    return rows
 
 
-def test_there_and_back(folder: Path, tmp_path: Path) -> None:
+def test_backup_is_restored(folder: Path, tmp_path: Path) -> None:
     made = run(folder, "backup")
     assert made.exit_code == 0, made.output
-    where = Path(made.stdout.strip())
-    assert where.parent == folder / "backups"
+    location = Path(made.stdout.strip())
+    assert location.parent == folder / "backups"
     assert "7 objects" in made.stderr
-    done = run(tmp_path / "other", "restore", str(where))
+    done = run(tmp_path / "other", "restore", str(location))
     assert done.exit_code == 0, done.output
     assert "7 objects" in done.stderr
     assert rows_of(tmp_path / "other")["results"] == rows_of(folder)["results"]
 
 
-def test_a_site_with_generations_wants_force(folder: Path, tmp_path: Path) -> None:
-    where = str(tmp_path / "mine.tar")
-    assert run(folder, "backup", "--to", where).stdout.strip() == where
-    refused = run(folder, "restore", where)
+def test_restore_over_generations_requires_force(folder: Path, tmp_path: Path) -> None:
+    location = str(tmp_path / "mine.tar")
+    assert run(folder, "backup", "--to", location).stdout.strip() == location
+    refused = run(folder, "restore", location)
     assert refused.exit_code == 2
     assert "5 generations" in refused.stderr
     assert "--force" in refused.stderr
-    assert run(folder, "restore", where, "--force").exit_code == 0
+    assert run(folder, "restore", location, "--force").exit_code == 0
 
 
-def test_a_stack_that_runs_is_left_alone(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    where = run(folder, "backup").stdout.strip()
+def test_restore_refuses_a_running_stack(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    location = run(folder, "backup").stdout.strip()
     here = {"pid": os.getpid(), "url": "http://127.0.0.1:8000", "grpc": "127.0.0.1:9000", "dashboard": None}
     state_file(Settings(state_dir=folder)).write_text(json.dumps(here))
     monkeypatch.setattr(Path, "read_bytes", lambda _: b"atelier\0up\0")
-    refused = run(folder, "restore", where, "--force")
+    refused = run(folder, "restore", location, "--force")
     assert refused.exit_code == 2
     assert "atelier down" in refused.stderr
 
 
-def test_a_backup_without_a_picture_says_so(folder: Path, tmp_path: Path) -> None:
+def test_missing_object_is_reported(folder: Path, tmp_path: Path) -> None:
     name = rows_of(folder)["results"][0][3]
     (folder / "objects" / path_of(name)).unlink()
     made = run(folder, "backup")
@@ -97,7 +97,7 @@ def test_a_backup_without_a_picture_says_so(folder: Path, tmp_path: Path) -> Non
         (["backup", "--config", "nothing.yaml"], ["nothing.yaml"]),
     ],
 )
-def test_a_wrong_question_is_told(folder: Path, arguments: list[str], words: list[str]) -> None:
+def test_wrong_arguments_exit_with_usage_errors(folder: Path, arguments: list[str], words: list[str]) -> None:
     done = run(folder, *arguments)
     assert done.exit_code == 2, done.output
     assert all(word in done.stderr for word in words)

@@ -1,4 +1,4 @@
-"""Backups that were cut short, damaged, or made by somebody else: refused, and nothing is changed."""
+"""Truncated, damaged and forged backups are refused, and change nothing."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Parts = list[tuple[str, bytes]]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A backup as it should be."""
+def valid_backup(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A valid backup."""
     folder = tmp_path_factory.mktemp("whole")
 
     async def write() -> None:
@@ -41,8 +41,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         await backup(source, str(folder / "whole.tar"))
         await source.close()
 
-    with ThreadPoolExecutor() as elsewhere:  # a loop may run here
-        elsewhere.submit(asyncio.run, write()).result()
+    with ThreadPoolExecutor() as executor:  # the calling thread may run an event loop
+        executor.submit(asyncio.run, write()).result()
     return (folder / "whole.tar").read_bytes()
 
 
@@ -60,14 +60,14 @@ def tar_of(parts: Parts) -> bytes:
 
 
 def signed(parts: Parts, change: Callable[[dict[str, Any]], None] = lambda _: None) -> bytes:
-    """An archive of ``parts`` whose manifest has the right checksums of them all."""
+    """An archive of ``parts`` whose manifest has correct checksums."""
     manifest = json.loads(dict(parts)["manifest.json"])
-    told = {f"tables/{table['name']}.jsonl": table for table in manifest["tables"]}
+    table_entries = {f"tables/{table['name']}.jsonl": table for table in manifest["tables"]}
     names, count, total = hashlib.sha256(), 0, 0
     for name, data in parts:
-        if name in told:
+        if name in table_entries:
             lines = data.count(b"\n")
-            told[name] |= {"rows": lines, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            table_entries[name] |= {"rows": lines, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         elif name.startswith("objects/"):
             names.update(f"{name.removeprefix('objects/')}\n".encode())
             count, total = count + 1, total + len(data)
@@ -78,10 +78,12 @@ def signed(parts: Parts, change: Callable[[dict[str, Any]], None] = lambda _: No
 
 
 def with_row(parts: Parts, table: str, **values: Any) -> Parts:
-    """``values`` in the first row of ``table``."""
+    """``parts`` with ``values`` in the first row of ``table``."""
     manifest = json.loads(dict(parts)["manifest.json"])
-    columns = list(next(found for found in manifest["tables"] if found["name"] == table)["columns"])
-    found = []
+    columns = list(
+        next(changed_parts for changed_parts in manifest["tables"] if changed_parts["name"] == table)["columns"]
+    )
+    changed_parts = []
     for name, data in parts:
         if name == f"tables/{table}.jsonl":
             first, *rest = data.splitlines(keepends=True)
@@ -89,12 +91,12 @@ def with_row(parts: Parts, table: str, **values: Any) -> Parts:
             for column, value in values.items():
                 row[columns.index(column)] = value
             data = b"".join([json.dumps(row).encode() + b"\n", *rest])
-        found.append((name, data))
-    return found
+        changed_parts.append((name, data))
+    return changed_parts
 
 
-async def refused(state: State, data: bytes, tmp_path: Path, reason: str) -> None:
-    """And the site, which has something, still has it, and nothing else."""
+async def check_refused(state: State, data: bytes, tmp_path: Path, reason: str) -> None:
+    """Restoring ``data`` is refused, and leaves a site with content unchanged."""
     async with state.database.write() as connection:
         await connection.execute(sa.delete(tables.generations))
     await insert(state.database, tables.generations, [generation(7)])
@@ -107,33 +109,33 @@ async def refused(state: State, data: bytes, tmp_path: Path, reason: str) -> Non
     assert not list((state.settings.state_dir / "objects").glob("??/*"))
 
 
-async def test_the_tools_of_these_tests_make_good_ones(whole: bytes, tmp_path: Path) -> None:
-    assert checked(signed(parts_of(whole))) == checked(whole)
+async def test_helpers_build_valid_backups(valid_backup: bytes, tmp_path: Path) -> None:
+    assert checked(signed(parts_of(valid_backup))) == checked(valid_backup)
 
 
-async def test_cut_short_anywhere(whole: bytes) -> None:
-    for length in {*range(0, len(whole), 509), *range(len(whole) - 2000, len(whole), 37)}:
+async def test_truncated_backups_are_refused(valid_backup: bytes) -> None:
+    for length in {*range(0, len(valid_backup), 509), *range(len(valid_backup) - 2000, len(valid_backup), 37)}:
         with pytest.raises(BadBackup):
-            checked(whole[:length])
+            checked(valid_backup[:length])
 
 
-async def test_changed_anywhere(whole: bytes) -> None:
+async def test_flipped_bits_are_detected(valid_backup: bytes) -> None:
     """A single bit."""
     rng = random.Random(18)
-    with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
+    with tarfile.open(fileobj=io.BytesIO(valid_backup)) as archive:
         parts = archive.getmembers()
-    places = [rng.randrange(len(whole)) for _ in range(300)]
-    places += [part.offset + rng.randrange(345) for part in parts]  # of headers, what means something
+    places = [rng.randrange(len(valid_backup)) for _ in range(300)]
+    places += [part.offset + rng.randrange(345) for part in parts]  # in the meaningful bytes of headers
     places += [part.offset_data + rng.randrange(part.size) for part in parts if part.size]
     for place in places:
-        damaged = bytearray(whole)
+        damaged = bytearray(valid_backup)
         damaged[place] ^= 1 << rng.randrange(8)
         with pytest.raises(BadBackup):
             checked(bytes(damaged))
 
 
-async def test_something_more_or_less(state: State, whole: bytes, tmp_path: Path) -> None:
-    parts = parts_of(whole)
+async def test_missing_and_additional_members_are_refused(state: State, valid_backup: bytes, tmp_path: Path) -> None:
+    parts = parts_of(valid_backup)
     picture = next(part for part in parts if part[0].startswith("objects/"))
     stranger = (f"objects/{hashlib.sha256(b'x').hexdigest()}.png", b"x")
     wrong = {
@@ -150,10 +152,10 @@ async def test_something_more_or_less(state: State, whole: bytes, tmp_path: Path
         "another picture under the name": [(name, b"y" if name == picture[0] else data) for name, data in parts],
         "nothing": [],
     }
-    for data in (*map(tar_of, wrong.values()), whole + b"more"):
+    for data in (*map(tar_of, wrong.values()), valid_backup + b"more"):
         with pytest.raises(BadBackup):
             checked(data)
-    await refused(state, tar_of(wrong["a picture less"]), tmp_path, "other objects")
+    await check_refused(state, tar_of(wrong["a picture less"]), tmp_path, "other objects")
 
 
 @pytest.mark.parametrize(
@@ -163,23 +165,25 @@ async def test_something_more_or_less(state: State, whole: bytes, tmp_path: Path
         f"objects/{'0' * 64}.png/../x", "tables/../x.jsonl", "tables/Ünïcode.jsonl", "objects/", "", "manifest.json ",
     ],
 )  # fmt: skip
-async def test_names_that_lead_elsewhere(state: State, whole: bytes, tmp_path: Path, name: str) -> None:
-    await refused(state, tar_of([(name, b"x"), *parts_of(whole)]), tmp_path, "no backup")
+async def test_member_names_outside_the_layout_are_refused(
+    state: State, valid_backup: bytes, tmp_path: Path, name: str
+) -> None:
+    await check_refused(state, tar_of([(name, b"x"), *parts_of(valid_backup)]), tmp_path, "no backup")
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-async def test_members_that_are_no_files(state: State, whole: bytes, tmp_path: Path, kind: bytes) -> None:
-    member = tarfile.TarInfo(parts_of(whole)[0][0])
+async def test_non_file_members_are_refused(state: State, valid_backup: bytes, tmp_path: Path, kind: bytes) -> None:
+    member = tarfile.TarInfo(parts_of(valid_backup)[0][0])
     member.type, member.linkname = kind, "/etc/passwd"
-    await refused(state, member.tobuf(tarfile.GNU_FORMAT) + whole, tmp_path, "no backup")
+    await check_refused(state, member.tobuf(tarfile.GNU_FORMAT) + valid_backup, tmp_path, "no backup")
 
 
-async def test_sizes_that_cannot_be(whole: bytes) -> None:
+async def test_impossible_member_sizes_are_refused(valid_backup: bytes) -> None:
     for size in (2**62, 10**9, 8**11):
         with pytest.raises(BadBackup):
-            checked(header(parts_of(whole)[0][0], size, 0) + whole[512:])
+            checked(header(parts_of(valid_backup)[0][0], size, 0) + valid_backup[512:])
     with pytest.raises(BadBackup):
-        checked(header("manifest.json", 2**40, 0) + whole)
+        checked(header("manifest.json", 2**40, 0) + valid_backup)
 
 
 @pytest.mark.parametrize(
@@ -199,17 +203,17 @@ async def test_sizes_that_cannot_be(whole: bytes) -> None:
         ("checkpoints", {"data": ["x"]}, "cannot be read"),
     ],
 )
-async def test_rows_that_no_site_has(
-    state: State, whole: bytes, tmp_path: Path, table: str, values: dict[str, Any], reason: str
+async def test_invalid_rows_are_refused(
+    state: State, valid_backup: bytes, tmp_path: Path, table: str, values: dict[str, Any], reason: str
 ) -> None:
-    """However right their checksums are: the database is as it was, all of it."""
-    await refused(state, signed(with_row(parts_of(whole), table, **values)), tmp_path, reason)
+    """Even with correct checksums, the database stays unchanged."""
+    await check_refused(state, signed(with_row(parts_of(valid_backup), table, **values)), tmp_path, reason)
 
 
-async def test_lines_that_are_no_rows(state: State, whole: bytes, tmp_path: Path) -> None:
+async def test_malformed_lines_are_refused(state: State, valid_backup: bytes, tmp_path: Path) -> None:
     for line in (b"{}\n", b"[1]\n", b"[" * 100_000 + b"\n", b"\xff\n", b"null\n", b"no end"):
-        parts = [(name, line if name == "tables/users.jsonl" else data) for name, data in parts_of(whole)]
-        await refused(state, signed(parts), tmp_path, "cannot be read|without an end")
+        parts = [(name, line if name == "tables/users.jsonl" else data) for name, data in parts_of(valid_backup)]
+        await check_refused(state, signed(parts), tmp_path, "cannot be read|without an end")
 
 
 def _rename(manifest: dict[str, Any]) -> None:
@@ -228,10 +232,10 @@ def _newer(manifest: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"), [(_rename, "its schema has not"), (_other_kind, "its schema has not"), (_newer, "newer")]
 )
-async def test_schemas_that_do_not_fit(
-    state: State, whole: bytes, tmp_path: Path, change: Callable[[dict[str, Any]], None], reason: str
+async def test_foreign_schemas_are_refused(
+    state: State, valid_backup: bytes, tmp_path: Path, change: Callable[[dict[str, Any]], None], reason: str
 ) -> None:
-    await refused(state, signed(parts_of(whole), change), tmp_path, reason)
+    await check_refused(state, signed(parts_of(valid_backup), change), tmp_path, reason)
 
 
 @pytest.mark.parametrize(
@@ -240,17 +244,17 @@ async def test_schemas_that_do_not_fit(
         b"", b"{}", b"[]", b"\xff", b"[" * 100_000, b'{"format": 2}', b'{"format": 1, "revision": "../x"}',
     ],
 )  # fmt: skip
-async def test_manifests_that_are_none(whole: bytes, text: bytes) -> None:
+async def test_invalid_manifests_are_refused(valid_backup: bytes, text: bytes) -> None:
     with pytest.raises(BadBackup, match="manifest"):
-        checked(tar_of([*parts_of(whole)[:-1], ("manifest.json", text)]))
+        checked(tar_of([*parts_of(valid_backup)[:-1], ("manifest.json", text)]))
 
 
-async def test_a_table_of_another_name_is_not_touched(state: State, whole: bytes, tmp_path: Path) -> None:
-    """Not even one that every SQLite has."""
-    parts = [(name.replace("tables/audit", "tables/sqlite_master"), data) for name, data in parts_of(whole)]
+async def test_unknown_tables_are_refused(state: State, valid_backup: bytes, tmp_path: Path) -> None:
+    """Not even one that every SQLite database has."""
+    parts = [(name.replace("tables/audit", "tables/sqlite_master"), data) for name, data in parts_of(valid_backup)]
 
     def rename(manifest: dict[str, Any]) -> None:
         for table in manifest["tables"]:
             table["name"] = table["name"].replace("audit", "sqlite_master")
 
-    await refused(state, signed(parts, rename), tmp_path, "its schema has not")
+    await check_refused(state, signed(parts, rename), tmp_path, "its schema has not")

@@ -1,4 +1,4 @@
-"""The cache of answers (A-080, C-090): times, the bound and who goes first, on both databases."""
+"""The result cache (A-080, C-090): expiry, size limit and eviction order, on both databases."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ HOUR = timedelta(hours=1)
 A, B = Stored("a" * 64 + ".png", 400), Stored("b" * 64 + ".svg", 300)
 
 
-async def put(state: State, key: str, answer: Any = None, kind: str = "illustrate", *kept: Stored) -> Cache:
-    found = Cache(state)
+async def put_entry(state: State, key: str, answer: Any = None, kind: str = "illustrate", *kept: Stored) -> Cache:
+    entries = Cache(state)
     async with state.database.write() as connection:
-        await found.put(connection, key, kind, answer or {"key": key}, kept)
-    return found
+        await entries.put(connection, key, kind, answer or {"key": key}, kept)
+    return entries
 
 
 async def shift(state: State, key: str, by: timedelta, *columns: str) -> None:
-    """As if the entry had been put, or used, ``by`` later than it was."""
+    """Moves the times of an entry by ``by``."""
     async with state.database.write() as connection:
         row = (await connection.execute(sa.select(cache).where(cache.c.key == key))).one()
         values = {name: getattr(row, name) + by for name in columns or ("created_at", "expires_at", "used_at")}
@@ -45,45 +45,45 @@ async def used_at(state: State, key: str) -> Any:
         return await connection.scalar(sa.select(cache.c.used_at).where(cache.c.key == key))
 
 
-def limited(settings: Settings, **values: Any) -> Settings:
+def with_cache_settings(settings: Settings, **values: Any) -> Settings:
     return with_settings(settings, cache=values)
 
 
 async def reopened(settings: Settings, **values: Any) -> State:
-    return await State.open(limited(settings, **values))
+    return await State.open(with_cache_settings(settings, **values))
 
 
-async def test_what_was_put_is_there(state: State) -> None:
-    found = await put(state, "one", {"files": [1.5, None, "ü"]}, "illustrate", A, B, A)
-    got = await found.get("one")
-    assert got is not None
-    assert got.answer == {"files": [1.5, None, "ü"]}
-    assert sorted(got.objects) == [A.name, B.name]
-    assert await found.get("two") is None
+async def test_stored_answer_is_found(state: State) -> None:
+    entries = await put_entry(state, "one", {"files": [1.5, None, "ü"]}, "illustrate", A, B, A)
+    entry = await entries.get("one")
+    assert entry is not None
+    assert entry.answer == {"files": [1.5, None, "ü"]}
+    assert sorted(entry.objects) == [A.name, B.name]
+    assert await entries.get("two") is None
 
 
-async def test_the_same_key_again_is_one_entry(state: State) -> None:
-    await put(state, "one", {"n": 1}, "illustrate", A)
-    found = await put(state, "one", {"n": 2}, "illustrate", B)
-    got = await found.get("one")
-    assert got is not None
-    assert (got.answer, got.objects) == ({"n": 2}, [B.name])
+async def test_storing_a_key_again_replaces_its_entry(state: State) -> None:
+    await put_entry(state, "one", {"n": 1}, "illustrate", A)
+    entries = await put_entry(state, "one", {"n": 2}, "illustrate", B)
+    entry = await entries.get("one")
+    assert entry is not None
+    assert (entry.answer, entry.objects) == ({"n": 2}, [B.name])
 
 
-async def test_answers_grow_too_old(state: State) -> None:
+async def test_entries_expire(state: State) -> None:
     """C-090: images and presets 24 h, analyses 1 h, preferences 30 min."""
     for kind, hours in {"illustrate": 24.0, ANALYSIS: 1.0, PRESET: 24.0, PREFERENCES: 0.5}.items():
-        found = await put(state, kind, kind=kind)
+        entries = await put_entry(state, kind, kind=kind)
         await shift(state, kind, -timedelta(hours=hours) + timedelta(minutes=1))
-        assert await found.get(kind) is not None
+        assert await entries.get(kind) is not None
         await shift(state, kind, -timedelta(minutes=1))
-        assert await found.get(kind) is None
+        assert await entries.get(kind) is None
     assert await evict(state) == 4
     assert await keys(state) == []
 
 
-async def test_a_shorter_time_counts_at_once(state: State, settings: Settings) -> None:
-    await put(state, "one")
+async def test_shorter_expiry_applies_at_once(state: State, settings: Settings) -> None:
+    await put_entry(state, "one")
     await shift(state, "one", -2 * HOUR)
     other = await reopened(settings, ttl_h=1.0, preset_ttl_h=1.0)
     assert await Cache(other).get("one") is None
@@ -92,33 +92,33 @@ async def test_a_shorter_time_counts_at_once(state: State, settings: Settings) -
     await other.close()
 
 
-async def test_a_clock_that_was_put_back_makes_nothing_immortal(state: State) -> None:
-    found = await put(state, "one")
+async def test_entries_from_the_future_expire(state: State) -> None:
+    entries = await put_entry(state, "one")
     await shift(state, "one", 1000 * HOUR)
-    assert await found.get("one") is None
+    assert await entries.get("one") is None
     assert await evict(state) == 1
 
 
-async def test_to_look_is_not_to_write(state: State) -> None:
-    found = await put(state, "one")
+async def test_lookup_writes_the_last_use_rarely(state: State) -> None:
+    entries = await put_entry(state, "one")
     await shift(state, "one", -timedelta(seconds=50), "used_at")
     before = await used_at(state, "one")
-    await found.get("one")
+    await entries.get("one")
     assert await used_at(state, "one") == before
-    for by in (-timedelta(seconds=20), 1000 * HOUR):  # used in a time that has not come: the clock was put back
+    for by in (-timedelta(seconds=20), 1000 * HOUR):  # used in the future: the clock was set back
         await shift(state, "one", by, "used_at")
-        await found.get("one")
+        await entries.get("one")
         assert abs(await used_at(state, "one") - utc_now()) < timedelta(seconds=30)
 
 
-async def test_the_longest_unused_goes_first(state: State, settings: Settings) -> None:
+async def test_least_recently_used_entry_is_evicted_first(state: State, settings: Settings) -> None:
     other = await reopened(settings, max_bytes=10_000)
     for place, key in enumerate(["a", "b", "c", "d"]):
-        await put(other, key, None, "illustrate", Stored(key * 64 + ".png", 2400))
+        await put_entry(other, key, None, "illustrate", Stored(key * 64 + ".png", 2400))
         await shift(other, key, timedelta(minutes=place - 10), "used_at")
     assert await evict(other) == 0
     await Cache(other).get("a")
-    await put(other, "e", None, "illustrate", Stored("e" * 64 + ".png", 2400))
+    await put_entry(other, "e", None, "illustrate", Stored("e" * 64 + ".png", 2400))
     assert await evict(other) == 2
     assert await keys(other) == ["a", "d", "e"]
     async with other.database.read() as connection:
@@ -127,32 +127,32 @@ async def test_the_longest_unused_goes_first(state: State, settings: Settings) -
     await other.close()
 
 
-async def test_who_puts_too_much_knows(state: State, settings: Settings) -> None:
+async def test_needs_eviction_is_set_above_the_limit(state: State, settings: Settings) -> None:
     other = await reopened(settings, max_bytes=10_000)
-    found = Cache(other)
+    entries = Cache(other)
     for n in range(12):
         async with other.database.write() as connection:
-            await found.put(connection, f"{n:02}", "illustrate", {}, [Stored(f"{n:064}.png", 2400)])
-        if found.needs_eviction:
-            await found.evict(other)
+            await entries.put(connection, f"{n:02}", "illustrate", {}, [Stored(f"{n:064}.png", 2400)])
+        if entries.needs_eviction:
+            await entries.evict(other)
         async with other.database.read() as connection:
             assert (await connection.scalar(sa.select(sa.func.sum(cache.c.bytes)))) <= 10_000
     assert await keys(other) == ["08", "09", "10", "11"]
     await other.close()
 
 
-async def test_json_counts_too(state: State, settings: Settings) -> None:
+async def test_json_counts_towards_the_size(state: State, settings: Settings) -> None:
     other = await reopened(settings, max_bytes=10_000)
-    await put(other, "one", {"text": "x" * 20_000})
+    await put_entry(other, "one", {"text": "x" * 20_000})
     assert await keys(other) == []
     for n in range(20):
-        await put(other, f"{n:02}", {"text": "x" * 2000})
+        await put_entry(other, f"{n:02}", {"text": "x" * 2000})
     await evict(other)
     assert len(await keys(other)) == 4
     await other.close()
 
 
-async def test_many_at_once_go_in_turns(state: State) -> None:
+async def test_many_expired_entries_are_evicted_in_batches(state: State) -> None:
     async with state.database.write() as connection:
         row = {"kind": "x", "answer": {}, "bytes": 1, "created_at": utc_now() - 30 * HOUR, "used_at": utc_now()}
         row["expires_at"] = utc_now() - HOUR
@@ -160,29 +160,29 @@ async def test_many_at_once_go_in_turns(state: State) -> None:
     assert await evict(state) == 1200
 
 
-async def test_nothing_is_remembered_where_it_is_switched_off(state: State, settings: Settings) -> None:
-    await put(state, "one")
+async def test_disabled_cache_stores_nothing(state: State, settings: Settings) -> None:
+    await put_entry(state, "one")
     other = await reopened(settings, enabled=False)
     assert await Cache(other).get("one") is None
-    await put(other, "two")
+    await put_entry(other, "two")
     assert await keys(other) == ["one"]
     await other.close()
 
 
-async def test_a_cached_object_is_in_use(state: State) -> None:
-    """What an answer of the cache names is not deleted; once the answer is gone, it is."""
+async def test_cached_objects_are_in_use(state: State) -> None:
+    """Objects of a cached answer are not deleted; once the answer is deleted, they are."""
     (stored,) = await state.objects.put_all([(b"picture", "image/png")])
-    found = await put(state, "one", None, "illustrate", stored)
+    entries = await put_entry(state, "one", None, "illustrate", stored)
     async with state.database.write() as connection:
         await connection.execute(sa.update(objects).values(touched_at=utc_now() - 48 * HOUR))
     assert await state.objects.delete_unused(HOUR) == 0
-    await found.delete("one")
+    await entries.delete("one")
     assert await state.objects.delete_unused(HOUR) == 1
 
 
-async def test_lookups_are_counted(state: State) -> None:
-    """The hit rate is theirs."""
+async def test_lookups_are_counted_by_result(state: State) -> None:
+    """The hit rate comes from these counts."""
     before = {result: CACHE_LOOKUPS.value(result) for result in ("hit", "miss")}
     assert await Cache(state).get("a") is None
-    assert await (await put(state, "a")).get("a") is not None
+    assert await (await put_entry(state, "a")).get("a") is not None
     assert {result: CACHE_LOOKUPS.value(result) - before[result] for result in before} == {"hit": 1, "miss": 1}

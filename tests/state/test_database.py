@@ -1,4 +1,4 @@
-"""The database under cancelled tasks, busy neighbours, a full disk, and while it is away."""
+"""The database under cancelled tasks, concurrent writers, a full disk and outages."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from serve.state.tables import lanes
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
-def another(database: Database, timeout_s: float = 0.5) -> Database:
-    """As another process has it."""
+def second_connection(database: Database, timeout_s: float = 0.5) -> Database:
+    """The same database, as another process opens it."""
     return Database(database.url, DatabaseSettings(timeout_s=timeout_s))
 
 
@@ -39,11 +39,11 @@ async def names(database: Database) -> list[str]:
         return list((await connection.scalars(sa.select(lanes.c.lane))).all())
 
 
-async def test_cancelled_writers_hold_nobody_up(database: Database) -> None:
-    other, chance = another(database), random.Random(3)
+async def test_cancelled_writers_release_the_lock(database: Database) -> None:
+    other, rng = second_connection(database), random.Random(3)
     for n in range(60):
         task = asyncio.create_task(write(database, str(n)))
-        await asyncio.sleep(chance.uniform(0, 0.004))
+        await asyncio.sleep(rng.uniform(0, 0.004))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await write(other, "other")
@@ -52,23 +52,23 @@ async def test_cancelled_writers_hold_nobody_up(database: Database) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 64, 200])
-async def test_few_rows_and_many(database: Database, count: int) -> None:
-    """At once, one by one and in parts: rows that were fetched with the statement and those that come after them."""
-    wanted = [f"{n:03}" for n in range(count)]
+async def test_results_of_any_size_are_read(database: Database, count: int) -> None:
+    """All at once, one by one and in parts: rows fetched with the statement and rows fetched later."""
+    expected = [f"{n:03}" for n in range(count)]
     query = sa.select(lanes.c.lane).order_by(lanes.c.lane)
     async with database.write() as connection:
         if count:
-            await connection.execute(lanes.insert(), [{"lane": lane, "paused": False} for lane in wanted])
-        assert (await connection.scalars(query)).all() == wanted
-        assert await connection.scalar(query) == next(iter(wanted), None)
+            await connection.execute(lanes.insert(), [{"lane": lane, "paused": False} for lane in expected])
+        assert (await connection.scalars(query)).all() == expected
+        assert await connection.scalar(query) == next(iter(expected), None)
         parts = await connection.stream_scalars(query, execution_options={"yield_per": 10})
-        assert [lane async for some in parts.partitions() for lane in some] == wanted
+        assert [lane async for some in parts.partitions() for lane in some] == expected
         single = await connection.stream_scalars(query)
-        assert [lane async for lane in single] == wanted
+        assert [lane async for lane in single] == expected
 
 
-async def test_a_transaction_without_a_statement_leaves_nothing_behind(database: Database) -> None:
-    other = another(database)
+async def test_empty_transactions_leave_no_lock(database: Database) -> None:
+    other = second_connection(database)
     async with database.write():
         pass
     with pytest.raises(ZeroDivisionError):
@@ -82,8 +82,8 @@ async def test_a_transaction_without_a_statement_leaves_nothing_behind(database:
     await other.close()
 
 
-async def test_what_was_read_is_let_go(tmp_path: Path) -> None:
-    """SQLite's log can start anew: nobody still looks at what was there before."""
+async def test_readers_release_their_snapshot(tmp_path: Path) -> None:
+    """SQLite's log can be truncated: no reader still holds an old snapshot."""
     path = tmp_path / "atelier.db"
     database = Database(database_url(Settings(state_dir=tmp_path)), DatabaseSettings())
     await migrate(database)
@@ -96,30 +96,30 @@ async def test_what_was_read_is_let_go(tmp_path: Path) -> None:
     await database.close()
 
 
-async def test_many_writers_of_several_processes(database: Database) -> None:
-    others = [another(database, timeout_s=10) for _ in range(4)]
+async def test_concurrent_writers_of_several_processes(database: Database) -> None:
+    others = [second_connection(database, timeout_s=10) for _ in range(4)]
     await asyncio.gather(*(write(one, f"{i}.{n}") for n in range(20) for i, one in enumerate(others)))
     assert len(await names(database)) == 80
     for one in others:
         await one.close()
 
 
-async def test_a_file_that_is_locked_for_long(tmp_path: Path) -> None:
+async def test_locked_file_raises_state_unavailable(tmp_path: Path) -> None:
     settings = DatabaseSettings(url=SecretStr(f"sqlite:///{tmp_path}/a.db"))
     url = database_url(Settings(database=settings))
-    database, hasty = Database(url, settings), Database(url, settings.model_copy(update={"timeout_s": 0.2}))
+    database, impatient = Database(url, settings), Database(url, settings.model_copy(update={"timeout_s": 0.2}))
     await migrate(database)
     with sqlite3.connect(tmp_path / "a.db", isolation_level=None) as neighbour:
         neighbour.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StateUnavailable):
-            await write(hasty, "x")
+            await write(impatient, "x")
         neighbour.execute("ROLLBACK")
     await write(database, "x")
-    await hasty.close()
+    await impatient.close()
     await database.close()
 
 
-async def test_a_server_that_is_away(postgresql: PostgreSQL) -> None:
+async def test_unavailable_server_raises_state_unavailable(postgresql: PostgreSQL) -> None:
     settings = DatabaseSettings(timeout_s=1, url=SecretStr(postgresql.new_database()))
     database = Database(database_url(Settings(database=settings)), settings)
     await migrate(database)
@@ -142,7 +142,7 @@ async def test_a_server_that_is_away(postgresql: PostgreSQL) -> None:
     await database.close()
 
 
-async def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path: Path) -> None:
+async def test_full_disk_raises_out_of_space_and_rolls_back(tmp_path: Path) -> None:
     settings = DatabaseSettings(url=SecretStr(f"sqlite:///{tmp_path}/a.db"))
     database = Database(database_url(Settings(database=settings)), settings)
     await migrate(database)
@@ -155,9 +155,9 @@ async def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path: Path) -
             await connection.execute(sa.text(f"PRAGMA max_page_count = {pages + 2}"))
             await connection.execute(lanes.insert(), [{"lane": f"{n} {long}", "paused": False} for n in range(99)])
 
-    with pytest.raises(OutOfSpace) as told:
+    with pytest.raises(OutOfSpace) as error:
         await fill()
-    assert told.value.status == 507
+    assert error.value.status == 507
     assert await names(database) == []
     await database.close()
 
@@ -171,7 +171,7 @@ class ServerError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("cause", "told"),
+    ("cause", "expected"),
     [
         (sqlite3.OperationalError("database or disk is full"), OutOfSpace),
         (sqlite3.OperationalError("disk I/O error"), StateUnavailable),
@@ -179,19 +179,19 @@ class ServerError(Exception):
         (ServerError("53200"), StateUnavailable),
     ],
 )
-def test_only_a_full_disk_is_a_full_disk(cause: Exception, told: type[Exception]) -> None:
-    """Not a broken one, and not too little memory (53200): room would not mend those."""
-    with pytest.raises(told), map_database_errors():
+def test_database_errors_are_mapped(cause: Exception, expected: type[Exception]) -> None:
+    """Neither an I/O error nor too little memory (53200): free space would not help those."""
+    with pytest.raises(expected), map_database_errors():
         raise sa.exc.OperationalError("INSERT", None, cause)
 
 
 @pytest.mark.parametrize("url", ["mysql://host/name", "sqlite://", "sqlite:///:memory:", "nonsense", "postgresql//x"])
-def test_other_databases_are_refused(url: str) -> None:
+def test_unsupported_databases_are_refused(url: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         database_url(Settings(database=DatabaseSettings(url=SecretStr(url))))
     assert refused.value.field == "database.url"
 
 
-def test_the_password_is_not_shown() -> None:
+def test_password_is_masked() -> None:
     settings = Settings(database=DatabaseSettings(url=SecretStr("postgresql://a:hunter2@host/name")))
     assert "hunter2" not in settings.model_dump_json() + repr(settings)

@@ -21,39 +21,39 @@ from serve.state.gallery import Filters, page
 from serve.state.quality import GenerationMetrics, MetricsCollector
 
 
-async def walked(database: Database, filters: Filters, sort: Sort, limit: int) -> list[str]:
+async def all_ids(database: Database, filters: Filters, sort: Sort, limit: int) -> list[str]:
     """The ids on all pages."""
-    found: list[str] = []
+    collected: list[str] = []
     cursor = None
     while True:
-        shown = await page(database, filters, sort, cursor, limit)
-        found += [one.id for one in shown.items]
-        cursor = shown.next_cursor
+        current_page = await page(database, filters, sort, cursor, limit)
+        collected += [one.id for one in current_page.items]
+        cursor = current_page.next_cursor
         if cursor is None:
-            return found
-        assert len(shown.items) == limit
+            return collected
+        assert len(current_page.items) == limit
 
 
 async def ids(database: Database, **filters: Any) -> list[str]:
     return [one.id for one in (await page(database, Filters(**filters), OLDEST, None, 100)).items]
 
 
-async def test_a_row_comes_back_whole(database: Database) -> None:
-    given = generation(1, batch_id="b", error={"type": "X"}, rating=0.5, favorite=True, priority=3)
-    await fill(database, given)
+async def test_generation_is_read_back_completely(database: Database) -> None:
+    row = generation(1, batch_id="b", error={"type": "X"}, rating=0.5, favorite=True, priority=3)
+    await fill(database, row)
     await insert(database, tables.results, [result(1, 2, score=0.25, details={"a": 1}), result(1, 1, thumbnail="t")])
-    found = await gallery.get_generation(database, "g1")
-    shown = dataclasses.asdict(found)
-    assert {name: shown[name] for name in given} == given
-    assert [one.place for one in found.results] == [0, 1, 2]
-    assert (found.results[2].score, found.results[2].details, found.results[1].thumbnail) == (0.25, {"a": 1}, "t")
-    assert (await page(database, Filters())).items == [found]
+    stored = await gallery.get_generation(database, "g1")
+    fields = dataclasses.asdict(stored)
+    assert {name: fields[name] for name in row} == row
+    assert [one.place for one in stored.results] == [0, 1, 2]
+    assert (stored.results[2].score, stored.results[2].details, stored.results[1].thumbnail) == (0.25, {"a": 1}, "t")
+    assert (await page(database, Filters())).items == [stored]
 
 
 @pytest.mark.parametrize("sort", SORTS.values(), ids=SORTS)
 @pytest.mark.parametrize("limit", [1, 7, 10, 100])
-async def test_pages_show_everything_once_in_order(database: Database, sort: Sort, limit: int) -> None:
-    """Also where many came at the same time, or are rated the same, or not at all."""
+async def test_pages_contain_every_row_once_in_order(database: Database, sort: Sort, limit: int) -> None:
+    """Also with equal times, equal ratings and missing ratings."""
     rng = random.Random(5)
     rows = [
         generation(n, created_at=START + timedelta(seconds=rng.randrange(4)), rating=rng.choice([None, 1.0, -0.5, 0.1]))
@@ -65,10 +65,10 @@ async def test_pages_show_everything_once_in_order(database: Database, sort: Sor
         by_time.reverse()
     if sort is RATING:
         by_time.sort(key=lambda row: -1e9 if row["rating"] is None else row["rating"], reverse=True)
-    assert await walked(database, Filters("ada"), sort, limit) == [row["id"] for row in by_time]
+    assert await all_ids(database, Filters("ada"), sort, limit) == [row["id"] for row in by_time]
 
 
-async def test_new_rows_move_no_page(database: Database) -> None:
+async def test_new_and_deleted_rows_do_not_shift_pages(database: Database) -> None:
     await fill(database, *(generation(n) for n in range(10)))
     first = await page(database, Filters(), NEWEST, None, 4)
     await fill(database, generation(50), generation(51))
@@ -78,7 +78,7 @@ async def test_new_rows_move_no_page(database: Database) -> None:
     assert [one.id for one in (*first.items, *second.items)] == ["g9", "g8", "g7", "g6", "g5", "g4", "g3", "g2"]
 
 
-async def test_filters(database: Database) -> None:
+async def test_filters_select_generations(database: Database) -> None:
     await fill(
         database,
         generation(0),
@@ -102,7 +102,7 @@ async def test_filters(database: Database) -> None:
     assert await ids(database, user_id="nobody") == []
 
 
-async def test_search_takes_every_word_in_any_case(database: Database) -> None:
+async def test_search_matches_all_words_case_insensitively(database: Database) -> None:
     prompts = ["A Red FOX in snow", "a red house", "Äpfel und Füchse", "лиса в СНЕГУ", "狐 in 雪", ""]
     await fill(database, *(generation(n, prompt=prompt) for n, prompt in enumerate(prompts)))
     assert await ids(database, text="red") == ["g0", "g1"]
@@ -114,7 +114,7 @@ async def test_search_takes_every_word_in_any_case(database: Database) -> None:
     assert len(await ids(database, text="   ")) == 6
 
 
-async def test_search_takes_no_wildcards(database: Database) -> None:
+async def test_search_escapes_wildcards(database: Database) -> None:
     prompts = [
         "100% wool",
         "100 wool",
@@ -135,7 +135,7 @@ async def test_search_takes_no_wildcards(database: Database) -> None:
     assert await ids(database, text="'; drop") == ["g6"]
 
 
-def test_search_is_bounded() -> None:
+def test_number_of_search_words_is_limited() -> None:
     assert Filters(text="a b c d e f g h h h").words == ["a", "b", "c", "d", "e", "f", "g", "h"]
     with pytest.raises(InvalidRequest) as caught:
         Filters(text="a b c d e f g h i")
@@ -158,20 +158,20 @@ BAD = {
 
 
 @pytest.mark.parametrize("cursor", BAD.values(), ids=BAD)
-async def test_a_cursor_of_no_page_is_refused(database: Database, cursor: str) -> None:
+async def test_invalid_cursors_are_refused(database: Database, cursor: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await page(database, Filters(), NEWEST, cursor)
     assert caught.value.field == "cursor"
 
 
 @pytest.mark.parametrize("limit", [0, -1, 101])
-async def test_a_page_is_bounded(database: Database, limit: int) -> None:
+async def test_page_size_is_limited(database: Database, limit: int) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await page(database, Filters(), NEWEST, None, limit)
     assert caught.value.field == "limit"
 
 
-async def test_several_by_id_come_in_the_order_asked_for(database: Database) -> None:
+async def test_generations_by_id_keep_the_requested_order(database: Database) -> None:
     await fill(database, *(generation(n) for n in range(3)))
     assert [one.id for one in await gallery.get_generations(database, ["g2", "g0"])] == ["g2", "g0"]
     with pytest.raises(NotFound, match="'g9'"):
@@ -181,7 +181,7 @@ async def test_several_by_id_come_in_the_order_asked_for(database: Database) -> 
             await gallery.get_generations(database, wrong)
 
 
-async def test_favourites_are_their_users_own(database: Database) -> None:
+async def test_favourites_belong_to_their_user(database: Database) -> None:
     await fill(database, generation(1), generation(2, user_id="bob"))
     for _ in range(2):
         await gallery.set_favorite(database, "g1", "ada", True)
@@ -192,8 +192,8 @@ async def test_favourites_are_their_users_own(database: Database) -> None:
     assert await ids(database, favorite=True) == []
 
 
-async def test_what_is_deleted_leaves_only_its_measurement(database: Database) -> None:
-    """A-090's row stays for quality, but nobody's prompt in it."""
+async def test_deleted_generation_leaves_only_its_measurement(database: Database) -> None:
+    """The row of A-090 stays for quality metrics, without the prompt."""
     await fill(database, generation(1), generation(2))
     async with database.write() as connection:
         await connection.execute(
@@ -214,8 +214,8 @@ async def test_what_is_deleted_leaves_only_its_measurement(database: Database) -
         await gallery.delete_generation(database, "g1", "ada")
 
 
-async def test_what_is_deleted_is_not_given_to_others(database: Database) -> None:
-    """A cached answer goes that names any of its results; those of others stay (A-080)."""
+async def test_cached_answers_of_a_deleted_generation_are_deleted(database: Database) -> None:
+    """Cached answers that name any of its results are deleted; others stay (A-080)."""
     await fill(database, generation(1), generation(2))
     await insert(database, tables.results, [result(1, 1, object="second.png")])
     names = {"first": [f"{1:064x}.png", "shared.png"], "again": ["second.png"], "other": [f"{2:064x}.png"], "none": []}
@@ -238,7 +238,7 @@ async def keys_of(database: Database) -> list[str]:
 
 
 @pytest.mark.parametrize("status", ["pending", "processing", "paused"])
-async def test_what_is_not_over_is_not_deleted(database: Database, status: str) -> None:
+async def test_unfinished_generations_are_not_deleted(database: Database, status: str) -> None:
     await fill(database, generation(1, status=status))
     with pytest.raises(Conflict, match=status):
         await gallery.delete_generation(database, "g1", "ada")
@@ -280,7 +280,7 @@ BIG: dict[str, tuple[Filters, Sort]] = {
 
 
 @pytest.mark.slow
-async def test_thousands_of_generations(database: Database) -> None:
+async def test_pages_of_thousands_of_generations(database: Database) -> None:
     """USERS_ASK 8: of one user, and as many of others. `loadtests.benchmarks.queue` measures 25,000 (C-160)."""
     rng = random.Random(7)
 
@@ -305,5 +305,5 @@ async def test_thousands_of_generations(database: Database) -> None:
     await insert(database, tables.results, (result(n) for n in range(10_000)))
     for filters, sort in BIG.values():
         assert len((await page(database, filters, sort, None, 50)).items) <= 50
-    assert len(await walked(database, Filters("ada"), RATING, 100)) == 5_000
-    assert len(await walked(database, Filters("ada", text="unicorn"), NEWEST, 3)) == 5
+    assert len(await all_ids(database, Filters("ada"), RATING, 100)) == 5_000
+    assert len(await all_ids(database, Filters("ada", text="unicorn"), NEWEST, 3)) == 5

@@ -1,4 +1,4 @@
-"""What is done now and then: once for all processes, again after one that failed or died, whatever the clock says."""
+"""Maintenance tasks: once for all processes, again after a failure or crash, with any clock change."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def site(state: State, tmp_path: Path) -> State:
+def site_with_backups(state: State, tmp_path: Path) -> State:
     """With a schedule for backups."""
-    plan = BackupSettings(url=(tmp_path / "backups").as_uri(), every_h=24, keep_days=30)
-    return with_settings(state, backup=plan)
+    backup_settings = BackupSettings(url=(tmp_path / "backups").as_uri(), every_h=24, keep_days=30)
+    return with_settings(state, backup=backup_settings)
 
 
 def with_settings(state: State, **values: Any) -> State:
@@ -49,119 +49,117 @@ async def set_done_at(state: State, name: str, when: datetime) -> None:
         await connection.execute(sa.update(tables.chores).where(mine).values(done_at=when))
 
 
-class Counted:
-    """A chore that counts, and does what it is told."""
+class CountingTask:
+    """A maintenance task that counts its runs and then calls ``does``."""
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, interval: timedelta = HOUR, max_duration: timedelta = HOUR / 2
     ) -> None:
-        self.times = 0
-        self.does: Callable[[], Any] = lambda: None
+        self.runs = 0
+        self.action: Callable[[], Any] = lambda: None
         chore = MaintenanceTask("counted", interval, max_duration, self._do)
         monkeypatch.setattr(maintenance, "maintenance_tasks", lambda _: [chore])
 
     async def _do(self, _: State) -> None:
-        self.times += 1
-        made = self.does()
+        self.runs += 1
+        made = self.action()
         if asyncio.iscoroutine(made):
             await made
 
 
-async def test_each_is_done_once_at_its_interval(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = Counted(monkeypatch)
+async def test_task_runs_once_per_interval(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = CountingTask(monkeypatch)
     for _ in range(3):
         await run_due_tasks(state)
-    assert counted.times == 1
+    assert task.runs == 1
     await set_done_at(state, "counted", utc_now() - timedelta(minutes=59))
     await run_due_tasks(state)
-    assert counted.times == 1
+    assert task.runs == 1
     await set_done_at(state, "counted", utc_now() - timedelta(minutes=61))
     await run_due_tasks(state)
-    assert counted.times == 2
+    assert task.runs == 2
 
 
-async def test_of_many_processes_one_does_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = Counted(monkeypatch)
-    counted.does = lambda: asyncio.sleep(0.05)
+async def test_one_of_many_processes_runs_the_task(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = CountingTask(monkeypatch)
+    task.action = lambda: asyncio.sleep(0.05)
     patient = settings.database.model_copy(update={"timeout_s": 60.0})  # twelve wait for one file
     states = [await State.open(settings.model_copy(update={"database": patient})) for _ in range(6)]
     for round_ in range(1, 9):
         await asyncio.gather(*(run_due_tasks(one) for one in states for _ in range(2)))
-        assert counted.times == round_
+        assert task.runs == round_
         await set_done_at(states[0], "counted", utc_now() - 2 * HOUR)
     for one in states:
         await one.close()
 
 
-async def test_a_process_that_dies_at_it_stops_it_for_no_longer_than_it_may_take(
+async def test_crashed_task_runs_again_after_its_maximum_duration(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted = Counted(monkeypatch, interval=24 * HOUR, max_duration=HOUR)
+    task = CountingTask(monkeypatch, interval=24 * HOUR, max_duration=HOUR)
 
     async def die() -> None:
-        raise KeyboardInterrupt  # leaves no time to write anything down, as a kill does
+        raise KeyboardInterrupt  # like a kill, leaves no time to store anything
 
-    counted.does = die
+    task.action = die
     with pytest.raises(KeyboardInterrupt):
         await run_due_tasks(state)
     await run_due_tasks(state)
-    assert counted.times == 1, "it may still be at work"
+    assert task.runs == 1, "it may still be at work"
     due_at = (await done_at(state))["counted"] + 24 * HOUR
     assert timedelta(minutes=59) < due_at - utc_now() <= HOUR
     await set_done_at(state, "counted", utc_now() - 24 * HOUR)  # an hour later
-    counted.does = lambda: None
+    task.action = lambda: None
     await run_due_tasks(state)
-    assert counted.times == 2
+    assert task.runs == 2
 
 
-async def test_one_that_fails_is_tried_again_soon(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = Counted(monkeypatch, interval=24 * HOUR)
+async def test_failed_task_is_retried_soon(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = CountingTask(monkeypatch, interval=24 * HOUR)
 
     async def fail() -> None:
         raise StateUnavailable("the store is away")
 
-    counted.does = fail
+    task.action = fail
     await run_due_tasks(state)
     due_at = (await done_at(state))["counted"] + 24 * HOUR
     assert timedelta(minutes=9) < due_at - utc_now() <= timedelta(minutes=10)
 
 
-async def test_one_that_takes_too_long_is_ended(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = Counted(monkeypatch, max_duration=timedelta(milliseconds=50))
-    counted.does = lambda: asyncio.sleep(60)
+async def test_task_is_cancelled_after_its_maximum_duration(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = CountingTask(monkeypatch, max_duration=timedelta(milliseconds=50))
+    task.action = lambda: asyncio.sleep(60)
     async with asyncio.timeout(10):
         await run_due_tasks(state)
-    assert counted.times == 1
+    assert task.runs == 1
 
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=30), timedelta(days=400)])
-async def test_a_clock_that_is_put_back_stops_nothing(
-    state: State, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
-) -> None:
-    """What was done in the future is due."""
-    counted = Counted(monkeypatch)
+async def test_clock_set_back_delays_no_task(state: State, monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None:
+    """A last run in the future is due again."""
+    task = CountingTask(monkeypatch)
     await run_due_tasks(state)
     await set_done_at(state, "counted", utc_now() + ahead)
     await run_due_tasks(state)
-    assert counted.times == 2
+    assert task.runs == 2
     assert (await done_at(state))["counted"] <= utc_now()
 
 
-async def test_objects_that_nobody_needs_go(state: State) -> None:
+async def test_unused_objects_are_deleted(state: State) -> None:
     used = await state.objects.put(b"used", "image/png")
     unused = await state.objects.put(b"unused", "image/png")
     await insert(state.database, tables.generations, [generation(1)])
     await insert(state.database, tables.results, [result(1, object=used.name)])
     async with state.database.write() as connection:
         await connection.execute(sa.update(tables.objects).values(touched_at=utc_now() - 2 * HOUR))
-    site = with_settings(state, objects=ObjectsSettings(keep_unused_h=1))
-    await run_due_tasks(site)
+    short_retention = with_settings(state, objects=ObjectsSettings(keep_unused_h=1))
+    await run_due_tasks(short_retention)
     assert await state.objects.get(used.name) == b"used"
     async with state.database.read() as connection:
         assert unused.name not in (await connection.scalars(sa.select(tables.objects.c.name))).all()
 
 
-async def test_events_of_jobs_that_ended_long_ago_go(state: State) -> None:
+async def test_events_of_old_jobs_are_deleted(state: State) -> None:
     now = utc_now()
     old, fresh = now - timedelta(days=8), now - timedelta(days=6)
     rows = [
@@ -186,7 +184,7 @@ async def test_events_of_jobs_that_ended_long_ago_go(state: State) -> None:
         assert {row[0]: row[1] for row in await connection.execute(query)} == {"g3": 1500, "g4": 1500}
 
 
-async def test_deliveries_that_are_over_go_with_the_events(state: State) -> None:
+async def test_finished_deliveries_are_deleted_with_the_events(state: State) -> None:
     now = utc_now()
     await insert(state.database, tables.generations, [generation(1)])
     statuses, days = ("pending", "delivered", "failed"), (6, 8)
@@ -200,10 +198,10 @@ async def test_deliveries_that_are_over_go_with_the_events(state: State) -> None
     ]  # fmt: skip
     await insert(state.database, tables.deliveries, rows)
     await run_due_tasks(state)
-    assert await left(state, tables.deliveries.c.id) == ["delivered 6", "failed 6", "pending 6", "pending 8"]
+    assert await remaining(state, tables.deliveries.c.id) == ["delivered 6", "failed 6", "pending 6", "pending 8"]
 
 
-async def test_measurements_go_that_no_range_reaches(state: State) -> None:
+async def test_measurements_beyond_every_range_are_deleted(state: State) -> None:
     """The longest range is 366 days (A-091)."""
     now = utc_now()
     rows = [
@@ -215,10 +213,10 @@ async def test_measurements_go_that_no_range_reaches(state: State) -> None:
     ]  # fmt: skip
     await insert(state.database, tables.measurements, rows)
     await run_due_tasks(state)
-    assert await left(state, tables.measurements.c.generation_id) == ["1", "365"]
+    assert await remaining(state, tables.measurements.c.generation_id) == ["1", "365"]
 
 
-async def test_arms_go_with_the_measurements_of_their_generations(state: State) -> None:
+async def test_exposures_are_deleted_with_their_measurements(state: State) -> None:
     now = utc_now()
     rows = [
         {
@@ -229,25 +227,25 @@ async def test_arms_go_with_the_measurements_of_their_generations(state: State) 
     ]  # fmt: skip
     await insert(state.database, tables.exposures, rows)
     await run_due_tasks(state)
-    assert await left(state, tables.exposures.c.generation_id) == ["1", "365"]
+    assert await remaining(state, tables.exposures.c.generation_id) == ["1", "365"]
 
 
-async def test_batches_go_that_nothing_is_left_of(state: State) -> None:
+async def test_empty_batches_are_deleted(state: State) -> None:
     now = utc_now()
     ages = {"old": 25, "new": 23, "used": 1000}
     rows = [{"id": id_, "user_id": "ada", "size": 2, "created_at": now - age * HOUR} for id_, age in ages.items()]
     await insert(state.database, tables.batches, rows)
     await insert(state.database, tables.generations, [generation(1), generation(2, batch_id="used")])
     await run_due_tasks(state)
-    assert await left(state, tables.batches.c.id) == ["new", "used"]
+    assert await remaining(state, tables.batches.c.id) == ["new", "used"]
 
 
-async def left(state: State, column: sa.Column[str]) -> list[str]:
+async def remaining(state: State, column: sa.Column[str]) -> list[str]:
     async with state.database.read() as connection:
         return list((await connection.scalars(sa.select(column).order_by(column))).all())
 
 
-async def test_idempotency_keys_and_answers_go_with_their_time(state: State) -> None:
+async def test_expired_idempotency_keys_and_answers_are_deleted(state: State) -> None:
     now = utc_now()
     keys = [
         {"user_id": "ada", "key": f"{hours}", "body_hash": "", "target": "g", "created_at": now - hours * HOUR}
@@ -262,13 +260,13 @@ async def test_idempotency_keys_and_answers_go_with_their_time(state: State) -> 
     )
     await run_due_tasks(state)
     async with state.database.read() as connection:
-        left = sa.select(tables.idempotency_keys.c.key).order_by(tables.idempotency_keys.c.key)
-        assert (await connection.scalars(left)).all() == ["1", "23"]
+        remaining = sa.select(tables.idempotency_keys.c.key).order_by(tables.idempotency_keys.c.key)
+        assert (await connection.scalars(remaining)).all() == ["1", "23"]
         assert (await connection.scalars(sa.select(tables.cache.c.key))).all() == ["new"]
 
 
-async def test_backups_come_by_schedule_and_old_ones_go(site: State, tmp_path: Path) -> None:
-    """C-131; nothing goes that the schedule did not make."""
+async def test_scheduled_backups_are_made_and_old_ones_deleted(site_with_backups: State, tmp_path: Path) -> None:
+    """C-131; only backups made by the schedule are deleted."""
     folder = tmp_path / "backups"
     folder.mkdir()
     old, fresh = (datetime.now(UTC) - timedelta(days=days) for days in (31, 29))
@@ -280,36 +278,36 @@ async def test_backups_come_by_schedule_and_old_ones_go(site: State, tmp_path: P
         (folder / name).write_text("x")
     (folder / "below").mkdir()
     (folder / "below" / "atelier-scheduled-20200101T000000Z.tar").write_text("x")
-    await run_due_tasks(site)
+    await run_due_tasks(site_with_backups)
     (new,) = set(backups(tmp_path)) - {*kept, "below"}
     assert new.startswith(f"atelier-scheduled-{datetime.now(UTC):%Y}")
     assert set(kept) <= set(backups(tmp_path))
     assert (folder / "below" / "atelier-scheduled-20200101T000000Z.tar").exists()
-    await run_due_tasks(site)
+    await run_due_tasks(site_with_backups)
     assert len(backups(tmp_path)) == len(kept) + 2, "one a day"
 
 
-async def test_a_backup_that_fails_deletes_none(site: State, tmp_path: Path) -> None:
+async def test_failed_backup_deletes_no_old_one(site_with_backups: State, tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     folder.mkdir()
     (folder / "atelier-scheduled-20200101T000000Z.tar").write_text("x")
-    (site.settings.state_dir / "objects").rename(tmp_path / "gone")
+    (site_with_backups.settings.state_dir / "objects").rename(tmp_path / "gone")
     stored = {"name": "0" * 64 + ".png", "bytes": 1, "media_type": "image/png", "touched_at": utc_now()}
-    await insert(site.database, tables.objects, [stored])
-    await insert(site.database, tables.generations, [generation(1)])
-    await insert(site.database, tables.results, [result(1, object=stored["name"])])
-    await run_due_tasks(site)
+    await insert(site_with_backups.database, tables.objects, [stored])
+    await insert(site_with_backups.database, tables.generations, [generation(1)])
+    await insert(site_with_backups.database, tables.results, [result(1, object=stored["name"])])
+    await run_due_tasks(site_with_backups)
     assert backups(tmp_path) == ["atelier-scheduled-20200101T000000Z.tar"]
 
 
-async def test_without_a_place_for_backups_there_are_none(state: State) -> None:
+async def test_no_backups_without_a_backup_url(state: State) -> None:
     await run_due_tasks(state)
     names = {"events", "deliveries", "measurements", "exposures", "batches", "keys", "audit", "api_keys", "counters"}
     assert set(await done_at(state)) == names | {"cache", "objects"}
 
 
-async def test_times_beyond_all_calendars_do_not_stop_it(state: State, tmp_path: Path) -> None:
-    plan = BackupSettings(url=(tmp_path / "backups").as_uri(), every_h=1e300, keep_days=1e300)
+async def test_extreme_intervals_do_not_stop_maintenance(state: State, tmp_path: Path) -> None:
+    backup_settings = BackupSettings(url=(tmp_path / "backups").as_uri(), every_h=1e300, keep_days=1e300)
     jobs = state.settings.jobs.model_copy(update={"keep_events_h": 1e300, "keep_keys_h": 1e300})
-    await run_due_tasks(with_settings(state, backup=plan, jobs=jobs))
+    await run_due_tasks(with_settings(state, backup=backup_settings, jobs=jobs))
     assert len(backups(tmp_path)) == 1

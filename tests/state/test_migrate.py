@@ -1,4 +1,4 @@
-"""The schema: made by migrations, by one process at a time, and equal to the tables that the code uses."""
+"""The schema: created by migrations, by one process at a time, and equal to the tables in the code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serve.state.migrate import head, migrate
 from serve.state.tables import audit, lanes, metadata
 
 
-async def test_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:
+async def test_migrations_create_the_tables_of_the_code(database: Database) -> None:
     def differences(connection: sa.Connection) -> list[object]:
         return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
@@ -24,20 +24,20 @@ async def test_migrations_make_the_tables_that_the_code_uses(database: Database)
         assert await connection.run_sync(differences) == []
 
 
-async def test_several_processes_may_start_at_once(empty_database: DatabaseSettings) -> None:
+async def test_concurrent_migrations_are_safe(empty_database: DatabaseSettings) -> None:
     url = database_url(Settings(database=empty_database))
-    opened = [Database(url, empty_database) for _ in range(4)]
-    await asyncio.gather(*(migrate(one) for one in opened))
-    async with opened[0].read() as connection:
+    databases = [Database(url, empty_database) for _ in range(4)]
+    await asyncio.gather(*(migrate(one) for one in databases))
+    async with databases[0].read() as connection:
         assert (await connection.execute(sa.text("SELECT version_num FROM alembic_version"))).scalars().all() == [
             head()
         ]
-    for one in opened:
+    for one in databases:
         await one.close()
 
 
-async def test_what_was_there_stays(empty_database: DatabaseSettings) -> None:
-    """A database as the first release made it, with something in what changed since."""
+async def test_migrations_keep_existing_rows(empty_database: DatabaseSettings) -> None:
+    """A database as the first release created it, with a row in a table that has changed since."""
     opened = Database(database_url(Settings(database=empty_database)), empty_database)
     await migrate(opened, "0001")
     async with opened.write() as connection:
@@ -50,14 +50,14 @@ async def test_what_was_there_stays(empty_database: DatabaseSettings) -> None:
     await opened.close()
 
 
-async def test_a_newer_database_is_left_alone(database: Database) -> None:
+async def test_newer_database_is_refused(database: Database) -> None:
     async with database.write() as connection:
         await connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(StateUnavailable, match="newer Atelier"):
         await migrate(database)
 
 
-async def test_a_transaction_that_raises_is_undone(database: Database) -> None:
+async def test_raising_transaction_is_rolled_back(database: Database) -> None:
     async def fail() -> None:
         async with database.write() as connection:
             await connection.execute(lanes.insert().values(lane="x", paused=True))

@@ -1,4 +1,4 @@
-"""Objects in a folder and on a real server that speaks S3 (A-021, A-115, F 12)."""
+"""The object store in a folder and on a real S3 server (A-021, A-115, F 12)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def objects(store: ObjectsSettings, database: Database) -> Objects:
 
 @dataclass
 class Folder:
-    """A store in ``path``."""
+    """A store in the folder ``path``."""
 
     path: Path
     objects: Objects
@@ -71,7 +71,7 @@ def folder(tmp_path: Path, database: Database) -> Folder:
 
 
 async def age(database: Database, by: timedelta = 2 * DAY) -> None:
-    """Every object was put that much earlier."""
+    """Makes every object older by ``by``."""
     async with database.write() as connection:
         await connection.execute(sa.update(tables.objects).values(touched_at=utc_now() - by))
 
@@ -82,7 +82,7 @@ async def rows(database: Database) -> dict[str, tuple[int, str]]:
         return {row.name: (row.bytes, row.media_type) for row in await connection.execute(sa.select(o))}
 
 
-async def test_what_is_put_is_there_by_its_content(objects: Objects, database: Database) -> None:
+async def test_object_is_named_by_its_content(objects: Objects, database: Database) -> None:
     stored = await objects.put(b"a picture", PNG)
     assert stored.name == hashlib.sha256(b"a picture").hexdigest() + ".png"
     assert stored.bytes == 9
@@ -91,7 +91,7 @@ async def test_what_is_put_is_there_by_its_content(objects: Objects, database: D
     await objects.check()
 
 
-async def test_the_same_content_twice_is_one_object(objects: Objects, database: Database) -> None:
+async def test_equal_content_is_stored_once(objects: Objects, database: Database) -> None:
     first = await objects.put(b"same", PNG)
     await age(database)
     again = await objects.put_all([(b"same", PNG), (b"other", "image/svg+xml"), (b"same", PNG)])
@@ -101,12 +101,12 @@ async def test_the_same_content_twice_is_one_object(objects: Objects, database: 
     assert await objects.put_all([]) == []
 
 
-async def test_callers_at_once_may_put_the_same(objects: Objects) -> None:
+async def test_concurrent_puts_of_equal_content(objects: Objects) -> None:
     stored = await asyncio.gather(*(objects.put_all([(b"x", PNG), (b"%d" % n, PNG)]) for n in range(8)))
     assert await asyncio.gather(*(objects.get(one.name) for pair in stored for one in pair))
 
 
-async def test_ranges_come_in_pieces(objects: Objects) -> None:
+async def test_ranges_are_read_in_pieces(objects: Objects) -> None:
     data = os.urandom(2 * PIECE_BYTES + 5)
     name = (await objects.put(data, PNG)).name
     whole = [piece async for piece in objects.read(name, 0, len(data))]
@@ -121,7 +121,7 @@ async def test_ranges_come_in_pieces(objects: Objects) -> None:
     ["../../etc/passwd", "", "a.png", "0" * 64, "0" * 63 + "g.png", "0" * 64 + ".png\n", "0" * 64 + "/../x.png",
      "٣" * 64 + ".png", "0" * 64 + ".PNG", "0" * 64 + ".png#1"],
 )  # fmt: skip
-async def test_no_path_is_made_of_what_is_no_name_of_ours(folder: Folder, name: str) -> None:
+async def test_invalid_names_are_not_found(folder: Folder, name: str) -> None:
     with pytest.raises(NotFound):
         await folder.objects.get(name)
     with pytest.raises(NotFound):
@@ -129,7 +129,7 @@ async def test_no_path_is_made_of_what_is_no_name_of_ours(folder: Folder, name: 
     assert folder.files() == []
 
 
-async def test_what_is_not_there_is_not_found(objects: Objects) -> None:
+async def test_missing_object_is_not_found(objects: Objects) -> None:
     with pytest.raises(NotFound):
         await objects.get("0" * 64 + ".png")
     with pytest.raises(NotFound):
@@ -137,30 +137,30 @@ async def test_what_is_not_there_is_not_found(objects: Objects) -> None:
 
 
 async def use(database: Database, name: str, table: str) -> None:
-    """``name`` in a row of ``table``, which ends in the column where there are two."""
+    """Refers to ``name`` in a row of ``table``; a second word of ``table`` names the column."""
     now, t = utc_now(), tables
-    made = {"id": "g", "user_id": "u", "kind": "illustrate", "status": "completed", "created_at": now}
+    generation_row = {"id": "g", "user_id": "u", "kind": "illustrate", "status": "completed", "created_at": now}
     result = {"id": "r", "generation_id": "g", "object": "x", "media_type": PNG, "bytes": 1, "created_at": now}
     entry = {"key": "k", "kind": "x", "answer": {}, "bytes": 1, "created_at": now, "expires_at": now, "used_at": now}
     reference = {
         "id": "f", "user_id": "u", "subject_name": "s", "object": "x", "thumbnail": "x", "md5": "", "width": 1,
         "height": 1, "bytes": 1, "created_at": now,
     }  # fmt: skip
-    added: dict[str, list[tuple[sa.Table, dict[str, Any]]]] = {
-        "result": [(t.generations, made), (t.results, {**result, "object": name})],
-        "thumbnail": [(t.generations, made), (t.results, {**result, "thumbnail": name})],
+    rows_by_use: dict[str, list[tuple[sa.Table, dict[str, Any]]]] = {
+        "result": [(t.generations, generation_row), (t.results, {**result, "object": name})],
+        "thumbnail": [(t.generations, generation_row), (t.results, {**result, "thumbnail": name})],
         "cache": [(t.cache, entry), (t.cached_objects, {"key": "k", "object": name})],
         "reference": [(t.subject_references, {**reference, "object": name})],
         "reference thumbnail": [(t.subject_references, {**reference, "thumbnail": name})],
-        "input": [(t.generations, made), (t.inputs, {"generation_id": "g", "object": name})],
+        "input": [(t.generations, generation_row), (t.inputs, {"generation_id": "g", "object": name})],
     }
     async with database.write() as connection:
-        for where, values in added[table]:
-            await connection.execute(where.insert().values(**values))
+        for table_, values in rows_by_use[table]:
+            await connection.execute(table_.insert().values(**values))
 
 
 @pytest.mark.parametrize("user", ["result", "thumbnail", "cache", "reference", "reference thumbnail", "input"])
-async def test_only_what_nothing_uses_is_deleted(folder: Folder, database: Database, user: str) -> None:
+async def test_only_unused_objects_are_deleted(folder: Folder, database: Database, user: str) -> None:
     used, unused = await folder.objects.put_all([(b"used", PNG), (b"unused", PNG)])
     await use(database, used.name, user)
     assert await folder.objects.delete_unused(DAY) == 0, "both are young"
@@ -171,12 +171,12 @@ async def test_only_what_nothing_uses_is_deleted(folder: Folder, database: Datab
         await folder.objects.get(unused.name)
 
 
-def test_every_column_that_names_an_object_is_a_use() -> None:
+def test_every_object_column_is_a_reference_column() -> None:
     named = {c for table in tables.metadata.sorted_tables for c in table.c if c.name in ("object", "thumbnail")}
     assert named == set(objects_module.REFERENCE_COLUMNS)
 
 
-async def test_deletion_works_on_every_store_and_has_a_limit(objects: Objects, database: Database) -> None:
+async def test_deletion_is_limited_on_every_store(objects: Objects, database: Database) -> None:
     stored = await objects.put_all([(b"%d" % n, PNG) for n in range(5)])
     await age(database)
     assert await objects.delete_unused(DAY, limit=2) == 2
@@ -187,7 +187,7 @@ async def test_deletion_works_on_every_store_and_has_a_limit(objects: Objects, d
             await objects.get(one.name)
 
 
-async def test_an_object_that_somebody_took_away_is_no_hindrance(folder: Folder, database: Database) -> None:
+async def test_deletion_tolerates_a_missing_file(folder: Folder, database: Database) -> None:
     stored = await folder.objects.put(b"x", PNG)
     (folder.path / stored.name[:2] / stored.name).unlink()
     await age(database)
@@ -195,42 +195,44 @@ async def test_an_object_that_somebody_took_away_is_no_hindrance(folder: Folder,
 
 
 @pytest.fixture
-async def elsewhere(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
-    """The same database, as another process has it."""
+async def second_database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """The same database, as another process opens it."""
     opened = Database(database_url(Settings(database=database_settings)), database_settings)
     yield opened
     await opened.close()
 
 
-async def test_what_is_put_again_while_it_is_deleted_is_there_afterwards(
-    store: ObjectsSettings, database: Database, elsewhere: Database, monkeypatch: pytest.MonkeyPatch
+async def test_object_stored_during_its_deletion_exists_afterwards(
+    store: ObjectsSettings, database: Database, second_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine, theirs = (Objects(Settings(objects=store), one) for one in (database, elsewhere))
-    stored = await mine.put(b"wanted again", PNG)
+    first_objects, second_objects = (Objects(Settings(objects=store), one) for one in (database, second_database))
+    stored = await first_objects.put(b"wanted again", PNG)
     await age(database)
-    under_way, go_on = asyncio.Event(), asyncio.Event()
+    under_way, resume = asyncio.Event(), asyncio.Event()
     delete = objects_module.obstore.delete_async
 
-    async def held_up(*arguments: Any) -> None:
+    async def delayed_delete(*arguments: Any) -> None:
         under_way.set()
-        await go_on.wait()
+        await resume.wait()
         await delete(*arguments)
 
-    monkeypatch.setattr(objects_module.obstore, "delete_async", held_up)
-    deleting = asyncio.create_task(mine.delete_unused(DAY))
+    monkeypatch.setattr(objects_module.obstore, "delete_async", delayed_delete)
+    deleting = asyncio.create_task(first_objects.delete_unused(DAY))
     await under_way.wait()
-    putting = asyncio.create_task(theirs.put(b"wanted again", PNG))
+    putting = asyncio.create_task(second_objects.put(b"wanted again", PNG))
     done, _ = await asyncio.wait([putting], timeout=0.3)
     assert not done, "it waits for the deletion"
-    go_on.set()
+    resume.set()
     assert await deleting == 1
     assert (await putting).name == stored.name
-    assert await theirs.get(stored.name) == b"wanted again"
+    assert await second_objects.get(stored.name) == b"wanted again"
     assert list(await rows(database)) == [stored.name]
 
 
-async def test_what_is_put_first_is_not_deleted(folder: Folder, database: Database, elsewhere: Database) -> None:
-    """It was found unused, and somebody puts it before it is deleted."""
+async def test_object_stored_before_its_deletion_is_kept(
+    folder: Folder, database: Database, second_database: Database
+) -> None:
+    """It is found unused, and another process stores it before the deletion."""
     stored = await folder.objects.put(b"x", PNG)
     await age(database)
     deletion = objects_module._unused_query(utc_now() - DAY)
@@ -241,14 +243,14 @@ async def test_what_is_put_first_is_not_deleted(folder: Folder, database: Databa
     assert await folder.objects.get(stored.name) == b"x"
 
 
-async def test_what_is_held_is_not_deleted(folder: Folder, database: Database, elsewhere: Database) -> None:
-    """A cached answer becomes somebody's result while the cache forgets it."""
+async def test_protected_objects_are_not_deleted(folder: Folder, database: Database, second_database: Database) -> None:
+    """A cached answer becomes a result while its cache entry is deleted."""
     stored = await folder.objects.put(b"cached", PNG)
     await age(database)
-    theirs = Objects(Settings(objects=ObjectsSettings(url=folder.path.as_uri())), elsewhere)
+    second_objects = Objects(Settings(objects=ObjectsSettings(url=folder.path.as_uri())), second_database)
     async with database.write() as connection:
         assert await protect(connection, [stored.name, stored.name])
-        deleting = asyncio.create_task(theirs.delete_unused(DAY))
+        deleting = asyncio.create_task(second_objects.delete_unused(DAY))
         await asyncio.wait([deleting], timeout=0.3)
         assert folder.files() == [stored.name]
     assert await deleting == 0
@@ -257,7 +259,7 @@ async def test_what_is_held_is_not_deleted(folder: Folder, database: Database, e
         assert await protect(connection, [])
 
 
-async def test_what_a_killed_process_was_writing_is_deleted(folder: Folder) -> None:
+async def test_partial_files_of_killed_processes_are_deleted(folder: Folder) -> None:
     half = folder.path / "00" / ("0" * 64 + ".png#1")
     half.parent.mkdir()
     half.write_bytes(b"ha")
@@ -269,8 +271,8 @@ async def test_what_a_killed_process_was_writing_is_deleted(folder: Folder) -> N
     assert not half.exists()
 
 
-async def refuses(objects: Objects, name: str, within_s: float) -> None:
-    """Everything that asks the store."""
+async def check_unavailable(objects: Objects, name: str, within_s: float) -> None:
+    """Checks that every operation on the store raises StateUnavailable."""
     for work in (objects.put(b"new", PNG), objects.get(name), anext(objects.read(name, 0, 1)), objects.check()):
         began = time.monotonic()
         with pytest.raises(StateUnavailable):
@@ -278,13 +280,13 @@ async def refuses(objects: Objects, name: str, within_s: float) -> None:
         assert time.monotonic() - began < within_s
 
 
-async def test_a_folder_that_is_gone_and_comes_again(folder: Folder, database: Database) -> None:
+async def test_missing_folder_is_unavailable_until_it_returns(folder: Folder, database: Database) -> None:
     name = (await folder.objects.put(b"x", PNG)).name
     away = folder.path.rename(folder.path.with_name("away"))
-    await refuses(folder.objects, name, 5)
+    await check_unavailable(folder.objects, name, 5)
     assert not folder.path.exists(), "nothing is written beside it"
     folder.path.write_bytes(b"not a folder")
-    await refuses(folder.objects, name, 5)
+    await check_unavailable(folder.objects, name, 5)
     folder.path.unlink()
     await age(database)
     with pytest.raises(StateUnavailable):
@@ -294,12 +296,12 @@ async def test_a_folder_that_is_gone_and_comes_again(folder: Folder, database: D
     assert await folder.objects.get((await folder.objects.put(b"new", PNG)).name) == b"new"
 
 
-async def test_a_store_that_does_not_answer(s3: S3Server, database: Database) -> None:
+async def test_unresponsive_store_times_out(s3: S3Server, database: Database) -> None:
     objects = Objects(Settings(objects=s3.new_store(timeout_s=1)), database)
     name = (await objects.put(b"x", PNG)).name
     s3.freeze()
     try:
-        await refuses(objects, name, 5)
+        await check_unavailable(objects, name, 5)
         await age(database)
         with pytest.raises(StateUnavailable):
             await objects.delete_unused(DAY)
@@ -307,23 +309,23 @@ async def test_a_store_that_does_not_answer(s3: S3Server, database: Database) ->
         s3.thaw()
     assert name in await rows(database)
     async with asyncio.timeout(20):
-        while True:  # what the store was told meanwhile it may still do: to delete
+        while True:  # the store may still execute an earlier deletion
             await objects.put(b"x", PNG)
             with contextlib.suppress(NotFound):
                 assert await objects.get(name) == b"x"
                 break
 
 
-async def test_a_server_that_is_gone_and_comes_again(database: Database) -> None:
+async def test_stopped_server_is_unavailable_until_it_returns(database: Database) -> None:
     with S3Server.started() as server:
         store = server.new_store(timeout_s=2)
         bucket = str(store.url).split("/")[2]
         objects = Objects(Settings(objects=store), database)
         name = (await objects.put(b"x", PNG)).name
         server.stop()
-        await refuses(objects, name, 3.5)
+        await check_unavailable(objects, name, 3.5)
         server.start()
-        await refuses(objects, name, 3.5)  # the bucket is not there
+        await check_unavailable(objects, name, 3.5)  # the bucket does not exist
         server.make_bucket(bucket)
         await objects.check()
         assert await objects.get((await objects.put(b"x", PNG)).name) == b"x"
@@ -331,7 +333,7 @@ async def test_a_server_that_is_gone_and_comes_again(database: Database) -> None
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Of 1 MiB."""
+    """A file system of 1 MiB."""
     path = tmp_path / "disk"
     path.mkdir()
     mounting = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
@@ -341,7 +343,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(path)], check=True)
 
 
-async def test_a_full_disk(small_disk: Path, database: Database) -> None:
+async def test_full_disk_raises_out_of_space(small_disk: Path, database: Database) -> None:
     folder = Folder(small_disk, Objects(Settings(objects=ObjectsSettings(url=small_disk.as_uri())), database))
     kept = await folder.objects.put(os.urandom(600_000), PNG)
     for _ in range(2):
@@ -359,21 +361,21 @@ async def test_a_full_disk(small_disk: Path, database: Database) -> None:
     "url",
     ["nowhere", "file:relative", "file://host/folder", "memory:///", "https://bucket", "ftp://x", "s3://[", "/folder"],
 )
-async def test_what_is_no_store_is_refused(url: str, database: Database) -> None:
+async def test_invalid_store_urls_are_refused(url: str, database: Database) -> None:
     with pytest.raises(InvalidRequest) as caught:
         Objects(Settings(objects=ObjectsSettings(url=url)), database)
     assert caught.value.field == "objects.url"
 
 
 @pytest.mark.parametrize("options", [{"nonsense": SECRET}, {"allow_http": SECRET}, {"request_payer": SECRET}])
-async def test_options_that_do_not_fit_are_refused_and_not_shown(options: dict[str, str], database: Database) -> None:
+async def test_invalid_options_are_refused_without_echo(options: dict[str, str], database: Database) -> None:
     secret = {name: SecretStr(value) for name, value in options.items()}
     with pytest.raises(InvalidRequest) as caught:
         Objects(Settings(objects=ObjectsSettings(url="s3://bucket", options=secret)), database)
     assert SECRET not in str(caught.value)
 
 
-async def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, database: Database) -> None:
+async def test_uncreatable_folder_is_refused(tmp_path: Path, database: Database) -> None:
     (tmp_path / "file").write_bytes(b"")
     url = (tmp_path / "file" / "objects").as_uri()
     with pytest.raises(InvalidRequest, match="no store"):
@@ -381,7 +383,7 @@ async def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, database:
 
 
 @pytest.mark.parametrize("arguments", [["settings"], ["settings", "--json"], ["settings", "--markdown"]])
-def test_settings_do_not_show_secrets(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_output_masks_secrets(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = tmp_path / "site.yaml"
     site.write_text(f"objects: {{url: s3://bucket, options: {{secret_access_key: {SECRET}}}}}\n")
     monkeypatch.setenv("ATELIER_CONFIG", "")

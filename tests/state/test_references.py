@@ -1,4 +1,4 @@
-"""Subject references: what is kept of an upload, the newest of a name, pages, bounds (A-021, A-022, F 12)."""
+"""Subject references: what is stored of an upload, the newest per name, pages and limits (A-021, A-022, F 12)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def references(state: State) -> SubjectReferenceManager:
 
 
 def photograph() -> bytes:
-    """A JPEG on its side, which tells where it was taken and by whom."""
+    """A rotated JPEG whose EXIF data has the place and the author."""
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x013B] = "Ada Lovelace"
@@ -47,7 +47,7 @@ def photograph() -> bytes:
     return encode(picture, "JPEG", exif=exif, quality=95, comment=b"of Ada")
 
 
-async def test_only_pixels_are_kept(references: SubjectReferenceManager, state: State) -> None:
+async def test_only_pixels_are_stored(references: SubjectReferenceManager, state: State) -> None:
     data = photograph()
     assert dict(Image.open(io.BytesIO(data)).getexif().get_ifd(GPS))
     stored = await references.store_subject_reference("ada", "my cat", data)
@@ -65,7 +65,7 @@ async def test_only_pixels_are_kept(references: SubjectReferenceManager, state: 
     assert stored.md5 == hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-async def test_text_in_a_png_goes_and_transparency_stays(references: SubjectReferenceManager, state: State) -> None:
+async def test_png_text_is_removed_and_transparency_kept(references: SubjectReferenceManager, state: State) -> None:
     texts = PngInfo()
     texts.add_text("Author", "Ada Lovelace")
     stored = await references.store_subject_reference("ada", "cat", encode(drawn(), "PNG", pnginfo=texts))
@@ -75,12 +75,12 @@ async def test_text_in_a_png_goes_and_transparency_stays(references: SubjectRefe
     assert image.getpixel((0, 0))[3] == 0
 
 
-async def test_a_large_one_has_a_small_thumbnail(references: SubjectReferenceManager, state: State) -> None:
+async def test_large_picture_has_a_small_thumbnail(references: SubjectReferenceManager, state: State) -> None:
     stored = await references.store_subject_reference("ada", "cat", encode(drawn("RGB", 600)))
     assert Image.open(io.BytesIO(await state.objects.get(stored.thumbnail))).size == (256, 256)
 
 
-async def test_the_newest_of_a_name_is_the_one(references: SubjectReferenceManager) -> None:
+async def test_newest_reference_of_a_name_is_returned(references: SubjectReferenceManager) -> None:
     await references.store_subject_reference("ada", "cat", encode(drawn(size=32)))
     newest = await references.store_subject_reference("ada", "cat", encode(drawn(size=64)))
     await references.store_subject_reference("ada", "dog", encode(drawn(size=48)))
@@ -100,7 +100,7 @@ async def test_the_newest_of_a_name_is_the_one(references: SubjectReferenceManag
         ("狐", "'; DROP TABLE x", "_____DROP_TABLE_x_"),
     ],
 )
-async def test_names_make_no_paths(
+async def test_names_form_no_paths(
     references: SubjectReferenceManager, state: State, user: str, subject: str, name: str
 ) -> None:
     stored = await references.store_subject_reference(user, subject, encode(drawn()))
@@ -110,11 +110,11 @@ async def test_names_make_no_paths(
     assert files == {stored.object, stored.thumbnail}
 
 
-async def test_pages_go_on_where_they_ended(references: SubjectReferenceManager) -> None:
+async def test_pages_continue_at_the_cursor(references: SubjectReferenceManager) -> None:
     made = [await references.store_subject_reference("ada", f"s{n % 2}", encode(drawn(size=32 + n))) for n in range(5)]
     first = await references.page("ada", limit=2)
     assert list(first.items) == [made[4], made[3]]
-    await references.delete("ada", made[2].id)  # what happens meanwhile neither repeats nor hides others
+    await references.delete("ada", made[2].id)  # changes between pages neither repeat nor hide rows
     second = await references.page("ada", cursor=first.next_cursor, limit=2)
     assert list(second.items) == [made[1], made[0]]
     assert second.next_cursor is None
@@ -123,51 +123,51 @@ async def test_pages_go_on_where_they_ended(references: SubjectReferenceManager)
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "????", "MQ" * 40, "LTE", "狐", "OTk5OTk5OTk5OTk5OTk5OTk5OTk"])
-async def test_cursors_are_those_of_pages(references: SubjectReferenceManager, cursor: str) -> None:
+async def test_invalid_cursors_are_refused(references: SubjectReferenceManager, cursor: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await references.page("ada", cursor=cursor)
     assert caught.value.field == "cursor"
 
 
 @pytest.mark.parametrize("limit", [0, 101])
-async def test_pages_have_bounds(references: SubjectReferenceManager, limit: int) -> None:
+async def test_page_size_is_limited(references: SubjectReferenceManager, limit: int) -> None:
     with pytest.raises(InvalidRequest):
         await references.page("ada", limit=limit)
 
 
-async def test_nobody_sees_or_deletes_anothers(references: SubjectReferenceManager) -> None:
-    mine = await references.store_subject_reference("ada", "cat", encode(drawn()))
-    for name in (mine.id, "none", "\0"):
+async def test_references_of_other_users_are_not_found(references: SubjectReferenceManager) -> None:
+    reference = await references.store_subject_reference("ada", "cat", encode(drawn()))
+    for name in (reference.id, "none", "\0"):
         with pytest.raises(NotFound):
             await references.get("bob", name)
         with pytest.raises(NotFound):
             await references.delete("bob", name)
-    assert await references.get("ada", mine.id) == mine
+    assert await references.get("ada", reference.id) == reference
 
 
-async def test_what_is_deleted_is_gone_with_its_files(references: SubjectReferenceManager, state: State) -> None:
-    mine = await references.store_subject_reference("ada", "cat", encode(drawn()))
-    theirs = await references.store_subject_reference("bob", "the same", encode(drawn()))
-    assert theirs.object == mine.object
-    await references.delete("ada", mine.id)
+async def test_deleted_reference_and_its_files_are_gone(references: SubjectReferenceManager, state: State) -> None:
+    reference = await references.store_subject_reference("ada", "cat", encode(drawn()))
+    other_reference = await references.store_subject_reference("bob", "the same", encode(drawn()))
+    assert other_reference.object == reference.object
+    await references.delete("ada", reference.id)
     with pytest.raises(NotFound):
-        await references.delete("ada", mine.id)
-    await _forget(state)
-    assert await state.objects.get(theirs.object)
-    await references.delete("bob", theirs.id)
-    await _forget(state)
+        await references.delete("ada", reference.id)
+    await _delete_unused_objects(state)
+    assert await state.objects.get(other_reference.object)
+    await references.delete("bob", other_reference.id)
+    await _delete_unused_objects(state)
     with pytest.raises(NotFound):
-        await state.objects.get(theirs.object)
+        await state.objects.get(other_reference.object)
 
 
-async def _forget(state: State) -> None:
+async def _delete_unused_objects(state: State) -> None:
     async with state.database.write() as connection:
         await connection.execute(sa.update(objects).values(touched_at=utc_now() - timedelta(days=2)))
     await state.objects.delete_unused(timedelta(days=1))
 
 
-async def test_a_user_keeps_so_many(references: SubjectReferenceManager, state: State) -> None:
-    """Also when all come at once."""
+async def test_references_per_user_are_limited(references: SubjectReferenceManager, state: State) -> None:
+    """Also with concurrent uploads."""
     uploads = [references.store_subject_reference("ada", "cat", encode(drawn(size=32 + n))) for n in range(9)]
     outcomes = await asyncio.gather(*uploads, return_exceptions=True)
     refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
@@ -180,7 +180,7 @@ async def test_a_user_keeps_so_many(references: SubjectReferenceManager, state: 
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-async def test_what_is_no_good_picture_is_refused(references: SubjectReferenceManager, state: State, name: str) -> None:
+async def test_invalid_pictures_are_refused(references: SubjectReferenceManager, state: State, name: str) -> None:
     with pytest.raises(AtelierError) as caught:
         await references.store_subject_reference("ada", "cat", REFUSED[name])
     assert 400 <= caught.value.status < 500
@@ -191,12 +191,12 @@ async def test_what_is_no_good_picture_is_refused(references: SubjectReferenceMa
 
 
 @pytest.mark.parametrize("name", sorted(ACCEPTED))
-async def test_unusual_pictures_are_kept(references: SubjectReferenceManager, state: State, name: str) -> None:
+async def test_unusual_pictures_are_stored(references: SubjectReferenceManager, state: State, name: str) -> None:
     stored = await references.store_subject_reference("ada", name, ACCEPTED[name])
     assert Image.open(io.BytesIO(await state.objects.get(stored.object))).format == "PNG"
 
 
-async def test_the_sites_limits_of_pictures_hold(database: Database, tmp_path: Path) -> None:
+async def test_picture_limits_of_the_site_apply(database: Database, tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path, vectorizer={"image": {"max_side_px": 63}})  # type: ignore[arg-type]
     state = State(database, Objects(settings, database), settings)
     with pytest.raises(TooLarge):

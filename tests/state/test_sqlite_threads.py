@@ -1,4 +1,4 @@
-"""Threads of SQLite connections end without an error, also when their loop is gone first."""
+"""Threads of SQLite connections end without an error, even after their event loop is closed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from serve.state.sqlite import Connection, connect
 
 
-def test_a_loop_that_closes_before_a_statement_is_done(tmp_path: Path) -> None:
-    """Who waited for it has left, as a request whose time is over; pytest fails for errors of threads."""
-    made: list[Connection] = []
+def test_loop_closed_before_a_statement_ends(tmp_path: Path) -> None:
+    """The waiting request has timed out; pytest fails on errors in threads."""
+    connections: list[Connection] = []
     closed = threading.Event()
 
-    async def leave() -> None:
+    async def time_out() -> None:
         connection = await connect(str(tmp_path / "file"), 1.0)
-        made.append(connection)
+        connections.append(connection)
         await connection.create_function("wait", 0, lambda: closed.wait(60))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
@@ -26,9 +26,9 @@ def test_a_loop_that_closes_before_a_statement_is_done(tmp_path: Path) -> None:
         connection.stop()
 
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(leave())
+    loop.run_until_complete(time_out())
     loop.close()
     closed.set()
-    made[0]._thread.join(10)
-    assert not made[0]._thread.is_alive()
-    assert made[0]._connection is None, "it is closed, and with it its lock"
+    connections[0]._thread.join(10)
+    assert not connections[0]._thread.is_alive()
+    assert connections[0]._connection is None, "it is closed, and with it its lock"

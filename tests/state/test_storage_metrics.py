@@ -1,4 +1,4 @@
-"""What the database and the object store take is counted, by whether they answered."""
+"""The durations of database and object store calls are measured by outcome."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ YOUNGEST = -timedelta(seconds=1)
 
 
 class Since:
-    """What ``histogram`` observed since this was made, by its labels."""
+    """The observations of ``histogram`` since construction, by its labels."""
 
     def __init__(self, histogram: Histogram) -> None:
         self._histogram = histogram
@@ -40,8 +40,8 @@ class Since:
         return {key: n - self._before.get(key, 0) for key, n in self._all().items() if n != self._before.get(key, 0)}
 
 
-async def test_transactions(database: Database) -> None:
-    """What its caller gets wrong is no fault of the database."""
+async def test_transactions_are_measured(database: Database) -> None:
+    """An error of the caller is no error of the database."""
     since = Since(DATABASE_SECONDS)
     async with database.read() as connection:
         await connection.scalar(sa.select(lanes.c.lane))
@@ -52,23 +52,23 @@ async def test_transactions(database: Database) -> None:
     assert since.counts() == {("read", "ok"): 1, ("write", "ok"): 2}
 
 
-async def test_who_leaves_has_an_outcome_of_its_own(database: Database) -> None:
-    """A database that hangs does not look well because its callers' time is over."""
+async def test_cancelled_transactions_have_their_own_outcome(database: Database) -> None:
+    """A database that hangs is not counted as healthy when its callers time out."""
     since, begun = Since(DATABASE_SECONDS), asyncio.Event()
 
-    async def look() -> None:
+    async def read() -> None:
         async with database.read():
             begun.set()
             await asyncio.sleep(60)
 
-    looking = asyncio.create_task(look())
+    reading = asyncio.create_task(read())
     await begun.wait()
-    looking.cancel()
-    await asyncio.gather(looking, return_exceptions=True)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
     assert since.counts() == {("read", "cancelled"): 1}
 
 
-async def test_a_wait_for_a_turn_counts(tmp_path: Path) -> None:
+async def test_wait_for_the_write_lock_is_measured(tmp_path: Path) -> None:
     url = database_url(Settings(state_dir=tmp_path))
     first, second = (Database(url, DatabaseSettings(timeout_s=20)) for _ in range(2))
     before_s, begun = DATABASE_SECONDS.sum("write", "ok"), asyncio.Event()
@@ -88,18 +88,18 @@ async def test_a_wait_for_a_turn_counts(tmp_path: Path) -> None:
     await second.close()
 
 
-async def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
+async def test_unavailable_database_is_measured_as_error(tmp_path: Path) -> None:
     gone = Database(database_url(Settings(state_dir=tmp_path / "nothing")), DatabaseSettings(timeout_s=1))
     since = Since(DATABASE_SECONDS)
-    for way in (gone.read, gone.write):
+    for transaction in (gone.read, gone.write):
         with pytest.raises(StateUnavailable):
-            async with way() as connection:
+            async with transaction() as connection:
                 await connection.execute(sa.text("SELECT 1"))
     assert since.counts() == {("read", "error"): 1, ("write", "error"): 1}
     await gone.close()
 
 
-async def test_calls_of_the_store(tmp_path: Path, database: Database) -> None:
+async def test_store_calls_are_measured(tmp_path: Path, database: Database) -> None:
     objects = Objects(Settings(objects=ObjectsSettings(url=(tmp_path / "store").as_uri())), database)
     since = Since(STORE_SECONDS)
     stored = await objects.put(b"a picture", "image/png")
@@ -115,8 +115,8 @@ async def test_calls_of_the_store(tmp_path: Path, database: Database) -> None:
     }  # fmt: skip
 
 
-async def test_a_deletion_has_the_store_in_it_and_is_no_other_write(tmp_path: Path, database: Database) -> None:
-    """A store that does not answer does not look like a database that does not."""
+async def test_deletions_are_measured_separately_from_writes(tmp_path: Path, database: Database) -> None:
+    """An unresponsive store is not counted as an unresponsive database."""
     folder = tmp_path / "store"
     objects = Objects(Settings(objects=ObjectsSettings(url=folder.as_uri())), database)
     await objects.put_all([(b"a picture", "image/png"), (b"another", "image/png")])
@@ -128,15 +128,15 @@ async def test_a_deletion_has_the_store_in_it_and_is_no_other_write(tmp_path: Pa
     assert since.counts() == {("read", "ok"): 2, ("delete", "ok"): 1, ("delete", "error"): 1}
 
 
-async def test_what_is_asked_all_the_time_is_counted_apart(state: State) -> None:
+async def test_polling_is_measured_separately(state: State) -> None:
     leases, flights = Leases(state, {}), InFlightRequests(state)
     await leases.register()
-    leads = await flights.join("key", "a generation")
+    lead = await flights.join("key", "a generation")
     since = Since(DATABASE_SECONDS)
     await leases.claim("illustrate", 1)
     await leases.requested_changes()
     await flights.has_followers("key")
     await EventFollower(state)._event_counts()
     with pytest.raises(DeadlineExceeded):
-        await flights.wait(leads, "key", 0.0)
+        await flights.wait(lead, "key", 0.0)
     assert since.counts() == {("poll", "ok"): 5, ("write", "ok"): 1}

@@ -1,4 +1,4 @@
-"""A host of pictures."""
+"""An HTTP server of pictures."""
 
 from __future__ import annotations
 

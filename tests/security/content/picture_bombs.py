@@ -1,4 +1,4 @@
-"""Small files that would be large, long or something else as well, if one let them."""
+"""Small files that expand, run long, or are valid in two formats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 PIXELS = 64 * (64 * 4 + 1)
 Tag = tuple[int, int, int, int]
 _DATA = -1
-"""Of a tag: where the data is."""
+"""In a tag tuple: the offset of the data."""
 
 
 @cache

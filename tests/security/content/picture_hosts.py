@@ -1,4 +1,5 @@
-"""Hosts of pictures on loopback: one that answers by path, and bare sockets that misbehave; fetching from them."""
+"""Picture servers on loopback: one that answers by path, and raw sockets that misbehave; and helpers that fetch from
+them."""
 
 from __future__ import annotations
 
@@ -23,18 +24,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass
 class Host:
-    """``answers`` by path; ``asked`` are the requests that came, with their headers."""
+    """``answers`` by path; ``requests`` are the received paths with their headers."""
 
     answers: dict[str, web.Response | Handler] = field(default_factory=dict)
     address: str = "127.0.0.1"
     port: int = 0
-    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     def url(self, path: str) -> str:
         return f"http://{self.address}:{self.port}{path}"
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append((request.raw_path, {name.lower(): value for name, value in request.headers.items()}))
+        self.requests.append((request.raw_path, {name.lower(): value for name, value in request.headers.items()}))
         answer = self.answers.get(request.path)
         if answer is None:
             return web.Response(status=404)
@@ -58,7 +59,7 @@ class Host:
 
 @contextlib.asynccontextmanager
 async def raw(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[tuple[str, list[int]]]:
-    """The URL of a server that reads a request and leaves the rest to ``answer``; bytes that each call was sent."""
+    """The URL of a server that reads a request head and then runs ``answer``; the number of bytes sent in each call."""
     sent: list[int] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,7 +91,7 @@ class _Counting:
 
 
 def answering(*addresses: str) -> Callable[..., Any]:
-    """A name server that gives the first of these, then the second, …, and goes on with the last."""
+    """A resolver that returns the addresses in this order, and then the last one again."""
     left = list(addresses)
 
     def look_up(host: str, port: int, family: socket.AddressFamily) -> list[Any]:
@@ -105,7 +106,7 @@ OUTSIDE, INSIDE = "127.0.0.2", "127.0.0.1"
 
 
 def settings(**values: Any) -> FetchSettings:
-    """Loopback stands for the open Internet."""
+    """Loopback stands for the public Internet."""
     usual = {"allow": ("127.0.0.0/8",), "allow_http": True, "ports": (), "timeout_s": 5.0, "max_bytes": 100_000}
     return FetchSettings(**usual | values)
 

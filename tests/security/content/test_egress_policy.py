@@ -1,4 +1,4 @@
-"""Spellings of addresses that nobody may make this site call (F 12, C-102)."""
+"""Spellings of addresses that the egress policy refuses or allows (F 12, C-102)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serve.settings.egress_policy import Destinations, checked, destinations, is
 
 @pytest.mark.parametrize("host", FORBIDDEN)
 @pytest.mark.parametrize("scheme", ["https", "http"])
-def test_a_host_that_nobody_may_name(scheme: str, host: str) -> None:
+def test_forbidden_hosts_are_refused(scheme: str, host: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         checked(f"{scheme}://{host}/picture.png", Destinations(plain_http=True), "image_url")
     assert refused.value.field == "image_url"
@@ -28,18 +28,18 @@ def test_a_host_that_nobody_may_name(scheme: str, host: str) -> None:
         "https://example.com:6379/", "https://example.com:0/", "https://example.com:99999/", "\u00a0https://example.com/",
     ],
 )  # fmt: skip
-def test_a_scheme_or_a_port_that_nobody_may_name(url: str) -> None:
+def test_forbidden_schemes_and_ports_are_refused(url: str) -> None:
     with pytest.raises(InvalidRequest):
         checked(url, Destinations(ports=frozenset([80, 443])), "url")
 
 
 @pytest.mark.parametrize("url", ["https://example.com/a.png?b=c", "https://8.8.8.8/", "https://[2606:4700::1111]/"])
-def test_what_may_be_named(url: str) -> None:
+def test_public_https_urls_are_allowed(url: str) -> None:
     assert str(checked(url, Destinations(ports=frozenset([443])), "url")) == url
 
 
 @pytest.mark.parametrize(
-    ("host", "address", "may"),
+    ("host", "address", "allowed_to_call"),
     [
         ("10.1.2.3", "10.1.2.3", True),
         ("10.2.0.1", "10.2.0.1", False),
@@ -53,12 +53,12 @@ def test_what_may_be_named(url: str) -> None:
         ("example.com", "1.1.1.1", True),
     ],
 )
-def test_a_site_may_allow_some_of_its_own(host: str, address: str, may: bool) -> None:
+def test_allow_list_opens_networks_and_hosts(host: str, address: str, allowed_to_call: bool) -> None:
     allowed = destinations(("10.1.0.0/16", "store.internal", "fd12::/64"))
-    assert allowed.may_call(host, address) is may
+    assert allowed.may_call(host, address) is allowed_to_call
 
 
-def test_what_is_allowed_has_to_be_a_network_or_a_host() -> None:
+def test_allow_list_entries_are_networks_or_hosts() -> None:
     assert load(fetch={"allow": ["10.0.0.0/8", "minio", "192.168.1.7"]}).fetch.allow
     for wrong in ("10.0.0.1/8", "https://minio", "10.0.0", "*", ""):
         with pytest.raises(InvalidRequest) as refused:
@@ -66,6 +66,6 @@ def test_what_is_allowed_has_to_be_a_network_or_a_host() -> None:
         assert refused.value.field == "fetch.allow"
 
 
-def test_the_relay_of_a_cloud_is_not_public() -> None:
+def test_cloud_metadata_relay_is_not_public() -> None:
     assert not is_public("168.63.129.16")
     assert is_public("168.63.129.17")

@@ -1,4 +1,4 @@
-"""Secrets at rest, and the secret of the site that seals them (A-120)."""
+"""Encryption at rest of secrets, and the site's secret that derives the keys (A-120)."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ def site(folder: Path, *keys: str) -> Settings:
     return Settings(state_dir=folder, secrets=SecretsSettings(keys=tuple(map(SecretStr, keys))))
 
 
-def test_what_is_sealed_opens_where_it_belongs(tmp_path: Path) -> None:
-    vault = secret_box_of(site(tmp_path, NEW))
-    sealed = vault.encrypt(KEY, "outside:openai")
+def test_ciphertext_decrypts_only_in_its_own_context(tmp_path: Path) -> None:
+    secret_box = secret_box_of(site(tmp_path, NEW))
+    sealed = secret_box.encrypt(KEY, "outside:openai")
     assert sealed.isascii()
     assert "sk-outside" not in sealed
-    assert sealed != vault.encrypt(KEY, "outside:openai")
-    assert vault.decrypt(sealed, "outside:openai") == KEY
-    assert "sk-" not in repr(vault.decrypt(sealed, "outside:openai"))
+    assert sealed != secret_box.encrypt(KEY, "outside:openai")
+    assert secret_box.decrypt(sealed, "outside:openai") == KEY
+    assert "sk-" not in repr(secret_box.decrypt(sealed, "outside:openai"))
     with pytest.raises(DecryptionFailed):
-        vault.decrypt(sealed, "outside:bedrock")
+        secret_box.decrypt(sealed, "outside:bedrock")
 
 
 @pytest.mark.parametrize(
     "change", [lambda s: s[:-4] + "AAAA", lambda s: s[1:], lambda s: "", lambda s: "ä", lambda s: s[1:] + s[:1]]
 )
-def test_what_was_changed_does_not_open(tmp_path: Path, change: object) -> None:
+def test_modified_ciphertext_fails_to_decrypt(tmp_path: Path, change: object) -> None:
     assert callable(change)
-    vault = secret_box_of(site(tmp_path, NEW))
-    sealed = change(vault.encrypt(KEY, "a"))
-    for use in (vault.decrypt, vault.reencrypt):
+    secret_box = secret_box_of(site(tmp_path, NEW))
+    sealed = change(secret_box.encrypt(KEY, "a"))
+    for use in (secret_box.decrypt, secret_box.reencrypt):
         with pytest.raises(DecryptionFailed) as caught:
             use(sealed, "a")
         assert caught.value.__cause__ is None
         assert "sk-" not in str(caught.value)
 
 
-def test_secrets_are_changed_in_three_steps(tmp_path: Path) -> None:
+def test_key_rotation_in_three_steps(tmp_path: Path) -> None:
     sealed = secret_box_of(site(tmp_path, OLD)).encrypt(KEY, "a")
     both = secret_box_of(site(tmp_path, NEW, OLD))
     assert both.decrypt(sealed, "a") == KEY
@@ -58,26 +58,26 @@ def test_secrets_are_changed_in_three_steps(tmp_path: Path) -> None:
         secret_box_of(site(tmp_path, NEW)).decrypt(sealed, "a")
 
 
-def test_what_is_no_key_is_not_sealed(tmp_path: Path) -> None:
+def test_oversized_secret_and_empty_key_list_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="too long"):
         secret_box_of(site(tmp_path, NEW)).encrypt(SecretStr("x" * 20_000), "a")
     with pytest.raises(ValueError, match="needed"):
         SecretBox([])
 
 
-def test_a_site_without_a_secret_makes_one(tmp_path: Path) -> None:
+def test_site_without_a_secret_creates_one(tmp_path: Path) -> None:
     settings = site(tmp_path / "state")
     with ThreadPoolExecutor(8) as threads:
-        found = set(threads.map(lambda _: keys_of(settings, "links"), range(32)))
-    assert len(found) == 1, "all processes have the same"
+        distinct_keys = set(threads.map(lambda _: keys_of(settings, "links"), range(32)))
+    assert len(distinct_keys) == 1, "all processes have the same"
     file = settings.state_dir / FILE
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [one.name for one in settings.state_dir.iterdir()] == [FILE]
-    assert found != {keys_of(settings, "vault")}, "each purpose has its own"
-    assert found != {keys_of(site(tmp_path / "other"), "links")}
+    assert distinct_keys != {keys_of(settings, "vault")}, "each purpose has its own"
+    assert distinct_keys != {keys_of(site(tmp_path / "other"), "links")}
 
 
-def test_a_secret_that_cannot_be_kept_or_read_is_told(tmp_path: Path) -> None:
+def test_unreadable_secret_file_raises_state_unavailable(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text("short")
     with pytest.raises(StateUnavailable, match="damaged"):
         keys_of(site(tmp_path), "links")
@@ -86,7 +86,7 @@ def test_a_secret_that_cannot_be_kept_or_read_is_told(tmp_path: Path) -> None:
         keys_of(site(tmp_path / "file"), "links")
 
 
-def test_a_short_secret_is_refused_and_none_is_shown() -> None:
+def test_short_secret_is_refused_and_secrets_are_masked() -> None:
     with pytest.raises(InvalidRequest) as caught:
         load(secrets={"keys": [NEW, "hunter2"]})
     assert caught.value.field == "secrets.keys"

@@ -1,4 +1,4 @@
-"""The guarded fetcher against real servers: what it says and takes, and where it does not go."""
+"""The guarded fetcher against real servers: what it sends, what it accepts, and which hosts it does not call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from serve.settings import FetchSettings
 from serve.settings.egress_policy import destinations
 
 
-async def test_a_picture_is_fetched_and_nothing_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fetch_sends_no_cookies_and_no_identifying_headers(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     host.answers["/set"] = web.Response(
@@ -28,7 +28,7 @@ async def test_a_picture_is_fetched_and_nothing_is_told(host: Host, monkeypatch:
     )
     fetcher = Fetcher(settings())
     assert await fetcher.fetch_picture(host.url("/set"), "url") == PNG
-    (_, first), (path, second) = host.asked
+    (_, first), (path, second) = host.requests
     assert path == "/a.png?x=1"
     for headers in (first, second):
         assert set(headers) == {"host", "accept", "accept-encoding", "user-agent", "connection"}
@@ -37,28 +37,30 @@ async def test_a_picture_is_fetched_and_nothing_is_told(host: Host, monkeypatch:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF", "BMP", "TIFF"])
-async def test_every_format_that_can_be_read(host: Host, kind: str) -> None:
+async def test_every_readable_format_is_fetched(host: Host, kind: str) -> None:
     data = encode(drawn("RGB"), kind)
     host.answers["/b"] = picture(data, **{"Content-Type": "application/octet-stream"})
     assert await Fetcher(settings()).fetch_picture(host.url("/b"), "url") == data
 
 
-async def test_by_default_nothing_of_ones_own_is_fetched(host: Host) -> None:
+async def test_private_addresses_are_refused_by_default(host: Host) -> None:
     for url in (host.url("/a.png"), f"https://127.0.0.1:{host.port}/a.png", "https://localhost/a.png"):
         await refused(url, FetchSettings())
     names = PinnedResolver(destinations(()).may_call, answering(INSIDE))
-    told = await refused("https://pictures.example.com/a.png", FetchSettings(), names)
-    assert host.asked == []
-    nobody = PinnedResolver(destinations(()).may_call, nowhere)
-    assert str(await refused("https://pictures.example.com/a.png", FetchSettings(), nobody)) == str(told)
+    private_refusal = await refused("https://pictures.example.com/a.png", FetchSettings(), names)
+    assert host.requests == []
+    unresolvable = PinnedResolver(destinations(()).may_call, name_not_found)
+    assert str(await refused("https://pictures.example.com/a.png", FetchSettings(), unresolvable)) == str(
+        private_refusal
+    )
 
 
-def nowhere(host: str, port: int, family: socket.AddressFamily) -> list[Any]:
+def name_not_found(host: str, port: int, family: socket.AddressFamily) -> list[Any]:
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
-async def test_a_name_that_changes_its_mind_gains_nothing() -> None:
-    """Of 127.0.0.2, which is allowed, and 127.0.0.1, which is not; both listen on one port."""
+async def test_dns_rebinding_is_refused() -> None:
+    """127.0.0.2 is allowed and 127.0.0.1 is not; both listen on one port."""
     site = settings(allow=(f"{OUTSIDE}/32",))
     names = PinnedResolver(destinations(site.allow).may_call, answering(OUTSIDE, INSIDE))
     async with (
@@ -70,10 +72,10 @@ async def test_a_name_that_changes_its_mind_gains_nothing() -> None:
         assert await fetcher.fetch_picture(url, "url") == PNG
         with pytest.raises(InvalidRequest, match="could not be fetched"):
             await fetcher.fetch_picture(url, "url")
-        assert (len(outer.asked), len(inner.asked)) == (1, 0)
+        assert (len(outer.requests), len(inner.requests)) == (1, 0)
 
 
-async def test_a_name_of_both_kinds_of_addresses_is_refused() -> None:
+async def test_name_with_public_and_private_addresses_is_refused() -> None:
     def both(host: str, port: int, family: socket.AddressFamily) -> list[Any]:
         return answering(OUTSIDE)(host, port, family) + answering(INSIDE)(host, port, family)
 
@@ -81,7 +83,7 @@ async def test_a_name_of_both_kinds_of_addresses_is_refused() -> None:
     async with Host({"/a.png": picture()}, OUTSIDE).listening() as outer:
         names = PinnedResolver(destinations(site.allow).may_call, both)
         await refused(f"http://pictures.example.com:{outer.port}/a.png", site, names)
-    assert outer.asked == []
+    assert outer.requests == []
 
 
 @pytest.mark.parametrize(
@@ -93,49 +95,49 @@ async def test_a_name_of_both_kinds_of_addresses_is_refused() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirection_to_where_it_must_not_go(to: str, status: int) -> None:
+async def test_redirect_to_a_forbidden_url_is_refused(to: str, status: int) -> None:
     site = settings(allow=(f"{OUTSIDE}/32",))
     async with (
         Host({"/a.png": picture()}, OUTSIDE).listening() as outer,
         Host({"/a.png": picture()}, INSIDE, outer.port).listening() as inner,
     ):
         outer.answers["/go"] = moved(to.format(port=outer.port), status)
-        told = await refused(outer.url("/go"), site)
-        assert "could not be fetched" in told.message
-        assert (len(outer.asked), len(inner.asked)) == (1, 0)
+        error = await refused(outer.url("/go"), site)
+        assert "could not be fetched" in error.message
+        assert (len(outer.requests), len(inner.requests)) == (1, 0)
 
 
-async def test_redirections_are_few(host: Host) -> None:
+async def test_redirects_are_limited(host: Host) -> None:
     host.answers |= {f"/{n}": moved(f"/{n + 1}") for n in range(3)} | {"/3": picture(), "/loop": moved("/loop")}
     assert await Fetcher(settings()).fetch_picture(host.url("/0"), "url") == PNG
     await refused(host.url("/0"), settings(max_redirects=2))
-    host.asked.clear()
+    host.requests.clear()
     await refused(host.url("/loop"))
-    assert len(host.asked) == 4
+    assert len(host.requests) == 4
 
 
-async def test_only_so_many_are_fetched_at_once(host: Host) -> None:
-    may_answer = asyncio.Event()
+async def test_concurrent_fetches_are_limited(host: Host) -> None:
+    release = asyncio.Event()
 
-    async def waits(request: web.Request) -> web.StreamResponse:
-        await may_answer.wait()
+    async def wait_for_release(request: web.Request) -> web.StreamResponse:
+        await release.wait()
         return picture()
 
-    host.answers["/slow"] = waits
+    host.answers["/slow"] = wait_for_release
     fetcher = Fetcher(settings(at_once=2))
     running = [asyncio.create_task(fetcher.fetch_picture(host.url("/slow"), "url")) for _ in range(18)]
-    await until(lambda: len(host.asked) == 2)
+    await until(lambda: len(host.requests) == 2)
     with pytest.raises(Overloaded):
         await fetcher.fetch_picture(host.url("/slow"), "url")
-    assert len(host.asked) == 2
+    assert len(host.requests) == 2
     for task in running[2:]:
         task.cancel()
-    may_answer.set()
+    release.set()
     assert await asyncio.gather(*running[:2]) == [PNG, PNG]
     await asyncio.gather(*running, return_exceptions=True)
 
 
-async def test_data_urls() -> None:
+async def test_data_urls_are_decoded_and_checked() -> None:
     fetcher = Fetcher(settings(max_bytes=20_000))
 
     def url(data: bytes, kind: str = "image/png") -> str:
@@ -157,7 +159,7 @@ async def test_data_urls() -> None:
         assert caught.value.field == "image_url"
 
 
-async def test_the_log_has_no_address(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_contains_no_url(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "serve"):
         await refused(host.url("/private?token=hunter2"))
     assert "not fetched" in caplog.text

@@ -1,4 +1,4 @@
-"""The guarded fetcher against servers that answer badly, slowly or without end."""
+"""The guarded fetcher against servers that answer invalidly, slowly or without end."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from serve.errors import TooLarge, UnsupportedMedia
 from serve.security.fetching.dns_pinning import PinnedResolver
 
 
-async def test_no_error_tells_what_is_there(host: Host) -> None:
-    """Closed, silent, an error, a refusal, a name that is not: one and the same."""
+async def test_fetch_errors_do_not_reveal_the_host_state(host: Host) -> None:
+    """A closed port, silence, an error status and an unresolvable name give one and the same error."""
 
     async def silent(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(30)
@@ -30,11 +30,11 @@ async def test_no_error_tells_what_is_there(host: Host) -> None:
         closed = f"http://{INSIDE}:{unused.getsockname()[1]}/"
         host.answers |= {"/500": web.Response(status=500, text="stack trace"), "/401": web.Response(status=401)}
         host.answers |= {"/204": web.Response(status=204), "/206": web.Response(status=206, body=PNG)}
-        found = [closed, host.url("/500"), host.url("/401"), host.url("/404"), host.url("/204"), host.url("/206")]
+        urls = [closed, host.url("/500"), host.url("/401"), host.url("/404"), host.url("/204"), host.url("/206")]
         async with raw(silent) as (quiet, _), raw(nonsense) as (other, _):
-            found += [quiet, other, "http://nowhere.invalid/"]
-            told = {str(await refused(url, settings(idle_timeout_s=0.2))) for url in found}
-    assert len(told) == 1, told
+            urls += [quiet, other, "http://nowhere.invalid/"]
+            messages = {str(await refused(url, settings(idle_timeout_s=0.2))) for url in urls}
+    assert len(messages) == 1, messages
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ async def test_no_error_tells_what_is_there(host: Host) -> None:
         (b"RIFF1234WAVEfmt ", "image/webp"), (b"\x89PN", "image/png"),
     ],
 )  # fmt: skip
-async def test_what_is_no_picture(host: Host, body: bytes, kind: str) -> None:
+async def test_response_that_is_no_picture_is_refused(host: Host, body: bytes, kind: str) -> None:
     host.answers["/b"] = picture(body, **{"Content-Type": kind})
     assert isinstance(await refused(host.url("/b")), UnsupportedMedia)
 
 
-async def test_a_declared_size_over_the_cap_is_not_read() -> None:
+async def test_declared_size_over_the_cap_is_refused_unread() -> None:
     async def large(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 999999999\r\n\r\n" + PNG)
         await writer.drain()
@@ -64,7 +64,7 @@ async def test_a_declared_size_over_the_cap_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("head", [b"Transfer-Encoding: chunked\r\n", b""])
-async def test_an_endless_body_is_cut_at_the_cap(head: bytes) -> None:
+async def test_endless_body_is_cut_at_the_cap(head: bytes) -> None:
     piece = bytes(65_536)
 
     async def endless(writer: asyncio.StreamWriter) -> None:
@@ -100,15 +100,15 @@ async def drip(writer: asyncio.StreamWriter, begin: bytes, piece: bytes) -> None
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     ],
 )
-async def test_a_slow_answer_has_an_end(begin: bytes, piece: bytes) -> None:
-    """It is never silent for long, and never done."""
+async def test_slow_response_is_cut_at_the_timeout(begin: bytes, piece: bytes) -> None:
+    """The response is never silent for long and never complete."""
     async with raw(lambda writer: drip(writer, begin, piece)) as (url, _):
         began = time.monotonic()
         await refused(url, settings(timeout_s=1.0, idle_timeout_s=0.9))
         assert time.monotonic() - began < 4
 
 
-async def test_a_slow_name_has_an_end() -> None:
+async def test_slow_name_resolution_is_cut_at_the_timeout() -> None:
     names = PinnedResolver(lambda host, address: True, lambda *_: time.sleep(2) or [])  # type: ignore[func-returns-value]
     began = time.monotonic()
     await refused("http://pictures.example.com/", settings(timeout_s=0.2), names)
@@ -116,7 +116,7 @@ async def test_a_slow_name_has_an_end() -> None:
 
 
 @pytest.mark.parametrize("head", [b"X: " + b"x" * 5000, b"\r\n".join(b"X%d: y" % n for n in range(500)), b"bad header"])
-async def test_headers_have_bounds(head: bytes) -> None:
+async def test_oversized_response_headers_are_refused(head: bytes) -> None:
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n" + head + b"\r\n\r\n" + PNG)
 
@@ -125,7 +125,7 @@ async def test_headers_have_bounds(head: bytes) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip", "x-unknown"])
-async def test_what_is_compressed_is_not_inflated(host: Host, encoding: str) -> None:
+async def test_compressed_response_is_refused(host: Host, encoding: str) -> None:
     bomb = gzip.compress(bytes(50_000_000), 9)
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -136,7 +136,7 @@ async def test_what_is_compressed_is_not_inflated(host: Host, encoding: str) -> 
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: 5000\r\n", b"Transfer-Encoding: chunked\r\n"])
-async def test_a_body_that_is_cut_off(head: bytes) -> None:
+async def test_truncated_body_is_refused(head: bytes) -> None:
     async def answer(writer: asyncio.StreamWriter) -> None:
         start = PNG[:60]
         body = b"%x\r\n%b\r\n" % (len(start), start) if b"chunked" in head else start

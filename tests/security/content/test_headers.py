@@ -1,4 +1,4 @@
-"""What answers tell browsers, names of files, and pages of other sites (C-102)."""
+"""Security headers, filenames in `Content-Disposition`, and cross-origin requests (C-102)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GUARDED = ("/health/live", "/v1/models", "/nowhere", "/v1/results/none", "/v2", 
 
 
 @pytest.mark.parametrize("path", GUARDED)
-async def test_every_answer_is_guarded(door: Door, path: str) -> None:
+async def test_every_response_has_security_headers(door: Door, path: str) -> None:
     headers = (await door.client.get(path)).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
@@ -47,7 +47,7 @@ async def test_every_answer_is_guarded(door: Door, path: str) -> None:
     assert all(len(headers.get_list(name)) == 1 for name in headers)
 
 
-async def test_files_are_guarded_in_their_own_way(door: Door) -> None:
+async def test_result_files_have_their_own_security_headers(door: Door) -> None:
     (picture,) = await door.draw(File(encode(drawn()), "image/png", 64, 64, 7))
     (drawing,) = await door.draw(DRAWING)
     for name, policy in ((picture, "default-src 'none'"), (drawing, "sandbox")):
@@ -60,7 +60,7 @@ async def test_files_are_guarded_in_their_own_way(door: Door) -> None:
             assert headers["cache-control"].startswith("private, ")
 
 
-async def test_pictures_are_for_pages_that_may_call(door: Door) -> None:
+async def test_allowed_origins_may_embed_results(door: Door) -> None:
     door.app.state.settings = Settings(http=HttpSettings(allowed_origins=("https://friend.example",)))
     (picture,) = await door.draw(File(encode(drawn()), "image/png", 64, 64, 7))
     headers = (await door.client.get(f"/v1/results/{picture}")).headers
@@ -88,9 +88,9 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "told"), NAMES)
-def test_names_of_files(name: str, told: str) -> None:
-    assert disposition("attachment", name).startswith(told)
+@pytest.mark.parametrize(("name", "expected"), NAMES)
+def test_content_disposition_filenames(name: str, expected: str) -> None:
+    assert disposition("attachment", name).startswith(expected)
 
 
 ROUGHLY = r'filename="([^"\\/\r\n\x00-\x1f\x7f-\U0010ffff]+)"'
@@ -98,15 +98,15 @@ SAFE = re.compile(rf"inline; {ROUGHLY}(?:; filename\*=UTF-8''([\w.~%-]+))?")
 
 
 @given(st.text())
-def test_any_name_is_one_safe_name(name: str) -> None:
-    told = disposition("inline", name)
-    match = SAFE.fullmatch(told)
-    assert match is not None, told
-    for found in filter(None, (match[1], unquote(match[2] or ""))):
-        assert not set(found) & set('/\\"\r\n\0:')
-        assert found[0] not in ".- "
-        assert len(found) <= 220
-    told.encode("latin-1")
+def test_any_filename_becomes_one_safe_header(name: str) -> None:
+    header = disposition("inline", name)
+    match = SAFE.fullmatch(header)
+    assert match is not None, header
+    for filename in filter(None, (match[1], unquote(match[2] or ""))):
+        assert not set(filename) & set('/\\"\r\n\0:')
+        assert filename[0] not in ".- "
+        assert len(filename) <= 220
+    header.encode("latin-1")
 
 
 def site_for(**values: object) -> httpx.AsyncClient:
@@ -118,37 +118,37 @@ FRIEND = "https://friend.example"
 
 
 @pytest.mark.parametrize(
-    ("origin", "may"),
+    ("origin", "is_allowed"),
     [
         (None, True), ("http://atelier:8000", True), (FRIEND, True), ("https://evil.example", False), ("null", False),
         ("http://atelier:9000", False), ("http://atelier.evil.example", False), ("file://", False),
         ("https://friend.example.evil.example", False), ("http://friend.example", False),
     ],
 )  # fmt: skip
-async def test_pages_of_other_sites_change_nothing(origin: str | None, may: bool) -> None:
+async def test_cross_origin_writes_are_refused(origin: str | None, is_allowed: bool) -> None:
     headers = {} if origin is None else {"Origin": origin}
     async with site_for(allowed_origins=(FRIEND,)) as client:
         sent = await client.post("/api/convert", files={"image": encode(drawn())}, headers=headers)
-        assert sent.status_code == (200 if may else 403)
+        assert sent.status_code == (200 if is_allowed else 403)
         assert ("access-control-allow-origin" in sent.headers) is (origin == FRIEND)
         read = await client.get("/health/live", headers=headers)
         assert read.status_code == 200
         assert ("access-control-allow-origin" in read.headers) is (origin == FRIEND)
-        if not may:
+        if not is_allowed:
             assert sent.json()["field"] == "Origin"
             for method in ("PUT", "DELETE", "PATCH"):
                 assert (await client.request(method, "/v1/generations/a/favorite", headers=headers)).status_code == 403
 
 
-async def test_pages_are_told_beforehand_what_they_may() -> None:
-    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+async def test_cors_preflight_answers_only_allowed_origins() -> None:
+    preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     async with site_for(allowed_origins=(FRIEND,)) as client:
-        friend = await client.options("/api/convert", headers={**asks, "Origin": FRIEND})
-        assert (friend.status_code, friend.headers["access-control-allow-origin"]) == (200, FRIEND)
-        assert "access-control-allow-credentials" not in friend.headers
-        other = await client.options("/api/convert", headers={**asks, "Origin": "https://evil.example"})
+        allowed = await client.options("/api/convert", headers={**preflight, "Origin": FRIEND})
+        assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, FRIEND)
+        assert "access-control-allow-credentials" not in allowed.headers
+        other = await client.options("/api/convert", headers={**preflight, "Origin": "https://evil.example"})
         assert other.status_code == 400
         assert "access-control-allow-origin" not in other.headers
     async with site_for() as client:
-        nobody = await client.options("/api/convert", headers={**asks, "Origin": FRIEND})
-        assert "access-control-allow-origin" not in nobody.headers
+        unconfigured = await client.options("/api/convert", headers={**preflight, "Origin": FRIEND})
+        assert "access-control-allow-origin" not in unconfigured.headers

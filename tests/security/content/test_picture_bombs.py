@@ -1,4 +1,4 @@
-"""Picture bombs: refused, or small work, in a process that is limited; of polyglots nothing but pixels is kept."""
+"""Picture bombs are refused with little work in a limited process; of polyglots only the pixels are stored."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ print(found, after.ru_utime - before.ru_utime, (after.ru_maxrss - before.ru_maxr
 
 @pytest.mark.parametrize("name", BOMBS)
 @pytest.mark.slow
-def test_a_bomb_is_refused_with_little_work(name: str) -> None:
+def test_bomb_is_refused_with_little_work(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LIMITED], input=BOMBS[name](), capture_output=True, timeout=60, cwd=HOME
     )
     assert done.returncode == 0, done.stderr.decode()[-500:]
-    found, seconds, mebibytes = done.stdout.decode().split("; ")
-    assert found in ("413 image", "415 image", "422 image"), found
+    outcome, seconds, mebibytes = done.stdout.decode().split("; ")
+    assert outcome in ("413 image", "415 image", "422 image"), outcome
     assert float(seconds) < 5
     assert float(mebibytes) < 100
 
@@ -52,11 +52,11 @@ def test_a_bomb_is_refused_with_little_work(name: str) -> None:
     [lambda: png(pixels=zeros(200_000_000)), lambda: png(chunk(b"IDAT", b"") * 400_000)],
     ids=["pixels", "empty pieces"],
 )
-def test_more_than_the_header_tells_is_not_inflated(make: Callable[[], bytes]) -> None:
+def test_pixels_beyond_the_header_are_not_inflated(make: Callable[[], bytes]) -> None:
     assert read(make()).rgba.shape == (64, 64, 4)
 
 
-def test_what_usual_pictures_have_is_fine() -> None:
+def test_limits_of_scans_and_chunks() -> None:
     check(with_scans(MAX_SCANS - 20, 64))
     with pytest.raises(BadImage):
         check(with_scans(MAX_SCANS, 64))
@@ -68,18 +68,18 @@ def test_what_usual_pictures_have_is_fine() -> None:
 
 
 @pytest.mark.parametrize("name", POLYGLOTS)
-async def test_of_a_polyglot_its_pixels_are_kept(database: Database, tmp_path: Path, name: str) -> None:
+async def test_only_the_pixels_of_a_polyglot_are_stored(database: Database, tmp_path: Path, name: str) -> None:
     settings = Settings(state_dir=tmp_path)
     state = State(database, Objects(settings, database), settings)
-    found = await SubjectReferenceManager(state).store_subject_reference("ana", "cat", POLYGLOTS[name])
-    for kept in (found.object, found.thumbnail):
-        data = await state.objects.get(kept)
+    reference = await SubjectReferenceManager(state).store_subject_reference("ana", "cat", POLYGLOTS[name])
+    for digest in (reference.object, reference.thumbnail):
+        data = await state.objects.get(digest)
         assert SCRIPT not in data
         assert b"alert" not in data
         assert b"PK\3\4" not in data
 
 
 @pytest.mark.parametrize("data", [SCRIPT, b"<svg/>", b"%PDF-1.7", b"PK\3\4", b"MZ", b"#!/bin/sh", b"BM", b"II*\0", b""])
-def test_what_is_kept_of_a_job_is_named_a_picture_or_nothing(data: bytes) -> None:
-    """Browsers are never told that it is a page."""
+def test_stored_non_picture_is_served_as_octet_stream(data: bytes) -> None:
+    """Browsers never get it as HTML."""
     assert media_type_of(data) == "application/octet-stream"

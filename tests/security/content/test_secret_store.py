@@ -1,4 +1,4 @@
-"""Keys of outside services (F 12): sealed in the database, never shown, never an argument."""
+"""API keys of external services (F 12): encrypted in the database, never shown, never a command-line argument."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from serve.state.tables import audit, sealed_secrets
 ME, KEY = Actor(user_id="root"), "sk-very-secret"
 
 
-async def test_kept_sealed_and_opened_again(state: State) -> None:
-    kept = SecretStore(state)
-    await kept.set("cloud", SecretStr("old"), ME)
-    await kept.set("cloud", SecretStr(KEY), ME)
+async def test_secret_is_stored_encrypted_and_read_back(state: State) -> None:
+    store = SecretStore(state)
+    await store.set("cloud", SecretStr("old"), ME)
+    await store.set("cloud", SecretStr(KEY), ME)
     assert (await SecretStore(state).get("cloud")).get_secret_value() == KEY
-    assert [one.name for one in await kept.list()] == ["cloud"]
+    assert [one.name for one in await store.list()] == ["cloud"]
     async with state.database.read() as connection:
         sealed = await connection.scalar(sa.select(sealed_secrets.c.sealed))
-        told = (await connection.execute(sa.select(audit))).all()
+        entries = (await connection.execute(sa.select(audit))).all()
     assert KEY not in sealed
-    assert KEY not in str(told)
-    assert [(row.action, row.subject) for row in told] == [("secret.set", "cloud")] * 2
-    await kept.remove("cloud", ME)
-    for missing in (kept.get("cloud"), kept.remove("cloud", ME)):
+    assert KEY not in str(entries)
+    assert [(row.action, row.subject) for row in entries] == [("secret.set", "cloud")] * 2
+    await store.remove("cloud", ME)
+    for missing in (store.get("cloud"), store.remove("cloud", ME)):
         with pytest.raises(NotFound):
             await missing
 
 
-async def test_a_row_opens_under_its_own_name_alone(state: State) -> None:
-    kept = SecretStore(state)
-    await kept.set("one", SecretStr(KEY), ME)
+async def test_renamed_row_fails_to_decrypt(state: State) -> None:
+    store = SecretStore(state)
+    await store.set("one", SecretStr(KEY), ME)
     async with state.database.write() as connection:
         await connection.execute(sa.update(sealed_secrets).values(name="other"))
     with pytest.raises(DecryptionFailed):
-        await kept.get("other")
+        await store.get("other")
 
 
 def with_secrets(state: State, *keys: str) -> SecretStore:
@@ -54,7 +54,7 @@ def with_secrets(state: State, *keys: str) -> SecretStore:
     return SecretStore(replace(state, settings=state.settings.model_copy(update={"secrets": secrets})))
 
 
-async def test_resealed_they_need_the_older_secret_no_more(state: State) -> None:
+async def test_reencrypted_secrets_do_not_need_the_old_key(state: State) -> None:
     old, new = "o" * 32, "n" * 32
     for name in ("one", "two"):
         await with_secrets(state, old).set(name, SecretStr(KEY), ME)
@@ -68,17 +68,17 @@ async def test_resealed_they_need_the_older_secret_no_more(state: State) -> None
     assert caught.value.field == "one"
     assert (await with_secrets(state, new).get("two")).get_secret_value() == KEY
     async with state.database.read() as connection:
-        told = (await connection.execute(sa.select(audit.c.action, audit.c.subject))).all()
-    assert [row.subject for row in told if row.action == "secret.reseal"] == ["one", "two"]
+        entries = (await connection.execute(sa.select(audit.c.action, audit.c.subject))).all()
+    assert [row.subject for row in entries if row.action == "secret.reseal"] == ["one", "two"]
 
 
 @pytest.mark.parametrize(("name", "secret"), [("", "x"), ("A", "x"), ("a/b", "x"), ("a" * 41, "x"), ("a", "")])
-async def test_what_cannot_be_kept(state: State, name: str, secret: str) -> None:
+async def test_invalid_names_and_secrets_are_refused(state: State, name: str, secret: str) -> None:
     with pytest.raises(InvalidRequest):
         await SecretStore(state).set(name, SecretStr(secret), ME)
 
 
-def test_the_commands(database_settings: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_commands(database_settings: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = database_settings.url
     assert url is not None
     monkeypatch.setenv("ATELIER_DATABASE__URL", url.get_secret_value())

@@ -1,4 +1,4 @@
-"""Addresses that open for a while, and for nothing else."""
+"""Signed URLs: valid until they expire, and for one path only."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_it_opens_until_it_ends(clock: Clock) -> None:
+def test_signature_is_valid_until_it_expires(clock: Clock) -> None:
     signer = UrlSigner([NEW], clock)
     url = signer.sign(PATH, 60)
     assert urlsplit(url).path == PATH
     values = query(url)
-    for later, opens in ((0, True), (60, True), (60 + SKEW_S, True), (61 + SKEW_S, False), (10**9, False)):
+    for later, expected in ((0, True), (60, True), (60 + SKEW_S, True), (61 + SKEW_S, False), (10**9, False)):
         clock.now = Clock.now + later
-        assert signer.is_valid(PATH, values) is opens, later
+        assert signer.is_valid(PATH, values) is expected, later
     clock.now = Clock.now - 3600
     assert signer.is_valid(PATH, values), "a clock that is behind"
 
 
-def test_it_opens_nothing_else(clock: Clock) -> None:
+def test_signature_is_bound_to_path_and_user(clock: Clock) -> None:
     signer = UrlSigner([NEW], clock)
     values = query(signer.sign(PATH, 60, "ana"))
     assert signer.is_valid(PATH, values, "ana")
@@ -78,23 +78,23 @@ def test_it_opens_nothing_else(clock: Clock) -> None:
         {"signature": "A" * 100_000},
     ],
 )
-def test_what_was_changed_opens_nothing(clock: Clock, changed: dict[str, str]) -> None:
+def test_modified_query_is_invalid(clock: Clock, changed: dict[str, str]) -> None:
     signer = UrlSigner([NEW], clock)
     assert not signer.is_valid(PATH, query(signer.sign(PATH, 60)) | changed)
 
 
-def test_every_character_of_a_signature_counts(clock: Clock) -> None:
+def test_every_character_of_the_signature_is_checked(clock: Clock) -> None:
     signer = UrlSigner([NEW], clock)
     values = query(signer.sign(PATH, 60))
-    given = values["signature"]
-    for place, character in enumerate(given):
-        other = given[:place] + ("A" if character != "A" else "B") + given[place + 1 :]
+    signature = values["signature"]
+    for place, character in enumerate(signature):
+        other = signature[:place] + ("A" if character != "A" else "B") + signature[place + 1 :]
         assert not signer.is_valid(PATH, {**values, "signature": other})
     for missing in ("expires", "signature"):
         assert not signer.is_valid(PATH, {name: value for name, value in values.items() if name != missing})
 
 
-def test_secrets_are_changed_without_a_break(clock: Clock) -> None:
+def test_key_rotation_keeps_old_urls_valid(clock: Clock) -> None:
     before = query(UrlSigner([OLD], clock).sign(PATH, 60))
     both = UrlSigner([NEW, OLD], clock)
     assert both.is_valid(PATH, before)
@@ -103,35 +103,35 @@ def test_secrets_are_changed_without_a_break(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("keys", [[], [b"short"], [NEW, b""]])
-def test_a_weak_key_is_none(keys: list[bytes]) -> None:
+def test_short_signing_keys_are_refused(keys: list[bytes]) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         UrlSigner(keys)
 
 
-def limited_to(folder: Path, **values: Any) -> Settings:
+def settings_with_secrets(folder: Path, **values: Any) -> Settings:
     return Settings(state_dir=folder, secrets=SecretsSettings(**values))
 
 
-def test_addresses_are_signed_where_the_site_is_limited(tmp_path: Path) -> None:
-    site = limited_to(tmp_path, keys=(SecretStr("s" * 32),))
+def test_urls_are_signed_where_keys_are_required(tmp_path: Path) -> None:
+    site = settings_with_secrets(tmp_path, keys=(SecretStr("s" * 32),))
     assert signed_urls.public_url(site, PATH) == PATH
     assert not signed_urls.is_valid(site, PATH, {})
     url = signed_urls.public_url(site, PATH, requires_key=lambda _: True)
     assert signed_urls.is_valid(site, PATH, query(url))
     assert "s" * 32 not in url
-    assert not signed_urls.is_valid(limited_to(tmp_path, keys=(SecretStr("t" * 32),)), PATH, query(url))
-    both = limited_to(tmp_path, keys=(SecretStr("t" * 32), SecretStr("s" * 32)))
+    assert not signed_urls.is_valid(settings_with_secrets(tmp_path, keys=(SecretStr("t" * 32),)), PATH, query(url))
+    both = settings_with_secrets(tmp_path, keys=(SecretStr("t" * 32), SecretStr("s" * 32)))
     assert signed_urls.is_valid(both, PATH, query(url))
 
 
-async def test_every_address_of_an_answer_opens_what_it_names(tmp_path: Path) -> None:
-    """For whoever has no key: the doors take what is signed, with and without other words in the query."""
+async def test_signed_urls_in_responses_work_without_a_key(tmp_path: Path) -> None:
+    """Clients without a key: signed URLs work with and without additional query parameters."""
     async with opened(tmp_path) as door:
-        site = door.app.state.settings = limited_to(tmp_path, sign_links=True)
+        site = door.app.state.settings = settings_with_secrets(tmp_path, sign_links=True)
         (name,) = await door.draw(File(encode(drawn()), "image/png", 64, 64, 7))
-        told = (await door.client.get(f"/v1/results/{name}/metadata")).json()
+        metadata = (await door.client.get(f"/v1/results/{name}/metadata")).json()
         listed = (await door.client.get("/v1/generations")).json()["generations"][0]["results"][0]
-        urls = [told["url"], told["thumbnail_url"], listed["image_url"], listed["thumbnail_url"]]
+        urls = [metadata["url"], metadata["thumbnail_url"], listed["image_url"], listed["thumbnail_url"]]
         assert len({urlsplit(url).path for url in urls}) == 2
         for url in urls:
             assert signed_urls.is_valid(site, urlsplit(url).path, query(url)), url

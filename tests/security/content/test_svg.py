@@ -1,4 +1,4 @@
-"""Drawings of others: what runs, fetches or never ends is out, and what draws looks as before (C-102)."""
+"""SVG sanitiser: removes scripts, external references and endless work, and keeps the appearance (C-102)."""
 
 from __future__ import annotations
 
@@ -96,13 +96,13 @@ EVIL = re.compile(
 
 
 @pytest.mark.parametrize("inside", HOSTILE)
-def test_what_runs_or_fetches_is_left_out(inside: str) -> None:
+def test_scripts_and_external_references_are_removed(inside: str) -> None:
     data = svg(f"<circle r='4'/>{inside}<circle r='3'/>")
-    found = sanitise(data)
-    assert not EVIL.search(found.svg), found.svg
-    assert found.svg.count(b"<circle ") == 2
-    assert found.removed
-    assert not sanitise(found.svg).removed
+    result = sanitise(data)
+    assert not EVIL.search(result.svg), result.svg
+    assert result.svg.count(b"<circle ") == 2
+    assert result.removed
+    assert not sanitise(result.svg).removed
 
 
 @pytest.mark.parametrize(
@@ -117,27 +117,27 @@ def test_what_runs_or_fetches_is_left_out(inside: str) -> None:
         '<!DOCTYPE svg [<!ATTLIST svg onload CDATA "alert(1)">]>',
     ],
 )
-def test_a_document_type_is_refused(head: str) -> None:
+def test_document_type_is_refused(head: str) -> None:
     with pytest.raises(BadImage, match="document type"):
         sanitise(head.encode() + svg("<text>&j;</text>" if "ENTITY j" in head else ""))
 
 
-def test_instructions_and_comments_go() -> None:
-    found = sanitise(
+def test_processing_instructions_and_comments_are_removed() -> None:
+    result = sanitise(
         b"<?xml version='1.0'?><?xml-stylesheet href='//e.vil/a.css'?><!-- <script> -->" + svg("<!-- x --><g/>")
     )
-    assert found.svg == b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><g></g></svg>'
+    assert result.svg == b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><g></g></svg>'
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
-def test_every_encoding_becomes_utf_8(encoding: str) -> None:
-    told = "utf-8" if encoding == "utf-8-sig" else encoding
+def test_every_encoding_becomes_utf8(encoding: str) -> None:
+    declared = "utf-8" if encoding == "utf-8-sig" else encoding
     text = (
-        f"<?xml version='1.0' encoding='{told}'?>"
+        f"<?xml version='1.0' encoding='{declared}'?>"
         + svg("<text>Gänse &lt;script&gt; &#38;</text><script>ä</script>").decode()
     )
-    found = sanitise(text.encode(encoding)).svg.decode()
-    assert "<text>Gänse &lt;script&gt; &amp;</text></svg>" in found
+    result = sanitise(text.encode(encoding)).svg.decode()
+    assert "<text>Gänse &lt;script&gt; &amp;</text></svg>" in result
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_every_encoding_becomes_utf_8(encoding: str) -> None:
         (svg("<g xlink:href='#a' z:x='1'/>"), BadImage),
     ],
 )
-def test_what_is_no_svg(data: bytes, kind: type[AtelierError]) -> None:
+def test_invalid_svg_is_refused(data: bytes, kind: type[AtelierError]) -> None:
     with pytest.raises(kind) as caught:
         sanitise(data, field="logo")
     assert type(caught.value) is kind
@@ -169,7 +169,7 @@ def test_what_is_no_svg(data: bytes, kind: type[AtelierError]) -> None:
 
 
 def nested(inside: str, times: int) -> bytes:
-    """Each level draws the one below it ten times: ``inside`` has {below} and {n}."""
+    """Each level draws the level below ten times: ``inside`` has {below} and {n}."""
     levels = "".join(inside.format(n=n, below=n - 1) for n in range(1, times))
     return svg(f"<g id='l0'><rect/></g>{levels}<use href='#l{times - 1}'/>")
 
@@ -191,7 +191,7 @@ def nested(inside: str, times: int) -> bytes:
     ],
     ids=["use", "xlink", "pattern", "style", "mask", "clip", "marker", "deep", "deep script", "many", "large"],
 )
-def test_what_would_draw_for_ever(data: bytes) -> None:
+def test_exponential_and_oversized_svgs_are_refused(data: bytes) -> None:
     began = time.monotonic()
     with pytest.raises(TooLarge):
         sanitise(data)
@@ -207,7 +207,7 @@ def test_what_would_draw_for_ever(data: bytes) -> None:
         "<pattern id='a'><rect fill='url(#a)'/></pattern>",
     ],
 )
-def test_what_draws_itself(inside: str) -> None:
+def test_self_references_are_refused(inside: str) -> None:
     with pytest.raises(BadImage, match="refers to itself"):
         sanitise(svg(inside))
 
@@ -229,21 +229,21 @@ ART = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/
  stroke="white" stroke-width="4" filter="url(#f)"/></g></svg>"""
 
 
-def test_what_draws_looks_as_before() -> None:
-    found = sanitise(ART.encode())
-    assert found.removed == {"view"}
-    assert to_png(found.svg.decode(), 180, 180) == to_png(ART, 180, 180)
-    assert sanitise(found.svg).svg == found.svg
-    assert "Äpfel &amp; Birnen" in found.svg.decode()
+def test_sanitised_svg_renders_identically() -> None:
+    result = sanitise(ART.encode())
+    assert result.removed == {"view"}
+    assert to_png(result.svg.decode(), 180, 180) == to_png(ART, 180, 180)
+    assert sanitise(result.svg).svg == result.svg
+    assert "Äpfel &amp; Birnen" in result.svg.decode()
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_our_own_drawings_pass(name: str) -> None:
+def test_traced_svgs_are_unchanged(name: str) -> None:
     rgba = decode(ACCEPTED[name]).rgba
     for text in (trace(rgba, CoverageParameters()), trace(rgba, VTracerParameters())):
-        found = sanitise(text.encode())
-        assert found.removed == frozenset()
-        assert to_png(found.svg.decode(), 64, 64) == to_png(text, 64, 64)
+        result = sanitise(text.encode())
+        assert result.removed == frozenset()
+        assert to_png(result.svg.decode(), 64, 64) == to_png(text, 64, 64)
 
 
 @given(
@@ -251,7 +251,7 @@ def test_our_own_drawings_pass(name: str) -> None:
     | st.text(max_size=200).map(lambda text: svg(text))
     | st.sampled_from(HOSTILE).map(lambda text: svg(text)[:-9])
 )
-def test_any_bytes_are_judged(data: bytes) -> None:
+def test_arbitrary_bytes_are_sanitised_or_refused(data: bytes) -> None:
     try:
         safe = sanitise(data).svg
     except (BadImage, UnsupportedMedia):
@@ -260,6 +260,6 @@ def test_any_bytes_are_judged(data: bytes) -> None:
     assert not EVIL.search(safe)
 
 
-def test_limits_are_the_callers() -> None:
+def test_limits_are_set_by_the_caller() -> None:
     with pytest.raises(TooLarge):
         sanitise(svg("<g/><g/>"), SvgLimits(max_elements=2))

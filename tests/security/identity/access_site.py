@@ -1,4 +1,4 @@
-"""What tests of keys share: a clock that is set, wrong keys, and who makes the right ones."""
+"""Shared helpers of the key tests: a settable clock, wrong keys, and the actor that creates keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INJECTIONS = (
 
 
 class Clock:
-    """In seconds; it stands until it is told."""
+    """In seconds; stands still until a test changes ``now``."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -32,19 +32,19 @@ class Clock:
 
 
 def wrong_key() -> str:
-    """Well made, and of no site."""
+    """Well formed, and created by no site."""
     return new_key().secret
 
 
-def like(secret: str) -> str:
-    """Of the same id, and whole, with another secret part."""
+def with_other_secret(secret: str) -> str:
+    """The same id and a valid checksum, with another secret part."""
     other = new_key()
     key_id = secret.split("_")[1]
-    return remade(f"atl_{key_id}_{other.secret.split('_')[2][:30]}")
+    return with_checksum(f"atl_{key_id}_{other.secret.split('_')[2][:30]}")
 
 
-def remade(body: str) -> str:
-    """With the checksum that belongs to ``body``."""
+def with_checksum(body: str) -> str:
+    """``body`` with its checksum."""
     return body + _checksum(body)
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of keys: on both databases, with a clock that tests set."""
+"""Fixtures of the key tests: both databases, and a clock that tests set."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def keys(state: State, clock: Clock) -> AsyncIterator[Keys]:
-    opened = Keys(state, SITE, clock)
-    yield opened
-    await opened.close()
+    service = Keys(state, SITE, clock)
+    yield service
+    await service.close()

@@ -1,4 +1,4 @@
-"""Several processes: one secret of the site, whoever made it, and keys that one ends for all."""
+"""Several processes: they share one site secret, and a key revoked in one is refused in all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ print(keys_of(settings, 'test')[0].hex())
 """
 
 
-def test_of_many_that_start_at_once_all_have_one_secret(tmp_path: Path) -> None:
+def test_processes_started_together_share_one_secret(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     command = [sys.executable, "-c", SECRET, str(folder)]
     started = [
@@ -44,15 +44,15 @@ def test_of_many_that_start_at_once_all_have_one_secret(tmp_path: Path) -> None:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    told = {process.communicate(timeout=60)[0].strip() for process in started}
-    assert told == {keys_of(Settings(state_dir=folder), "test")[0].hex()}
-    assert len(next(iter(told))) == 64
+    secrets = {process.communicate(timeout=60)[0].strip() for process in started}
+    assert secrets == {keys_of(Settings(state_dir=folder), "test")[0].hex()}
+    assert len(next(iter(secrets))) == 64
     assert [path.name for path in folder.iterdir()] == [FILE]
     assert stat.S_IMODE((folder / FILE).stat().st_mode) == 0o600
 
 
-def test_who_comes_second_replaces_nothing(tmp_path: Path) -> None:
-    """Both saw that there was none."""
+def test_second_create_keeps_the_first_secret(tmp_path: Path) -> None:
+    """Both processes found no file."""
     _create(tmp_path / FILE)
     first = (tmp_path / FILE).read_bytes()
     _create(tmp_path / FILE)
@@ -60,28 +60,28 @@ def test_who_comes_second_replaces_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
-def test_the_settings_secrets_write_nothing(tmp_path: Path) -> None:
+def test_secrets_from_settings_write_no_file(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path, secrets=SecretsSettings(keys=("x" * 32, "y" * 32)))  # type: ignore[arg-type]
     assert len(set(keys_of(settings, "test"))) == 2
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\0" * 43, b"+" * 43, b"a" * 44])
-def test_a_damaged_secret_is_no_secret(tmp_path: Path, content: bytes) -> None:
+def test_damaged_secret_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(StateUnavailable, match="damaged"):
         keys_of(Settings(state_dir=tmp_path), "test")
     assert (tmp_path / FILE).read_bytes() == content
 
 
-def test_a_folder_that_takes_no_secret_is_told(tmp_path: Path) -> None:
+def test_unwritable_folder_raises_state_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateUnavailable, match=FILE):
         keys_of(Settings(state_dir=tmp_path / "file"), "test")
 
 
 async def atelier(settings: Settings, *arguments: str) -> str:
-    """What the command prints, run in a process of its own against the same site."""
+    """Stdout of the command, run in its own process against the same site."""
     assert settings.database.url is not None
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "serve.cli.main", *arguments),
@@ -100,23 +100,23 @@ async def atelier(settings: Settings, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-async def test_what_the_command_creates_and_ends_holds_here(state: State) -> None:
+async def test_keys_command_changes_apply_to_a_running_process(state: State) -> None:
     settings = state.settings.model_copy(update={"access": AccessSettings(cache_s=0.2)})
     keys = await Keys.open(State(state.database, state.objects, settings))
     secret = (await atelier(settings, "keys", "create", "--role", "admin")).removesuffix("\n")
     principal = await keys.authenticate(secret)
     assert principal.has_scope("admin")
     assert principal.key_id is not None
-    for end, undo, reason in (
+    for disable_command, enable_command, reason in (
         (["users", "disable", "admin"], ["users", "enable", "admin"], "disabled"),
         (["keys", "revoke", principal.key_id], None, "revoked"),
     ):
-        await atelier(settings, *end)
-        await asyncio.sleep(0.2)  # as long as a look holds
+        await atelier(settings, *disable_command)
+        await asyncio.sleep(0.2)  # as long as a lookup is cached
         with pytest.raises(Unauthorized, match=reason):
             await keys.authenticate(secret)
-        if undo is not None:
-            await atelier(settings, *undo)
+        if enable_command is not None:
+            await atelier(settings, *enable_command)
             await asyncio.sleep(0.2)
             await keys.authenticate(secret)
     await keys.close()

@@ -1,4 +1,4 @@
-"""Whether keys are needed, and that nothing listens to others without them by mistake."""
+"""When keys are required, and that nothing listens on other addresses without them by mistake."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ LOOPBACK = ["127.0.0.1", "127.8.8.8", "::1", "localhost"]
 BEYOND = ["0.0.0.0", "::", "192.0.2.7", "2001:db8::1", "atelier.example", "", "LOCALHOST", "127.0.0.1.example", "0"]
 
 
-def of(host: str, **access: object) -> Settings:
+def settings_for(host: str, **access: object) -> Settings:
     return load(http={"host": host}, access=access)
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
-def test_loopback_needs_none_unless_it_is_told(host: str) -> None:
-    assert not is_key_required(of(host))
-    assert not is_key_required(of(host, required="off"))
-    assert is_key_required(of(host, required="on"))
+def test_loopback_requires_no_key_unless_set(host: str) -> None:
+    assert not is_key_required(settings_for(host))
+    assert not is_key_required(settings_for(host, required="off"))
+    assert is_key_required(settings_for(host, required="on"))
 
 
 @pytest.mark.parametrize("host", BEYOND)
-def test_everywhere_else_keys_are_needed(host: str) -> None:
-    assert is_key_required(of(host))
+def test_other_addresses_require_keys(host: str) -> None:
+    assert is_key_required(settings_for(host))
     with pytest.raises(InvalidRequest) as refused:
-        of(host, required="off")
+        settings_for(host, required="off")
     assert refused.value.field == "access"
     assert "atelier keys create --role admin" in refused.value.message
-    assert not is_key_required(of(host, required="off", insecure=True))
-    assert is_key_required(of(host, insecure=True)), "to allow it is not to do it"
+    assert not is_key_required(settings_for(host, required="off", insecure=True))
+    assert is_key_required(settings_for(host, insecure=True)), "to allow it is not to do it"
 
 
 @pytest.mark.parametrize("url", ["https://art.example", "http://192.0.2.7:80/", "http://[", "nothing"])
-def test_a_proxy_in_front_that_others_reach_needs_them(url: str) -> None:
+def test_public_url_requires_keys(url: str) -> None:
     assert is_key_required(load(http={"public_url": url}))
     with pytest.raises(InvalidRequest, match="INSECURE"):
         load(http={"public_url": url}, access={"required": "off"})
@@ -49,16 +49,16 @@ def test_a_proxy_in_front_that_others_reach_needs_them(url: str) -> None:
 
 
 @pytest.mark.parametrize(("written", "required"), [("on", "on"), ("off", "off"), ("'on'", "on"), ("auto", "auto")])
-def test_yaml_takes_on_and_off_for_something_else(
+def test_yaml_booleans_become_on_and_off(
     written: str, required: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ATELIER_CONFIG", "")  # put back afterwards: `load` sets it
+    monkeypatch.setenv("ATELIER_CONFIG", "")  # restored afterwards: `load` sets it
     site = tmp_path / "site.yaml"
     site.write_text(f"access:\n  required: {written}\n")
     assert load(site).access.required == required
 
 
-def test_a_secret_is_long_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_secret_is_refused_and_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidRequest, match="openssl"):
         load(secrets={"keys": ["short"]})
     secret = "a-secret-that-is-long-enough-for-anybody"
@@ -68,7 +68,7 @@ def test_a_secret_is_long_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> No
     assert secret not in repr(load())
 
 
-def test_a_stack_does_not_start_where_nobody_could_come_in(tmp_path: Path) -> None:
+def test_stack_without_usable_keys_does_not_start(tmp_path: Path) -> None:
     environment = {"ATELIER_STATE_DIR": str(tmp_path), "ATELIER_HTTP__HOST": "0.0.0.0", "ATELIER_CONFIG": ""}
     refused = CliRunner().invoke(app, ["up"], env=environment)
     assert refused.exit_code == 3

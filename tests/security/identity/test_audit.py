@@ -1,4 +1,4 @@
-"""Who did what (B-083): with what it changed or not at all, found by filters and pages, one line each."""
+"""The audit log (B-083): atomic with its change, found by filters and pages, one line per entry."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from serve.security.identity.roles import Principal
 from serve.state.database import Database
 from serve.state.tables import utc_now
 
-_TOLD = {"role": "user", "was": ["admin"], "n": 0.5, "odd": "nan"}
+_DETAILS = {"role": "user", "was": ["admin"], "n": 0.5, "odd": "nan"}
 ADA = Principal("ada", "admin", frozenset(["admin"]), "k1")
 
 
-async def put(database: Database, actor: Actor, action: str, subject: str | None = None) -> None:
+async def record(database: Database, actor: Actor, action: str, subject: str | None = None) -> None:
     await audit.record_now(database, actor, action, subject)
 
 
-async def test_who_what_when_and_where_from(database: Database) -> None:
+async def test_entry_has_actor_action_subject_and_time(database: Database) -> None:
     before = utc_now()
     await audit.record_now(
         database, Actor.of(ADA, "192.0.2.1"), "user.role", "bob", role="user", was=["admin"], n=0.5, odd=math.nan
     )
     (entry,) = (await audit.page(database, Filters())).items
     assert (entry.user_id, entry.key_id, entry.address) == ("ada", "k1", "192.0.2.1")
-    assert (entry.action, entry.subject, entry.details) == ("user.role", "bob", _TOLD)
+    assert (entry.action, entry.subject, entry.details) == ("user.role", "bob", _DETAILS)
     assert before <= entry.created_at <= utc_now()
 
 
-async def test_what_is_undone_was_not_done(database: Database) -> None:
+async def test_rolled_back_change_leaves_no_entry(database: Database) -> None:
     async def fail() -> None:
         async with database.write() as connection:
             await audit.record(connection, ME, "test.done", "x")
@@ -46,26 +46,26 @@ async def test_what_is_undone_was_not_done(database: Database) -> None:
     assert (await audit.page(database, Filters())).items == []
 
 
-async def test_none_is_lost_when_many_write(database: Database) -> None:
-    await asyncio.gather(*(put(database, Actor(user_id=f"u{n % 7}"), "test.done", str(n)) for n in range(100)))
-    found = await audit.page(database, Filters(), limit=200)
-    assert sorted(int(entry.subject or "") for entry in found.items) == list(range(100))
+async def test_concurrent_entries_are_all_stored(database: Database) -> None:
+    await asyncio.gather(*(record(database, Actor(user_id=f"u{n % 7}"), "test.done", str(n)) for n in range(100)))
+    page = await audit.page(database, Filters(), limit=200)
+    assert sorted(int(entry.subject or "") for entry in page.items) == list(range(100))
 
 
-async def test_filters_and_pages(database: Database) -> None:
+async def test_filters_and_pagination(database: Database) -> None:
     for number in range(25):
         actor = Actor(f"u{number % 5}", f"k{number % 5}", f"192.0.2.{number % 5}")
-        await put(database, actor, "key.create" if number % 2 else "key.revoke", str(number))
-    seen: list[str] = []
+        await record(database, actor, "key.create" if number % 2 else "key.revoke", str(number))
+    subjects: list[str] = []
     cursor = None
     while True:
         page = await audit.page(database, Filters(), cursor, limit=10)
-        seen += [entry.subject or "" for entry in page.items]
+        subjects += [entry.subject or "" for entry in page.items]
         cursor = page.next_cursor
         if cursor is None:
             break
-        await put(database, ME, "test.between")  # what comes meanwhile moves nothing
-    assert seen == [str(number) for number in reversed(range(25))]
+        await record(database, ME, "test.between")  # entries added meanwhile do not shift pages
+    assert subjects == [str(number) for number in reversed(range(25))]
     for filters in (Filters(user_id="u3"), Filters(key_id="k3"), Filters(address="192.0.2.3")):
         assert [e.subject for e in (await audit.page(database, filters)).items] == ["23", "18", "13", "8", "3"]
     both = await audit.page(database, Filters(user_id="u3", action="key.create"))
@@ -77,8 +77,8 @@ async def test_filters_and_pages(database: Database) -> None:
     assert (await audit.page(database, Filters(since=utc_now() + timedelta(days=1)))).items == []
 
 
-async def test_no_entry_becomes_two_and_none_is_refused(database: Database) -> None:
-    """Control characters, NUL and lone surrogates are escaped, and all is cut (attack: log injection)."""
+async def test_entries_are_single_line_and_never_refused(database: Database) -> None:
+    """Control characters, NUL and lone surrogates are escaped, and long texts are cut (attack: log injection)."""
     for text in INJECTIONS:
         actor = Actor(text, text, text)
         await audit.record_now(database, actor, "test.done", text, told=text, list=[text, 1, None, {text: text}])
@@ -92,7 +92,7 @@ async def test_no_entry_becomes_two_and_none_is_refused(database: Database) -> N
             assert entry.subject == text
 
 
-async def test_a_cursor_that_no_page_told(database: Database) -> None:
+async def test_invalid_cursors_and_limits_are_refused(database: Database) -> None:
     for cursor in (*INJECTIONS, "MQ==" * 100, "LTE", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "w6k"):
         with pytest.raises(InvalidRequest) as refused:
             await audit.page(database, Filters(), cursor)

@@ -1,4 +1,4 @@
-"""What every door asks: with keys and without, by each of the ways in which clients send them."""
+"""Authentication at every endpoint: with and without keys, in each way clients send them."""
 
 from __future__ import annotations
 
@@ -19,65 +19,69 @@ HERE = "192.0.2.1"
 
 
 @pytest.fixture
-async def made(keys: Keys) -> CreatedKey:
+async def created_key(keys: Keys) -> CreatedKey:
     return await keys.create("ada", ME, role="user")
 
 
 @pytest.fixture
-def closed(keys: Keys) -> Authenticator:
+def key_required(keys: Keys) -> Authenticator:
     return Authenticator(keys, required=True)
 
 
 @pytest.fixture
-def open_(keys: Keys) -> Authenticator:
+def key_optional(keys: Keys) -> Authenticator:
     return Authenticator(keys, required=False)
 
 
 @pytest.fixture
-async def by_settings(state: State) -> AsyncIterator[Authenticator]:
+async def configured(state: State) -> AsyncIterator[Authenticator]:
     settings = state.settings.model_copy(update={"access": AccessSettings(required="on")})
-    gate = await Authenticator.open(State(state.database, state.objects, settings))
-    yield gate
-    await gate.close()
+    authenticator = await Authenticator.open(State(state.database, state.objects, settings))
+    yield authenticator
+    await authenticator.close()
 
 
-async def test_each_way_of_sending_a_key(closed: Authenticator, made: CreatedKey) -> None:
-    basic = base64.b64encode(f"a1111:{made.secret}".encode()).decode()
-    for authorization, api_key in (([f"Bearer {made.secret}"], []), ([], [made.secret]), ([f"Basic {basic}"], [])):
-        assert (await closed.authenticate(authorization, api_key, HERE)).user_id == "ada"
+async def test_each_key_header_is_accepted(key_required: Authenticator, created_key: CreatedKey) -> None:
+    basic = base64.b64encode(f"a1111:{created_key.secret}".encode()).decode()
+    for authorization, api_key in (
+        ([f"Bearer {created_key.secret}"], []),
+        ([], [created_key.secret]),
+        ([f"Basic {basic}"], []),
+    ):
+        assert (await key_required.authenticate(authorization, api_key, HERE)).user_id == "ada"
 
 
-async def test_nobody_comes_in_without_one(closed: Authenticator, made: CreatedKey) -> None:
-    for authorization in ([], [""], ["Bearer none"], [f"Bearer {wrong_key()}"], [made.secret], ["Basic x"]):
+async def test_missing_or_wrong_key_returns_401(key_required: Authenticator, created_key: CreatedKey) -> None:
+    for authorization in ([], [""], ["Bearer none"], [f"Bearer {wrong_key()}"], [created_key.secret], ["Basic x"]):
         with pytest.raises(Unauthorized) as refused:
-            await closed.authenticate(authorization, [], HERE)
+            await key_required.authenticate(authorization, [], HERE)
         assert refused.value.status == 401
         assert refused.value.challenge == "Bearer"
 
 
-async def test_where_none_is_needed_anything_will_do(open_: Authenticator, made: CreatedKey) -> None:
+async def test_optional_keys_ignore_foreign_credentials(key_optional: Authenticator, created_key: CreatedKey) -> None:
     """OpenAI's client sends a key in any case."""
     for authorization in ([], [""], ["Bearer none"], ["Bearer sk-12345"], ["Basic x"], ["Token y"]):
-        assert await open_.authenticate(authorization, [], HERE) == LOCAL
+        assert await key_optional.authenticate(authorization, [], HERE) == LOCAL
 
 
-async def test_where_none_is_needed_one_of_ours_says_who_it_is(open_: Authenticator, made: CreatedKey) -> None:
-    assert (await open_.authenticate([f"Bearer {made.secret}"], [], HERE)).user_id == "ada"
+async def test_optional_keys_identify_the_user(key_optional: Authenticator, created_key: CreatedKey) -> None:
+    assert (await key_optional.authenticate([f"Bearer {created_key.secret}"], [], HERE)).user_id == "ada"
     with pytest.raises(Unauthorized):
-        await open_.authenticate([f"Bearer {wrong_key()}"], [], HERE)
+        await key_optional.authenticate([f"Bearer {wrong_key()}"], [], HERE)
 
 
-async def test_by_the_settings(by_settings: Authenticator) -> None:
+async def test_settings_decide_whether_keys_are_required(configured: Authenticator) -> None:
     with pytest.raises(Unauthorized, match="API key"):
-        await by_settings.authenticate([])
-    made = await by_settings.keys.create("ada", ME, role="user")
-    assert (await by_settings.authenticate([f"Bearer {made.secret}"])).user_id == "ada"
+        await configured.authenticate([])
+    created_key = await configured.keys.create("ada", ME, role="user")
+    assert (await configured.authenticate([f"Bearer {created_key.secret}"])).user_id == "ada"
 
 
-async def test_a_key_that_is_known_needs_no_other_task(closed: Authenticator, made: CreatedKey) -> None:
-    """What takes microseconds on every request: it ends without once giving way."""
-    headers = [f"Bearer {made.secret}"]
-    await closed.authenticate(headers, [], HERE)
+async def test_cached_key_is_checked_without_suspending(key_required: Authenticator, created_key: CreatedKey) -> None:
+    """A cached key is checked on every request in microseconds: the coroutine ends without suspending."""
+    headers = [f"Bearer {created_key.secret}"]
+    await key_required.authenticate(headers, [], HERE)
     with pytest.raises(StopIteration) as done:
-        closed.authenticate(headers, [], HERE).send(None)
+        key_required.authenticate(headers, [], HERE).send(None)
     assert done.value.value.user_id == "ada"

@@ -1,4 +1,4 @@
-"""Where clients put their key: as OpenAI's, as `x-api-key`, as A1111's (API_COMPAT 2); and what others put there."""
+"""Headers that carry the key: OpenAI's, `x-api-key` and A1111's (API_COMPAT 2); and malformed ones."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def basic(user: str, password: str = KEY, encoding: str = "utf-8") -> str:
         ([f"Bearer {KEY}", basic("user")], [KEY]),
     ],
 )
-def test_where_a_key_may_be(authorization: list[str], api_key: list[str]) -> None:
+def test_accepted_key_headers(authorization: list[str], api_key: list[str]) -> None:
     assert read_key(authorization, api_key) == KEY
 
 
-def test_no_header_is_no_key() -> None:
+def test_no_header_gives_no_key() -> None:
     assert read_key([]) is None
 
 
@@ -71,18 +71,18 @@ def test_no_header_is_no_key() -> None:
         ([], [KEY, "another"]),
     ],
 )
-def test_what_cannot_be_read_is_told_without_repeating_it(authorization: list[str], api_key: list[str]) -> None:
-    with pytest.raises(Unauthorized) as told:
+def test_unreadable_key_is_refused_without_echo(authorization: list[str], api_key: list[str]) -> None:
+    with pytest.raises(Unauthorized) as error:
         read_key(authorization, api_key)
-    assert KEY not in str(told.value)
-    assert str(told.value).isprintable()
-    assert told.value.field in ("Authorization", "x-api-key")
+    assert KEY not in str(error.value)
+    assert str(error.value).isprintable()
+    assert error.value.field in ("Authorization", "x-api-key")
 
 
 @given(st.lists(st.text(), max_size=3), st.lists(st.text(), max_size=3))
-def test_any_headers_give_a_plain_text_or_are_refused(authorization: list[str], api_key: list[str]) -> None:
+def test_arbitrary_headers_give_ascii_or_are_refused(authorization: list[str], api_key: list[str]) -> None:
     try:
-        found = read_key(authorization, api_key)
+        key = read_key(authorization, api_key)
     except Unauthorized:
         return
-    assert found is None or (found.isascii() and found.isprintable() and 0 < len(found) <= MAX_HEADER)
+    assert key is None or (key.isascii() and key.isprintable() and 0 < len(key) <= MAX_HEADER)

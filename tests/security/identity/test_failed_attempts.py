@@ -1,4 +1,4 @@
-"""Wrong keys are counted: longer and longer waits, told and never held, and a bounded number of who tried."""
+"""Failed attempts: waiting times that double and are reported, never held, for a bounded number of clients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def wait_of(attempts: FailedAttempts, name: str) -> int:
     return 0
 
 
-def test_waits_double_up_to_the_longest() -> None:
+def test_waits_double_up_to_the_maximum() -> None:
     clock = Clock()
     attempts, waits = FailedAttempts(LIMITS, clock), []
     for _ in range(12):
@@ -35,7 +35,7 @@ def test_waits_double_up_to_the_longest() -> None:
     assert wait_of(attempts, "b") == 0
 
 
-def test_who_was_quiet_for_the_longest_wait_begins_anew() -> None:
+def test_count_resets_after_the_maximum_wait() -> None:
     clock = Clock()
     attempts = FailedAttempts(LIMITS, clock)
     for _ in range(5):
@@ -45,7 +45,7 @@ def test_who_was_quiet_for_the_longest_wait_begins_anew() -> None:
     assert wait_of(attempts, "a") == 0
 
 
-def test_a_hundred_thousand_failures_of_one_do_not_overflow() -> None:
+def test_many_failures_of_one_client_do_not_overflow() -> None:
     attempts = FailedAttempts(AccessSettings(max_failures=1), Clock())
     for _ in range(100_000):
         attempts.record_failure("a")
@@ -53,7 +53,7 @@ def test_a_hundred_thousand_failures_of_one_do_not_overflow() -> None:
     assert len(attempts) == 1
 
 
-def test_memory_is_bounded_whoever_tries() -> None:
+def test_memory_is_bounded_for_any_number_of_clients() -> None:
     attempts = FailedAttempts(LIMITS, Clock())
     for _ in range(3):
         attempts.record_failure("early")
@@ -83,10 +83,10 @@ def test_memory_is_bounded_whoever_tries() -> None:
         ("ipv4:1.2.3.4:5", "ipv4:1.2.3.4:5"),
     ],
 )
-def test_a_client_is_an_address_or_a_network(address: str | None, name: str) -> None:
+def test_client_group_is_an_address_or_a_network(address: str | None, name: str) -> None:
     assert client_group(address) == name
 
 
-def test_the_error_keeps_its_wait_between_processes() -> None:
+def test_error_keeps_its_wait_when_pickled() -> None:
     error = pickle.loads(pickle.dumps(TooManyAttempts("wait", None, 17)))  # noqa: S301 (our own)
     assert (error.message, error.field, error.retry_after_s, error.status) == ("wait", None, 17, 429)

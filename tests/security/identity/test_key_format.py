@@ -1,4 +1,4 @@
-"""How keys look: found by scanners, and told from what was cut or mistyped without a database."""
+"""Key format: scanners find keys, and truncated or mistyped keys are detected without a database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve.errors import InvalidRequest, Unauthorized
 from serve.security.identity.key_format import PATTERN, new_key, parse_id_prefix, parse_key_id
 
 
-def test_a_key_has_its_id_and_160_random_bits_and_more() -> None:
+def test_key_has_its_id_and_over_160_random_bits() -> None:
     made = [new_key() for _ in range(200)]
     assert len({one.secret for one in made}) == len({one.id for one in made}) == 200
     for one in made:
@@ -25,26 +25,26 @@ def test_a_key_has_its_id_and_160_random_bits_and_more() -> None:
     assert len(digits) == 62, "every digit of the random part is drawn from all"
 
 
-def test_scanners_find_it_in_the_middle_of_anything() -> None:
+def test_secret_scanners_find_keys_in_text() -> None:
     secret = new_key().secret
     assert re.findall(PATTERN, f'export KEY="{secret}"; curl -H "x-api-key: {secret}"') == [secret, secret]
 
 
-def test_every_single_change_is_noticed() -> None:
+def test_every_single_character_change_is_detected() -> None:
     secret = new_key().secret
     for place in range(len(secret)):
         changed = "0" if secret[place] != "0" else "1"
         for other in (secret[:place] + changed + secret[place + 1 :], secret[:place] + secret[place + 1 :]):
-            with pytest.raises(Unauthorized) as told:
+            with pytest.raises(Unauthorized) as error:
                 parse_key_id(other)
-            assert other not in str(told.value)
+            assert other not in str(error.value)
     for other in (secret.lower(), secret.upper(), secret.swapcase(), secret + "0", f" {secret}", f"{secret}\n"):
         with pytest.raises(Unauthorized):
             parse_key_id(other)
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-def test_what_is_no_key(text: str) -> None:
+def test_malformed_keys_are_refused(text: str) -> None:
     for other in (text, f"atl_{text}", new_key().secret + text if text else "atl_"):
         with pytest.raises(Unauthorized):
             parse_key_id(other)
@@ -53,12 +53,12 @@ def test_what_is_no_key(text: str) -> None:
 
 
 @given(st.text())
-def test_any_text_is_refused(text: str) -> None:
+def test_arbitrary_text_is_refused(text: str) -> None:
     with pytest.raises(Unauthorized):
         parse_key_id(text)
 
 
-def test_the_beginning_of_a_key_or_of_its_id() -> None:
+def test_id_prefix_of_a_key_is_parsed() -> None:
     made = new_key()
     for text in (made.id, f"atl_{made.id}", f"atl_{made.id}_", made.secret[:30], made.secret):
         assert parse_id_prefix(text) == made.id

@@ -1,4 +1,4 @@
-"""Keys and users (B-083, C-142): made, listed, changed, ended; each told to the audit log with what it changed."""
+"""Keys and users (B-083, C-142): created, listed, changed and ended; each change is in the audit log."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ HOUR = timedelta(hours=1)
 
 
 async def actions(state: State) -> list[tuple[str, str | None]]:
-    """The oldest first."""
-    found = await audit.page(state.database, audit.Filters(), limit=200)
-    return [(entry.action, entry.subject) for entry in reversed(found.items)]
+    """(action, subject) of each entry, oldest first."""
+    page = await audit.page(state.database, audit.Filters(), limit=200)
+    return [(entry.action, entry.subject) for entry in reversed(page.items)]
 
 
-async def test_the_first_admin_and_his_key(state: State, keys: Keys) -> None:
+async def test_first_admin_gets_a_key(state: State, keys: Keys) -> None:
     assert not await has_usable_key(state.database)
     made = await keys.create("admin", ME, role="admin", name="laptop")
     assert await has_usable_key(state.database)
@@ -42,29 +42,29 @@ async def test_the_first_admin_and_his_key(state: State, keys: Keys) -> None:
     assert await actions(state) == [("user.create", "admin"), ("key.create", made.key.id)]
 
 
-async def test_the_key_itself_is_kept_nowhere(state: State, keys: Keys, settings: object, tmp_path: Path) -> None:
+async def test_key_is_stored_only_as_a_hash(state: State, keys: Keys, settings: object, tmp_path: Path) -> None:
     made = await keys.create("ada", ME, role="user", name="x")
     row = await row_of(state.database, made.key.id)
     assert len(row.secret_hash) == 64
-    opened = await Keys.open(state)  # writes it
-    own = (state.settings.state_dir / FILE).read_text().strip()
+    opened = await Keys.open(state)  # creates the site's secret
+    site_secret = (state.settings.state_dir / FILE).read_text().strip()
     await backup(state, str(tmp_path / "backups"))
     await opened.close()
     assert made.secret not in repr(made)
-    of_key = made.secret.split("_")[2]
-    assert names_with(tmp_path, of_key) == set()
-    assert names_with(tmp_path, own) == {FILE}
-    assert names_with(tmp_path, SITE[0].decode()) == set()
-    assert any(name.endswith(".tar") for name in names_with(tmp_path, row.secret_hash))
+    random_part = made.secret.split("_")[2]
+    assert files_containing(tmp_path, random_part) == set()
+    assert files_containing(tmp_path, site_secret) == {FILE}
+    assert files_containing(tmp_path, SITE[0].decode()) == set()
+    assert any(name.endswith(".tar") for name in files_containing(tmp_path, row.secret_hash))
 
 
-def names_with(folder: Path, text: str) -> set[str]:
-    """Of files that have ``text`` in them."""
+def files_containing(folder: Path, text: str) -> set[str]:
+    """The names of the files that contain ``text``."""
     return {file.name for file in folder.rglob("*") if file.is_file() and text.encode() in file.read_bytes()}
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_what_each_role_may(keys: Keys, role: str) -> None:
+async def test_scopes_of_each_role(keys: Keys, role: str) -> None:
     made = await keys.create("ada", ME, role=role)
     principal = await keys.authenticate(made.secret)
     assert {scope for scope in SCOPES if principal.has_scope(scope)} == ROLES[role] == set(made.key.scopes)
@@ -76,7 +76,7 @@ async def test_what_each_role_may(keys: Keys, role: str) -> None:
     assert not principal.has_scope("everything")
 
 
-async def test_a_key_may_less_than_its_user_and_never_more(state: State, keys: Keys, clock: object) -> None:
+async def test_key_scopes_never_exceed_the_role(state: State, keys: Keys, clock: object) -> None:
     made = await keys.create("ada", ME, role="admin", scopes=["metrics", "read"])
     assert (await keys.authenticate(made.secret)).scopes == {"read", "metrics"}
     await set_role(state.database, "ada", "read-only", ME)
@@ -89,24 +89,24 @@ async def test_a_key_may_less_than_its_user_and_never_more(state: State, keys: K
     await later.close()
 
 
-def test_who_needs_no_key_is_no_admin() -> None:
+def test_local_user_is_no_admin() -> None:
     assert not LOCAL.has_scope("admin")
     assert LOCAL.has_scope("generate")
     assert LOCAL.key_id is None
 
 
 @pytest.mark.parametrize("scopes", [[], ["draw"], ["read", "draw"], ["READ"], [""]])
-async def test_scopes_are_a_closed_set(keys: Keys, scopes: list[str]) -> None:
+async def test_unknown_scopes_are_refused(keys: Keys, scopes: list[str]) -> None:
     with pytest.raises(InvalidRequest) as refused:
         await keys.create("ada", ME, role="user", scopes=scopes)
     assert refused.value.field == "scopes"
 
 
-async def test_a_refused_wish_leaves_nothing(state: State, keys: Keys) -> None:
-    wishes = [{"role": "boss"}, {"scopes": ["admin"]}, {"name": "a\nb"}, {"name": "x" * 101}]
-    for wish in wishes:
+async def test_refused_creation_stores_nothing(state: State, keys: Keys) -> None:
+    invalid_arguments = [{"role": "boss"}, {"scopes": ["admin"]}, {"name": "a\nb"}, {"name": "x" * 101}]
+    for invalid in invalid_arguments:
         with pytest.raises(InvalidRequest):
-            await keys.create("ada", ME, **{"role": "user", **wish})  # type: ignore[arg-type]
+            await keys.create("ada", ME, **{"role": "user", **invalid})  # type: ignore[arg-type]
     for expires_in in (timedelta(0), -HOUR, timedelta(days=99_999)):
         with pytest.raises(InvalidRequest, match="days"):
             await keys.create("ada", ME, role="user", expires_in=expires_in)
@@ -116,8 +116,8 @@ async def test_a_refused_wish_leaves_nothing(state: State, keys: Keys) -> None:
     assert await actions(state) == []
 
 
-async def test_sql_and_control_characters_in_every_text(state: State, keys: Keys) -> None:
-    """Refused, or kept as what it is; the tables are there afterwards (attack: SQL in every string)."""
+async def test_sql_and_control_characters_have_no_effect(state: State, keys: Keys) -> None:
+    """Each is refused or stored verbatim; the tables still exist afterwards (attack: SQL in every string)."""
     made = await keys.create("ada", ME, role="user")
     for text in INJECTIONS:
         for refused in (
@@ -143,10 +143,10 @@ async def test_sql_and_control_characters_in_every_text(state: State, keys: Keys
     assert [user.id for user in (await page_of_users(state.database)).items] == ["ada"]
 
 
-async def test_revoked_by_id_by_its_beginning_or_by_itself(state: State, keys: Keys) -> None:
+async def test_key_is_revoked_by_id_prefix_or_secret(state: State, keys: Keys) -> None:
     made = [await keys.create("ada", ME, role="user") for _ in range(4)]
-    wholes = (made[0].key.id, made[1].secret, f"atl_{made[2].key.id}", made[3].key.id[:10])
-    for one, text in zip(made, wholes, strict=True):
+    references = (made[0].key.id, made[1].secret, f"atl_{made[2].key.id}", made[3].key.id[:10])
+    for one, text in zip(made, references, strict=True):
         assert (await keys.revoke(text, ME)).id == one.key.id
         assert (await row_of(state.database, one.key.id)).revoked_at is not None
     again = await keys.revoke(made[0].key.id, ME)
@@ -156,7 +156,7 @@ async def test_revoked_by_id_by_its_beginning_or_by_itself(state: State, keys: K
         await keys.revoke("0" * 16, ME)
 
 
-async def test_a_beginning_that_two_have_ends_neither(state: State, keys: Keys) -> None:
+async def test_ambiguous_prefix_revokes_no_key(state: State, keys: Keys) -> None:
     made = await keys.create("ada", ME, role="user")
     twin = made.key.id[:6] + ("0" if made.key.id[6] != "0" else "1") + made.key.id[7:]
     row = dict((await row_of(state.database, made.key.id))._mapping)
@@ -168,7 +168,7 @@ async def test_a_beginning_that_two_have_ends_neither(state: State, keys: Keys) 
     assert (await keys.revoke(made.key.id[:7], ME)).id == made.key.id
 
 
-async def test_another_users_key_is_not_there(keys: Keys) -> None:
+async def test_key_of_another_user_is_not_found(keys: Keys) -> None:
     made = await keys.create("ada", ME, role="user")
     await keys.create("eve", ME, role="user")
     with pytest.raises(NotFound):
@@ -177,12 +177,12 @@ async def test_another_users_key_is_not_there(keys: Keys) -> None:
     assert (await keys.revoke(made.key.id, ME, user_id="ada")).id == made.key.id
 
 
-async def test_nobody_becomes_everybody(state: State, keys: Keys) -> None:
+async def test_anonymous_user_is_not_created(state: State, keys: Keys) -> None:
     with pytest.raises(InvalidRequest, match="everybody"):
         await keys.create("anonymous", ME, role="admin")
 
 
-async def test_a_user_has_one_role_and_so_many_keys(state: State, keys: Keys) -> None:
+async def test_user_has_one_role_and_limited_keys(state: State, keys: Keys) -> None:
     await keys.create("ada", ME, role="user")
     await keys.create("ada", ME, role="user")
     with pytest.raises(Conflict, match="user"):
@@ -197,20 +197,20 @@ async def test_a_user_has_one_role_and_so_many_keys(state: State, keys: Keys) ->
     await keys.create("ada", ME)
 
 
-async def test_pages_are_whole_and_without_what_ended(state: State, keys: Keys) -> None:
+async def test_key_pages_are_complete_and_filter_active_keys(state: State, keys: Keys) -> None:
     made = [(await keys.create("ada", ME, role="user")).key.id for _ in range(7)]
     moment = utc_now()
     for key_id in made[:5]:
-        await set_key(state.database, key_id, created_at=moment)  # made at once
-    seen: list[str] = []
+        await set_key(state.database, key_id, created_at=moment)  # all created at the same time
+    ids: list[str] = []
     cursor = None
     while True:
         page = await keys.page(cursor=cursor, limit=2)
-        seen += [key.id for key in page.items]
+        ids += [key.id for key in page.items]
         cursor = page.next_cursor
         if cursor is None:
             break
-    assert sorted(seen) == sorted(made)
+    assert sorted(ids) == sorted(made)
     await keys.revoke(made[0], ME)
     await set_key(state.database, made[1], expires_at=utc_now() - HOUR)
     assert {key.id for key in (await keys.page(active=True)).items} == set(made[2:])
@@ -220,7 +220,7 @@ async def test_pages_are_whole_and_without_what_ended(state: State, keys: Keys) 
             await keys.page(limit=limit)
 
 
-async def test_users_by_pages_and_their_roles(state: State) -> None:
+async def test_user_pages_and_role_changes(state: State) -> None:
     for name in ("eve", "ada", "bob"):
         await create_user(state.database, name, "user", ME)
     first = await page_of_users(state.database, limit=2)
@@ -232,14 +232,14 @@ async def test_users_by_pages_and_their_roles(state: State) -> None:
     for _ in range(2):
         assert (await set_disabled(state.database, "eve", True, ME)).disabled_at is not None
     assert (await set_disabled(state.database, "eve", False, ME)).disabled_at is None
-    told = [action for action, subject in await actions(state) if subject == "eve"]
-    assert told == ["user.create", "user.role", "user.disable", "user.enable"]
+    user_actions = [action for action, subject in await actions(state) if subject == "eve"]
+    assert user_actions == ["user.create", "user.role", "user.disable", "user.enable"]
     for change in (set_role(state.database, "nobody", "user", ME), set_disabled(state.database, "nobody", True, ME)):
         with pytest.raises(NotFound):
             await change
 
 
-async def test_a_disabled_user_gets_no_key(state: State, keys: Keys) -> None:
+async def test_disabled_user_gets_no_key(state: State, keys: Keys) -> None:
     await keys.create("ada", ME, role="admin")
     await set_disabled(state.database, "ada", True, ME)
     assert not await has_usable_key(state.database)
@@ -247,13 +247,13 @@ async def test_a_disabled_user_gets_no_key(state: State, keys: Keys) -> None:
         await keys.create("ada", ME)
 
 
-async def test_many_make_the_same_user_at_once(state: State, keys: Keys) -> None:
+async def test_concurrent_creation_makes_one_user(state: State, keys: Keys) -> None:
     made = await asyncio.gather(*(keys.create("ada", ME, role="user") for _ in range(12)))
     assert len({one.key.id for one in made}) == 12
     assert [action for action, _ in await actions(state)].count("user.create") == 1
 
 
-async def test_what_ended_long_ago_is_deleted(state: State, keys: Keys) -> None:
+async def test_old_ended_keys_are_deleted(state: State, keys: Keys) -> None:
     made = [(await keys.create("ada", ME, role="user")).key.id for _ in range(4)]
     old = utc_now() - timedelta(days=366)
     await set_key(state.database, made[0], revoked_at=old)
@@ -269,7 +269,7 @@ async def test_what_ended_long_ago_is_deleted(state: State, keys: Keys) -> None:
     assert made[0] not in [subject for _, subject in await actions(state)]
 
 
-async def test_the_audit_log_has_a_bound(state: State) -> None:
+async def test_audit_log_size_is_limited(state: State) -> None:
     site = State(
         state.database,
         state.objects,

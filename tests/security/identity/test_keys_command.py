@@ -1,4 +1,4 @@
-"""`atelier keys` and `atelier users` as people type them."""
+"""The commands `atelier keys` and `atelier users`."""
 
 from __future__ import annotations
 
@@ -31,41 +31,41 @@ def run(tmp_path: Path) -> Any:
 def entries(folder: Path) -> list[audit.Entry]:
     async def read() -> list[audit.Entry]:
         state = await State.open(Settings(state_dir=folder))
-        found = await audit.page(state.database, audit.Filters(), limit=200)
+        page = await audit.page(state.database, audit.Filters(), limit=200)
         await state.close()
-        return list(reversed(found.items))
+        return list(reversed(page.items))
 
     return asyncio.run(read())
 
 
-def test_the_key_alone_is_on_stdout(run: Any, tmp_path: Path) -> None:
-    made = run("keys", "create", "--role", "admin")
-    assert made.exit_code == 0, made.output
-    assert re.fullmatch(PATTERN + "\n", made.stdout)
-    assert made.stdout.strip() not in made.stderr
-    assert "admin" in made.stderr
+def test_stdout_has_only_the_key(run: Any, tmp_path: Path) -> None:
+    created = run("keys", "create", "--role", "admin")
+    assert created.exit_code == 0, created.output
+    assert re.fullmatch(PATTERN + "\n", created.stdout)
+    assert created.stdout.strip() not in created.stderr
+    assert "admin" in created.stderr
     written = entries(tmp_path / "site")
     assert [entry.action for entry in written] == ["user.create", "key.create"]
     assert all((entry.address or "").startswith("command line of ") for entry in written)
-    assert made.stdout.strip() not in str(written)
+    assert created.stdout.strip() not in str(written)
 
 
-def test_a_key_for_little_and_not_for_long(run: Any) -> None:
+def test_key_with_scopes_and_expiry(run: Any) -> None:
     options = ["--user", "ada", "--role", "user", "--scope", "read", "--scope", "generate", "--expires", "90d"]
-    made = json.loads(run("keys", "create", *options, "--name", "a [red]name[/]", "--json").stdout)
-    assert re.fullmatch(PATTERN, made["key"])
-    assert (made["user_id"], made["role"], made["scopes"]) == ("ada", "user", ["read", "generate"])
-    assert made["expires_at"] is not None
+    created = json.loads(run("keys", "create", *options, "--name", "a [red]name[/]", "--json").stdout)
+    assert re.fullmatch(PATTERN, created["key"])
+    assert (created["user_id"], created["role"], created["scopes"]) == ("ada", "user", ["read", "generate"])
+    assert created["expires_at"] is not None
     shown = run("keys", "list")
-    assert made["id"] in shown.stdout
+    assert created["id"] in shown.stdout
     assert "a [red]name[/]" in shown.stdout
-    assert made["key"].split("_")[2] not in shown.output
+    assert created["key"].split("_")[2] not in shown.output
     listed = json.loads(run("keys", "list", "--user", "ada", "--json").stdout)
     assert [key["status"] for key in listed] == ["active"]
     assert json.loads(run("keys", "list", "--user", "eve", "--json").stdout) == []
 
 
-def test_revoked_keys_are_shown_when_asked_for(run: Any) -> None:
+def test_revoked_keys_are_listed_with_all(run: Any) -> None:
     key = run("keys", "create", "--role", "admin").stdout.strip()
     done = run("keys", "revoke", key[:20])
     assert done.exit_code == 0
@@ -74,7 +74,7 @@ def test_revoked_keys_are_shown_when_asked_for(run: Any) -> None:
     assert [one["status"] for one in json.loads(run("keys", "list", "--all", "--json").stdout)] == ["revoked"]
 
 
-def test_users(run: Any) -> None:
+def test_users_commands(run: Any) -> None:
     run("keys", "create", "--user", "ada", "--role", "user")
     assert run("users", "role", "ada", "read-only").exit_code == 0
     assert run("users", "disable", "ada").exit_code == 0
@@ -105,7 +105,7 @@ def test_users(run: Any) -> None:
         (["keys", "list", "--config", "nothing.yaml"], "nothing.yaml"),
     ],
 )
-def test_a_wrong_question_is_told(run: Any, arguments: list[str], word: str) -> None:
+def test_wrong_arguments_exit_with_usage_errors(run: Any, arguments: list[str], word: str) -> None:
     done = run(*arguments)
     assert done.exit_code == 2, done.output
     assert word in done.stderr
@@ -115,7 +115,7 @@ def test_a_wrong_question_is_told(run: Any, arguments: list[str], word: str) -> 
     assert "\x1b[2J" not in done.stderr
 
 
-def test_a_database_that_is_away_is_told(run: Any, tmp_path: Path) -> None:
+def test_unavailable_database_exits_with_an_error(run: Any, tmp_path: Path) -> None:
     (tmp_path / "site").write_text("no folder")
     done = run("keys", "list")
     assert done.exit_code == 1
@@ -123,7 +123,7 @@ def test_a_database_that_is_away_is_told(run: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("group", ["keys", "users"])
-def test_help_says_what_there_is(run: Any, group: str) -> None:
+def test_help_lists_the_commands(run: Any, group: str) -> None:
     shown = run(group, "--help").output
     for command in {"keys": ("create", "list", "revoke"), "users": ("list", "role", "disable", "enable")}[group]:
         assert command in shown
@@ -131,12 +131,12 @@ def test_help_says_what_there_is(run: Any, group: str) -> None:
     assert "read-only" in run("keys", "create", "--help").output
 
 
-def test_who_did_what(run: Any) -> None:
-    made = json.loads(run("keys", "create", "--user", "ada", "--role", "user", "--json").stdout)
-    run("keys", "revoke", made["id"])
+def test_audit_command(run: Any) -> None:
+    created = json.loads(run("keys", "create", "--user", "ada", "--role", "user", "--json").stdout)
+    run("keys", "revoke", created["id"])
     assert "key.revoke" in run("audit").stdout
-    told = json.loads(run("audit", "--json", "--subject", made["id"]).stdout)
-    assert [entry["action"] for entry in told] == ["key.revoke", "key.create"]
+    audit_entries = json.loads(run("audit", "--json", "--subject", created["id"]).stdout)
+    assert [entry["action"] for entry in audit_entries] == ["key.revoke", "key.create"]
     assert json.loads(run("audit", "--json", "--action", "user.create", "--limit", "1").stdout)[0]["subject"] == "ada"
     assert json.loads(run("audit", "--json", "--user", "nobody").stdout) == []
     assert run("audit", "--since", "ever").exit_code == 2

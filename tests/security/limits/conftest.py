@@ -1,4 +1,4 @@
-"""Counts in SQLite, in PostgreSQL and in Redis: what asks for ``site`` runs on each."""
+"""Counters in SQLite, in PostgreSQL and in Redis: tests that use ``site`` run on each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def one_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_server(one_redis: RedisServer) -> RedisServer:
-    """Empty."""
+    """A Redis server without keys."""
     one_redis.stop()
     one_redis.start()
     return one_redis

@@ -1,4 +1,4 @@
-"""A site whose limits are counted somewhere, a process of it, and a clock."""
+"""A site with rate limits: its counter store, one process of it, and a clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW = 1_800_000_000.0
 
 @dataclass(frozen=True)
 class Site:
-    """Where counts are kept; ``server`` is what keeps them, unless it is SQLite."""
+    """The counter store; ``server`` is its database server, None with SQLite."""
 
     settings: Settings
     database: Database
@@ -38,10 +38,10 @@ class Clock:
 
 
 @contextlib.asynccontextmanager
-async def process(site: Site, clock: Clock, limit: int = 100, most: int = 1000) -> AsyncIterator[RateLeases]:
-    """What one process has of a limit; its slices go back only when it closes."""
+async def process(site: Site, clock: Clock, limit: int = 100, max_windows: int = 1000) -> AsyncIterator[RateLeases]:
+    """The rate leases of one process; slices are returned only when it closes."""
     shared = Counters.create(site.rates(timeout_s=10), site.database)
-    leases = RateLeases(shared, Rate("address", limit, PERIOD_S), most, clock)
+    leases = RateLeases(shared, Rate("address", limit, PERIOD_S), max_windows, clock)
     yield leases
     await leases.close()
     await shared.close()

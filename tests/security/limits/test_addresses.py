@@ -1,4 +1,4 @@
-"""Whom a request comes from: who lies about it gains nothing (A-120)."""
+"""Client addresses: forged headers do not change them (A-120)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROXY, CDN, CLIENT = "10.0.0.1", "198.51.100.7", "203.0.113.9"
 TOKEN = "f" * 32
 
 
-def origins(*trusted: str, header: str = "x-forwarded-for", token: str | None = TOKEN) -> ClientAddresses:
+def client_addresses(*trusted: str, header: str = "x-forwarded-for", token: str | None = TOKEN) -> ClientAddresses:
     http = HttpSettings.model_validate({"trusted_proxies": trusted, "forwarded_header": header})
     return ClientAddresses(Settings(http=http, proxy=ProxySettings(token=SecretStr(token) if token else None)))
 
@@ -23,7 +23,7 @@ def forwarded(*values: str, name: str = "x-forwarded-for") -> list[tuple[bytes, 
 
 
 @pytest.mark.parametrize(
-    ("peer", "told", "address"),
+    ("peer", "header", "address"),
     [
         (CLIENT, "1.1.1.1", CLIENT),
         (PROXY, "", PROXY),
@@ -49,16 +49,16 @@ def forwarded(*values: str, name: str = "x-forwarded-for") -> list[tuple[bytes, 
         ("testclient", CLIENT, ""),
     ],
 )
-def test_the_first_hop_that_nobody_vouches_for(peer: str, told: str, address: str) -> None:
-    assert origins("10.0.0.0/8", f"{CDN}/32").address_of(peer, forwarded(told)) == address
+def test_x_forwarded_for_stops_at_the_first_untrusted_hop(peer: str, header: str, address: str) -> None:
+    assert client_addresses("10.0.0.0/8", f"{CDN}/32").address_of(peer, forwarded(header)) == address
 
 
-def test_several_headers_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert origins(PROXY).address_of(PROXY, forwarded("1.1.1.1", CLIENT)) == CLIENT
+def test_repeated_headers_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client_addresses(PROXY).address_of(PROXY, forwarded("1.1.1.1", CLIENT)) == CLIENT
 
 
 @pytest.mark.parametrize(
-    ("told", "address"),
+    ("header", "address"),
     [
         (f"for={CLIENT}", CLIENT),
         (f"For={CLIENT};proto=http;by={PROXY}", CLIENT),
@@ -72,31 +72,31 @@ def test_several_headers_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
         ('for="', PROXY),
     ],
 )
-def test_forwarded(told: str, address: str) -> None:
-    both = [*forwarded(told, name="forwarded"), *forwarded("9.9.9.9")]
-    assert origins(PROXY, header="forwarded").address_of(PROXY, both) == address
+def test_forwarded_header_is_parsed(header: str, address: str) -> None:
+    both = [*forwarded(header, name="forwarded"), *forwarded("9.9.9.9")]
+    assert client_addresses(PROXY, header="forwarded").address_of(PROXY, both) == address
 
 
-def test_the_other_header_is_not_looked_at() -> None:
-    """A proxy that writes one lets the other pass."""
-    assert origins(PROXY).address_of(PROXY, forwarded(f"for={CLIENT}", name="forwarded")) == PROXY
+def test_unconfigured_header_is_ignored() -> None:
+    """A proxy that writes one header passes the other through."""
+    assert client_addresses(PROXY).address_of(PROXY, forwarded(f"for={CLIENT}", name="forwarded")) == PROXY
 
 
-def test_nobody_is_believed_by_default() -> None:
+def test_no_proxy_is_trusted_by_default() -> None:
     for peer in ("127.0.0.1", "::1", CLIENT):
-        assert origins().address_of(peer, forwarded("1.1.1.1")) == peer
+        assert client_addresses().address_of(peer, forwarded("1.1.1.1")) == peer
 
 
 def peer_header(value: str) -> list[tuple[bytes, bytes]]:
     return [(b"x-atelier-peer", value.encode())]
 
 
-def test_the_stacks_own_proxy_is_known_by_its_token() -> None:
+def test_own_proxy_is_authenticated_by_its_token() -> None:
     own = peer_header(f"{TOKEN} {CLIENT}")
-    assert origins().address_of("127.0.0.1", own) == CLIENT
-    assert origins().address_of("127.0.0.1", own + forwarded("1.1.1.1")) == CLIENT
-    assert origins(CLIENT).address_of("127.0.0.1", own + forwarded("192.0.2.1")) == "192.0.2.1"
-    assert origins("127.0.0.1").address_of("127.0.0.1", own + forwarded("192.0.2.1")) == CLIENT
+    assert client_addresses().address_of("127.0.0.1", own) == CLIENT
+    assert client_addresses().address_of("127.0.0.1", own + forwarded("1.1.1.1")) == CLIENT
+    assert client_addresses(CLIENT).address_of("127.0.0.1", own + forwarded("192.0.2.1")) == "192.0.2.1"
+    assert client_addresses("127.0.0.1").address_of("127.0.0.1", own + forwarded("192.0.2.1")) == CLIENT
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,9 @@ def test_the_stacks_own_proxy_is_known_by_its_token() -> None:
         peer_header(f"{TOKEN} junk") * 2,
     ],
 )
-def test_who_does_not_know_the_token_gains_nothing(headers: list[tuple[bytes, bytes]]) -> None:
-    assert origins().address_of(CLIENT, headers) == CLIENT
-    assert origins(token=None).address_of(CLIENT, headers) == CLIENT
+def test_peer_header_with_a_wrong_token_is_ignored(headers: list[tuple[bytes, bytes]]) -> None:
+    assert client_addresses().address_of(CLIENT, headers) == CLIENT
+    assert client_addresses(token=None).address_of(CLIENT, headers) == CLIENT
 
 
 @pytest.mark.parametrize(
@@ -126,16 +126,16 @@ def test_who_does_not_know_the_token_gains_nothing(headers: list[tuple[bytes, by
         ("a\nb", "unknown"),
     ],
 )
-def test_ipv6_is_counted_by_subnet(address: str, key: str) -> None:
+def test_ipv6_addresses_share_a_key_per_subnet(address: str, key: str) -> None:
     assert rate_limit_key(address) == key
 
 
-def test_loopback() -> None:
+def test_loopback_addresses() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1")))
     assert not any(map(is_loopback, ("192.0.2.1", "", "localhost.example", "2001:db8::1")))
 
 
-def test_a_network_that_is_none_is_an_error() -> None:
+def test_invalid_trusted_proxy_network_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="network") as caught:
         load(http={"trusted_proxies": ["10.0.0.1/8"]})
     assert caught.value.field == "http.trusted_proxies.0"

@@ -1,4 +1,4 @@
-"""The counts do not answer: requests are neither held up nor let in without bound."""
+"""Outage of the counter store: requests neither hang nor pass without a limit."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from serve.settings import RatesSettings
 RATE = Rate("address", 100, PERIOD_S)
 
 
-class Holding:
-    """Whoever keeps the counts does not answer until `end`."""
+class StoreOutage:
+    """Blocks the counter store from `begin` until `end`."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -41,17 +41,17 @@ class Holding:
 
 
 @pytest.fixture
-def holding(site: Site) -> Holding:
-    return Holding(site)
+def outage(site: Site) -> StoreOutage:
+    return StoreOutage(site)
 
 
-async def test_a_process_goes_on_alone_and_pays_later(
-    site: Site, clock: Clock, holding: Holding, caplog: pytest.LogCaptureFixture
+async def test_process_counts_alone_and_settles_after_the_outage(
+    site: Site, clock: Clock, outage: StoreOutage, caplog: pytest.LogCaptureFixture
 ) -> None:
     counters = Counters.create(site.rates(timeout_s=1.0), site.database)
     leases, others = RateLeases(counters, RATE, 100, clock), RateLeases(counters, RATE, 100, clock)
     assert await allowed(leases, 10) == 10
-    holding.begin()
+    outage.begin()
     began = time.monotonic()
     try:
         with caplog.at_level(logging.WARNING, "serve.security.limits.counters"):
@@ -59,9 +59,9 @@ async def test_a_process_goes_on_alone_and_pays_later(
             assert await allowed(leases, 200, "192.0.2.2") == 100, "never more than the limit"
         assert time.monotonic() - began < 10.0, "one request waits, and not all of them"
     finally:
-        holding.end()
+        outage.end()
     assert caplog.text.count("counts alone") == 1
-    await _answers(counters)
+    await _wait_until_up(counters)
     await leases.settle(idle_s=0.0)
     assert await allowed(others, 100) in range(100 - 40 - 8, 100 - 40 + 1)
     assert await allowed(others, 100, "192.0.2.2") <= 8, "what was not told in time may be lost"
@@ -70,23 +70,23 @@ async def test_a_process_goes_on_alone_and_pays_later(
     await counters.close()
 
 
-async def test_what_was_used_up_stays_so(site: Site, clock: Clock, holding: Holding) -> None:
+async def test_used_up_window_stays_refused_during_an_outage(site: Site, clock: Clock, outage: StoreOutage) -> None:
     counters = Counters.create(site.rates(timeout_s=1.0), site.database)
     leases = RateLeases(counters, RATE, 100, clock)
     assert await allowed(leases, 101) == 100
-    holding.begin()
+    outage.begin()
     try:
         for window in leases._windows.values():
             window.retry_at = 0.0  # some seconds later
         assert await allowed(leases, 50) == 0
     finally:
-        holding.end()
+        outage.end()
     await leases.close()
     await counters.close()
 
 
 @pytest.mark.redis
-async def test_a_redis_that_was_never_there(clock: Clock, tmp_path: object) -> None:
+async def test_unreachable_redis_limits_per_process(clock: Clock, tmp_path: object) -> None:
     gone = RatesSettings(redis_url=SecretStr("redis://127.0.0.1:1/0"), timeout_s=0.2)
     counters = Counters.create(gone, None)  # type: ignore[arg-type]  # it is not asked
     leases = RateLeases(counters, RATE, 100, clock)
@@ -96,7 +96,7 @@ async def test_a_redis_that_was_never_there(clock: Clock, tmp_path: object) -> N
 
 
 @pytest.mark.redis
-async def test_a_redis_that_comes_again_empty_is_told_what_was_used(redis_server: RedisServer, clock: Clock) -> None:
+async def test_restarted_empty_redis_gets_the_used_counts(redis_server: RedisServer, clock: Clock) -> None:
     settings = RatesSettings(redis_url=SecretStr(redis_server.url), timeout_s=2.0)
     counters = Counters.create(settings, None)  # type: ignore[arg-type]  # it is not asked
     leases = RateLeases(counters, RATE, 100, clock)
@@ -104,14 +104,14 @@ async def test_a_redis_that_comes_again_empty_is_told_what_was_used(redis_server
     redis_server.stop()
     assert await allowed(leases, 200) == 40
     redis_server.start()
-    await _answers(counters)
+    await _wait_until_up(counters)
     await leases.settle(idle_s=0.0)
     assert await allowed(leases, 10) == 0
     await leases.close()
     await counters.close()
 
 
-async def _answers(counters: Counters) -> None:
+async def _wait_until_up(counters: Counters) -> None:
     async with asyncio.timeout(10):
         while counters._is_down:
             try:

@@ -1,4 +1,4 @@
-"""The stack's own HAProxy, as `deployments/haproxy` starts it, tells gateways who called, and nobody else can."""
+"""HAProxy as `deployments/haproxy` starts it gives gateways the client's address; no other peer can."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ def free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def gateway() -> AsyncIterator[tuple[int, list[list[tuple[bytes, bytes]]]]]:
-    """Its port, and the headers of the requests that came."""
-    came: list[list[tuple[bytes, bytes]]] = []
+    """Its port, and the headers of the received requests."""
+    received: list[list[tuple[bytes, bytes]]] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[1:-2]
                 pairs = (line.partition(b":") for line in head)
-                came.append([(name.lower(), value.strip()) for name, _, value in pairs])
+                received.append([(name.lower(), value.strip()) for name, _, value in pairs])
                 writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
-        yield server.sockets[0].getsockname()[1], came
+        yield server.sockets[0].getsockname()[1], received
 
 
 @contextlib.contextmanager
@@ -83,32 +83,36 @@ def haproxy(folder: Path, settings: Settings, gateway_port: int, environment: di
 
 
 @pytest.mark.parametrize("spoofed", [{}, {"X-Forwarded-For": "1.1.1.1"}, {"X-Atelier-Peer": "x 1.1.1.1"}])
-async def test_it_says_who_called(tmp_path: Path, spoofed: dict[str, str]) -> None:
-    wanted = Settings.model_validate({"http": {"port": free_port()}, "grpc": {"port": free_port()}})
-    environment = ray_environment(wanted)
+async def test_haproxy_passes_the_client_address_on(tmp_path: Path, spoofed: dict[str, str]) -> None:
+    settings = Settings.model_validate({"http": {"port": free_port()}, "grpc": {"port": free_port()}})
+    environment = ray_environment(settings)
     token = environment["ATELIER_PROXY__TOKEN"]
-    origins = ClientAddresses(wanted.model_copy(update={"proxy": ProxySettings.model_validate({"token": token})}))
-    async with gateway() as (port, came):
-        with haproxy(tmp_path, wanted, port, environment):
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{wanted.http.port}") as client:
-                await _answers(client, spoofed)
+    client_addresses = ClientAddresses(
+        settings.model_copy(update={"proxy": ProxySettings.model_validate({"token": token})})
+    )
+    async with gateway() as (port, received):
+        with haproxy(tmp_path, settings, port, environment):
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.http.port}") as client:
+                await _get_until_connected(client, spoofed)
             commands = await asyncio.to_thread(_commands)
-    assert came
-    peers = [value for name, value in came[-1] if name == b"x-atelier-peer"]
+    assert received
+    peers = [value for name, value in received[-1] if name == b"x-atelier-peer"]
     assert peers == [f"{token} 127.0.0.1".encode()]
-    assert origins.address_of("192.0.2.200", came[-1]) == "127.0.0.1", "whatever address the proxy itself has"
+    assert client_addresses.address_of("192.0.2.200", received[-1]) == "127.0.0.1", (
+        "whatever address the proxy itself has"
+    )
     assert any(b"haproxy.cfg" in command for command in commands)
     assert not [command for command in commands if token.encode() in command]
     assert token not in (tmp_path / "haproxy.cfg").read_text()
 
 
-async def test_where_no_gateway_is_reached_both_doors_say_when_to_come_again(tmp_path: Path) -> None:
-    wanted = Settings.model_validate({"http": {"port": free_port()}, "grpc": {"port": free_port()}})
-    with haproxy(tmp_path, wanted, free_port(), ray_environment(wanted)):
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{wanted.http.port}") as client:
-            answer = await _answers(client, {}, 503)
+async def test_unreachable_gateways_give_503_with_retry_after(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"http": {"port": free_port()}, "grpc": {"port": free_port()}})
+    with haproxy(tmp_path, settings, free_port(), ray_environment(settings)):
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.http.port}") as client:
+            answer = await _get_until_connected(client, {}, 503)
         assert answer.headers["retry-after"] == "2"
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{wanted.grpc.port}") as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{settings.grpc.port}") as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await stub.ServerLive(pb.ServerLiveRequest(), timeout=10)
@@ -118,11 +122,11 @@ async def test_where_no_gateway_is_reached_both_doors_say_when_to_come_again(tmp
 
 
 @pytest.mark.parametrize(("host", "among_machines"), [("127.0.0.1", False), ("10.0.0.1", True)])
-def test_it_watches_connections_to_other_machines(tmp_path: Path, host: str, among_machines: bool) -> None:
-    """Nothing else tells it that one is gone."""
+def test_connections_to_other_machines_have_keepalive(tmp_path: Path, host: str, among_machines: bool) -> None:
+    """Without it, HAProxy does not detect a lost peer."""
     path = tmp_path / "haproxy.cfg"
-    told = CONFIGURATION.replace("\n    server", "\n    http-reuse always\n    server")
-    path.write_text(told.format(port=free_port(), gateway=free_port(), grpc=free_port()))
+    configuration = CONFIGURATION.replace("\n    server", "\n    http-reuse always\n    server")
+    path.write_text(configuration.format(port=free_port(), gateway=free_port(), grpc=free_port()))
     environment = ray_environment(Settings.model_validate({"ray": {"host": host}}))
     command = [HOME / "deployments" / "haproxy", "-c", "-f", path]
     subprocess.run(command, env={**os.environ, **environment}, cwd=tmp_path, check=True, timeout=20)
@@ -134,15 +138,15 @@ def test_it_watches_connections_to_other_machines(tmp_path: Path, host: str, amo
 
 
 def _commands() -> list[bytes]:
-    """Of every process on this machine."""
-    found = []
+    """The command lines of all processes on this machine."""
+    commands = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            found.append(path.read_bytes())
-    return found
+            commands.append(path.read_bytes())
+    return commands
 
 
-async def _answers(client: httpx.AsyncClient, headers: dict[str, str], status: int = 204) -> httpx.Response:
+async def _get_until_connected(client: httpx.AsyncClient, headers: dict[str, str], status: int = 204) -> httpx.Response:
     async with asyncio.timeout(10):
         while True:
             with contextlib.suppress(httpx.TransportError):
@@ -152,7 +156,7 @@ async def _answers(client: httpx.AsyncClient, headers: dict[str, str], status: i
             await asyncio.sleep(0.05)
 
 
-def test_every_start_has_a_token_of_its_own_unless_the_site_has_one() -> None:
+def test_token_is_new_per_start_unless_configured() -> None:
     tokens = {ray_environment(Settings())["ATELIER_PROXY__TOKEN"] for _ in range(3)}
     assert len(tokens) == 3
     assert all(len(token) >= 32 for token in tokens)
@@ -160,8 +164,8 @@ def test_every_start_has_a_token_of_its_own_unless_the_site_has_one() -> None:
     assert ray_environment(own)["ATELIER_PROXY__TOKEN"] == "same everywhere"
 
 
-def test_uvicorn_believes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everybody comes by HAProxy, from loopback, which Uvicorn would trust with anything."""
+def test_uvicorn_trusts_no_forwarded_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All requests come through HAProxy, from loopback, whose headers Uvicorn would trust."""
     from uvicorn import Config
 
     settings = Settings(http=HttpSettings(trusted_proxies=("10.0.0.0/8", "::1")))
@@ -176,8 +180,8 @@ def test_uvicorn_believes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment["ATELIER_HTTP__TRUSTED_PROXIES"] == '["10.0.0.0/8", "::1"]'
 
 
-def test_the_application_is_built_with_the_token_that_haproxy_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gateways of HTTP read it from their environment, those of gRPC have it in the settings that they are made of."""
+def test_application_and_haproxy_share_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP gateways read the token from their environment; gRPC gateways have it in their settings."""
     environment: dict[str, str] = {}
     monkeypatch.setattr("serve.cluster.ray_environment.os.environ", environment)
     settings = apply(Settings())

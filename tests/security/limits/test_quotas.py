@@ -1,4 +1,4 @@
-"""What one user may have: bytes, and work that is done at once. Who is nobody in particular has no quota (A-120)."""
+"""Quotas per user: stored bytes and concurrent work. Anonymous users have none (A-120)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def state(database_settings: DatabaseSettings, quotas: QuotasSettings, tmp
     await opened.close()
 
 
-async def keep(state: State, user_id: str, bytes_: int) -> None:
+async def store_result(state: State, user_id: str, bytes_: int) -> None:
     outcome = Outcome([File(bytes(bytes_), "image/png")], {}, "mini", 0.5)
     stored = await state.objects.put_all(object_store_items(outcome.files))
     row = {
@@ -53,24 +53,24 @@ async def keep(state: State, user_id: str, bytes_: int) -> None:
         await insert_results(connection, f"of {user_id}", outcome, stored)
 
 
-async def test_bytes_of_results_and_references_add_up(state: State, quotas: QuotasSettings) -> None:
-    asked = Quotas(state.database, quotas)
-    assert await asked.stored_bytes("ada") == 0
-    await keep(state, "ada", 900)
-    await keep(state, "ben", 1)
-    assert await asked.stored_bytes("ada") == 0, "as it was a moment ago"
-    asked = Quotas(state.database, quotas)
-    assert await asked.stored_bytes("ada") == 900
-    await asked.check_storage("ada", 100)
+async def test_stored_bytes_of_results_and_references_add_up(state: State, quotas: QuotasSettings) -> None:
+    user_quotas = Quotas(state.database, quotas)
+    assert await user_quotas.stored_bytes("ada") == 0
+    await store_result(state, "ada", 900)
+    await store_result(state, "ben", 1)
+    assert await user_quotas.stored_bytes("ada") == 0, "as it was a moment ago"
+    user_quotas = Quotas(state.database, quotas)
+    assert await user_quotas.stored_bytes("ada") == 900
+    await user_quotas.check_storage("ada", 100)
     with pytest.raises(QuotaExceeded, match="900 bytes") as caught:
-        await asked.check_storage("ada", 101)
+        await user_quotas.check_storage("ada", 101)
     assert (caught.value.status, caught.value.retry_after_s) == (507, None)
-    await asked.check_storage("ben", 999)
+    await user_quotas.check_storage("ben", 999)
 
 
-async def test_who_keeps_too_much_adds_nothing(state: State) -> None:
+async def test_full_storage_quota_refuses_new_work(state: State) -> None:
     for user_id in ("ada", ANONYMOUS):
-        await keep(state, user_id, 1000)
+        await store_result(state, user_id, 1000)
     queue, service = GenerationQueue(state), StandIn()
     direct = DirectService(state, None, service, state.settings)
     picture = encode(drawn(size=64))
@@ -85,7 +85,7 @@ async def test_who_keeps_too_much_adds_nothing(state: State) -> None:
     await direct.close()
 
 
-async def test_a_users_jobs_run_so_many_at_once(state: State) -> None:
+async def test_running_jobs_per_user_are_limited(state: State) -> None:
     queue, first, second = GenerationQueue(state), Leases(state, {}), Leases(state, {})
     for worker in (first, second):
         await worker.register()
@@ -93,45 +93,45 @@ async def test_a_users_jobs_run_so_many_at_once(state: State) -> None:
         for _ in range(jobs):
             await queue.add(REQUEST, JobOptions(user_id))
     workers = (first, second, first)
-    found = await asyncio.gather(first.claim("illustrate", 4), second.claim("illustrate", 4))
-    found.append(await first.claim("illustrate", 10))
-    held = [(worker, job) for worker, claimed in zip(workers, found, strict=True) for job in claimed]
-    assert sorted(job.user_id for _, job in held) == ["ada", "ada", *[ANONYMOUS] * 3, "ben"]
+    claims = await asyncio.gather(first.claim("illustrate", 4), second.claim("illustrate", 4))
+    claims.append(await first.claim("illustrate", 10))
+    claimed_jobs = [(worker, job) for worker, claimed in zip(workers, claims, strict=True) for job in claimed]
+    assert sorted(job.user_id for _, job in claimed_jobs) == ["ada", "ada", *[ANONYMOUS] * 3, "ben"]
     assert await second.claim("illustrate", 10) == []
-    worker, done = next((worker, job) for worker, job in held if job.user_id == "ada")
+    worker, done = next((worker, job) for worker, job in claimed_jobs if job.user_id == "ada")
     await worker.complete(done, Outcome([], {}, "mini", 0.1), [])
     assert [job.user_id for job in await second.claim("illustrate", 10)] == ["ada"]
 
 
-async def test_direct_requests_count_beside_jobs(state: State, quotas: QuotasSettings) -> None:
-    asked, queue, worker = Quotas(state.database, quotas), GenerationQueue(state), Leases(state, {})
+async def test_direct_requests_and_jobs_share_the_quota(state: State, quotas: QuotasSettings) -> None:
+    user_quotas, queue, worker = Quotas(state.database, quotas), GenerationQueue(state), Leases(state, {})
     await worker.register()
-    await asked.check_running("ada")
+    await user_quotas.check_running("ada")
     await queue.add(REQUEST, JobOptions("ada"))
     assert len(await worker.claim("illustrate", 1)) == 1
-    async with asked.running_request("ada"):
+    async with user_quotas.running_request("ada"):
         with pytest.raises(TooManyJobs, match="2 requests"):
-            await asked.check_running("ada")
-        await asked.check_running("ben")
-    await asked.check_running("ada")
+            await user_quotas.check_running("ada")
+        await user_quotas.check_running("ben")
+    await user_quotas.check_running("ada")
     for _ in range(3):
-        await asked.check_running(ANONYMOUS)
+        await user_quotas.check_running(ANONYMOUS)
 
 
-async def test_of_direct_requests_at_one_moment_no_more_begin(state: State) -> None:
-    """All are let in by a look at what is in work; the count is taken before the next look."""
-    asked = Quotas(state.database, QuotasSettings(max_running=2))
-    begun = 0
+async def test_concurrent_direct_requests_stay_within_the_quota(state: State) -> None:
+    """All pass the check of running requests; the count is taken before the next check."""
+    user_quotas = Quotas(state.database, QuotasSettings(max_running=2))
+    started = 0
 
-    async def one() -> None:
-        nonlocal begun
-        await asked.check_running("ada")
-        async with asked.running_request("ada"):
-            begun += 1
+    async def run_request() -> None:
+        nonlocal started
+        await user_quotas.check_running("ada")
+        async with user_quotas.running_request("ada"):
+            started += 1
             await asyncio.sleep(0.05)
 
-    found = await asyncio.gather(*(one() for _ in range(8)), return_exceptions=True)
-    refused = sum(isinstance(one, TooManyJobs) for one in found)
-    assert begun <= 2
-    assert begun + refused == 8
-    await asked.check_running("ada")
+    outcomes = await asyncio.gather(*(run_request() for _ in range(8)), return_exceptions=True)
+    refused = sum(isinstance(run_request, TooManyJobs) for run_request in outcomes)
+    assert started <= 2
+    assert started + refused == 8
+    await user_quotas.check_running("ada")

@@ -1,4 +1,4 @@
-"""A limit holds over processes, restarts, clocks that are set, and stores that go away (C-092)."""
+"""A rate limit holds across processes, restarts, clock changes and store outages (C-092)."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from serve.state import State
 from serve.state.tables import counters, utc_now
 
 
-async def test_lets_in_what_the_limit_says(site: Site, clock: Clock) -> None:
+async def test_limit_is_enforced_per_address(site: Site, clock: Clock) -> None:
     async with process(site, clock) as leases:
         assert await allowed(leases, 150) == 100
         assert await allowed(leases, 1, "192.0.2.2") == 1
 
 
-async def test_what_remains_counts_down_to_nothing(site: Site, clock: Clock) -> None:
+async def test_remaining_counts_down_to_zero(site: Site, clock: Clock) -> None:
     async with process(site, clock, limit=20) as leases:
-        found = [await leases.take("192.0.2.1", 1) for _ in range(21)]
-    assert [one.remaining for one in found] == [*range(19, -1, -1), 0]
-    assert found[-1].allowed is False
-    assert 1 <= found[-1].reset_s <= PERIOD_S
+        decisions = [await leases.take("192.0.2.1", 1) for _ in range(21)]
+    assert [one.remaining for one in decisions] == [*range(19, -1, -1), 0]
+    assert decisions[-1].allowed is False
+    assert 1 <= decisions[-1].reset_s <= PERIOD_S
 
 
-async def test_costs_add_up(site: Site, clock: Clock) -> None:
+async def test_request_costs_add_up(site: Site, clock: Clock) -> None:
     async with process(site, clock) as leases:
         assert await allowed(leases, 30, cost=7) == 14
         assert await allowed(leases, 5, cost=1) == 2
@@ -50,7 +50,7 @@ async def test_processes_share_one_limit(site: Site, clock: Clock, limit: int) -
     assert sum(counts) == limit
 
 
-async def test_a_restart_changes_nothing(site: Site, clock: Clock) -> None:
+async def test_restart_keeps_the_counts(site: Site, clock: Clock) -> None:
     async with process(site, clock) as leases:
         assert await allowed(leases, 37) == 37
     async with process(site, clock) as leases:
@@ -59,22 +59,22 @@ async def test_a_restart_changes_nothing(site: Site, clock: Clock) -> None:
         assert await allowed(leases, 10) == 0
 
 
-async def test_a_crash_loses_two_slices_at_most(site: Site, clock: Clock) -> None:
+async def test_crash_loses_at_most_two_slices(site: Site, clock: Clock) -> None:
     async with process(site, clock) as leases:
         assert await allowed(leases, 37) == 37
-        leases._unsettled.clear()  # it is killed: nobody gives back what it holds
+        leases._unsettled.clear()  # killed: its slices are not returned
     async with process(site, clock) as leases:
         assert 63 - 8 <= await allowed(leases, 100) <= 63
 
 
-async def test_what_nobody_uses_goes_back(site: Site, clock: Clock) -> None:
+async def test_unused_slices_are_returned(site: Site, clock: Clock) -> None:
     async with process(site, clock) as idle, process(site, clock) as busy:
         assert await allowed(idle, 37) == 37
         await idle.settle(idle_s=0.0)
         assert await allowed(busy, 100) == 63
 
 
-async def test_a_window_that_was_used_up_is_asked_for_again(site: Site, clock: Clock) -> None:
+async def test_used_up_window_is_requested_again(site: Site, clock: Clock) -> None:
     async with process(site, clock) as idle, process(site, clock) as busy:
         assert await allowed(idle, 6) == 6
         assert 85 <= await allowed(busy, 100) < 94
@@ -86,7 +86,7 @@ async def test_a_window_that_was_used_up_is_asked_for_again(site: Site, clock: C
         assert 6 + window.used == 100
 
 
-async def test_the_next_window_is_new(site: Site, clock: Clock) -> None:
+async def test_next_window_starts_at_zero(site: Site, clock: Clock) -> None:
     ends_at = window_for(Rate("address", 100, PERIOD_S), "192.0.2.1", NOW).ends_at
     async with process(site, clock) as leases:
         clock.now = ends_at - 0.001
@@ -97,7 +97,7 @@ async def test_the_next_window_is_new(site: Site, clock: Clock) -> None:
         assert await allowed(leases, 1) == 0
 
 
-async def test_a_clock_that_is_set_back_opens_nothing(site: Site, clock: Clock) -> None:
+async def test_clock_set_back_allows_nothing_extra(site: Site, clock: Clock) -> None:
     async with process(site, clock) as leases, process(site, clock) as other:
         assert await allowed(leases, 101) == 100
         clock.now += PERIOD_S
@@ -109,34 +109,34 @@ async def test_a_clock_that_is_set_back_opens_nothing(site: Site, clock: Clock) 
         assert 30 <= await allowed(leases, 100) <= 40
 
 
-async def test_windows_of_addresses_begin_at_different_times() -> None:
+async def test_windows_of_addresses_start_at_different_times() -> None:
     rate = Rate("address", 100, PERIOD_S)
     starts = {window_for(rate, f"192.0.2.{n}", NOW).starts_at for n in range(100)}
     assert len(starts) > 80
     assert all(NOW - PERIOD_S < start <= NOW for start in starts)
 
 
-async def test_most_requests_ask_nobody(site: Site, clock: Clock) -> None:
+async def test_most_requests_do_not_call_the_store(site: Site, clock: Clock) -> None:
     async with process(site, clock, limit=10_000) as leases:
-        asked = 0
+        calls = 0
         add = leases._counters.add
 
         async def counted(key: str, amount: int, expiry_s: int) -> int:
-            nonlocal asked
-            asked += 1
+            nonlocal calls
+            calls += 1
             return await add(key, amount, expiry_s)
 
         leases._counters.add = counted  # type: ignore[method-assign]
         assert await allowed(leases, 5000) == 5000
-        assert asked < 80
+        assert calls < 80
         await allowed(leases, 5000)
-        asked = 0
+        calls = 0
         assert await allowed(leases, 100_000) == 0
-        assert asked < 20
+        assert calls < 20
 
 
 @pytest.mark.slow
-async def test_a_hundred_thousand_addresses_fit(site: Site, clock: Clock) -> None:
+async def test_memory_is_bounded_for_many_addresses(site: Site, clock: Clock) -> None:
     async with process(site, clock, most=1000) as leases:
         for first in range(0, 20_000, 500):
             found = await asyncio.gather(*(leases.take(f"2001:db8:{n:x}::/64", 1) for n in range(first, first + 500)))
@@ -146,7 +146,7 @@ async def test_a_hundred_thousand_addresses_fit(site: Site, clock: Clock) -> Non
         assert await allowed(leases, 100, "2001:db8:0::/64") == 99
 
 
-async def test_counts_of_the_past_are_deleted(site: Site, clock: Clock) -> None:
+async def test_expired_counters_are_deleted(site: Site, clock: Clock) -> None:
     if site.settings.rates.redis_url is not None:
         pytest.skip("Redis forgets by itself")
     state = await State.open(site.settings)

@@ -1,4 +1,5 @@
-"""Limits as clients see them: headers, refusals in the words of each door, and who is counted as whom (C-092)."""
+"""Rate limits over HTTP: headers, refusals in each endpoint's error format, and which client a request counts for
+(C-092)."""
 
 from __future__ import annotations
 
@@ -56,34 +57,34 @@ class Site:
         settings = Settings(rates=RatesSettings(**rates), http=http, proxy=ProxySettings(token=SecretStr(TOKEN)))
         limiter = Limiter(settings.rates, Counters.create(settings.rates, self.database), Clock())
         self.limiters.append(limiter)
-        entrance = Authentication(nobody_needs_a_key(self.database, settings), limiter, settings)
-        return ClientAddress(create_app(StandIn(), settings, entrance=entrance), settings)
+        authentication = Authentication(optional_keys(self.database, settings), limiter, settings)
+        return ClientAddress(create_app(StandIn(), settings, authentication=authentication), settings)
 
 
-def nobody_needs_a_key(database: Database, settings: Settings) -> Authenticator:
+def optional_keys(database: Database, settings: Settings) -> Authenticator:
     state = State(database, None, settings)  # type: ignore[arg-type]  # nothing is stored
     return Authenticator(Keys(state, (b"0" * 32,)), required=False)
 
 
 @pytest.fixture
 async def site(database: Database) -> AsyncIterator[Site]:
-    found = Site(database)
-    yield found
-    for limiter in found.limiters:
+    opened = Site(database)
+    yield opened
+    for limiter in opened.limiters:
         await limiter.close()
 
 
 async def statuses(door: httpx.AsyncClient, requests: int, path: str = "/v2", **headers: str) -> list[int]:
-    found = [(await door.get(path, headers=headers)).status_code for _ in range(requests)]
-    return [found.count(200), found.count(429)]
+    codes = [(await door.get(path, headers=headers)).status_code for _ in range(requests)]
+    return [codes.count(200), codes.count(429)]
 
 
-async def test_a_hundred_in_fifteen_minutes(site: Site) -> None:
+async def test_default_limit_is_100_in_15_minutes(site: Site) -> None:
     async with site.door() as door:
         assert await statuses(door, 130) == [100, 30]
 
 
-async def test_what_headers_tell(site: Site) -> None:
+async def test_rate_limit_headers(site: Site) -> None:
     async with site.door(address_requests=2) as door:
         found = [await door.get("/v2") for _ in range(3)]
     reset_s = int(found[0].headers["RateLimit-Reset"])
@@ -98,7 +99,7 @@ async def test_what_headers_tell(site: Site) -> None:
     assert "Retry-After" not in found[1].headers
 
 
-async def test_a_refusal_is_a_problem_in_the_words_of_the_door(site: Site) -> None:
+async def test_429_has_the_error_format_of_each_api(site: Site) -> None:
     async with site.door(address_requests=1) as door:
         await door.get("/v2")
         native = await door.post("/api/convert", content=b"x")
@@ -106,15 +107,15 @@ async def test_a_refusal_is_a_problem_in_the_words_of_the_door(site: Site) -> No
         triton = await door.get("/v2/models/vectorize")
     assert native.status_code == openai.status_code == triton.status_code == 429
     assert native.headers["content-type"] == "application/problem+json"
-    told = native.json()
-    assert told["type"] == "urn:atelier:problem:too-many-requests"
-    assert "1 requests per address in 15 minutes" in told["detail"]
-    assert told["request_id"] == native.headers["x-request-id"]
-    assert openai.json()["error"]["message"] == told["detail"]
-    assert triton.json() == {"error": told["detail"]}
+    problem = native.json()
+    assert problem["type"] == "urn:atelier:problem:too-many-requests"
+    assert "1 requests per address in 15 minutes" in problem["detail"]
+    assert problem["request_id"] == native.headers["x-request-id"]
+    assert openai.json()["error"]["message"] == problem["detail"]
+    assert triton.json() == {"error": problem["detail"]}
 
 
-async def test_health_is_neither_counted_nor_told(site: Site) -> None:
+async def test_health_is_not_rate_limited(site: Site) -> None:
     async with site.door(address_requests=1) as door:
         for path in ("/health/live", "/v2/health/live") * 3:
             found = await door.get(path)
@@ -124,12 +125,12 @@ async def test_health_is_neither_counted_nor_told(site: Site) -> None:
         assert (await door.get("/health/live")).status_code == 200
 
 
-async def test_browsers_may_read_a_refusal_and_ask_before(site: Site) -> None:
+async def test_cors_preflight_is_free_and_429_headers_are_exposed(site: Site) -> None:
     http = HttpSettings(allowed_origins=("https://studio.example",))
-    asks = {"Origin": "https://studio.example", "Access-Control-Request-Method": "POST"}
+    preflight = {"Origin": "https://studio.example", "Access-Control-Request-Method": "POST"}
     async with site.door(http=http, address_requests=1) as door:
         for _ in range(3):
-            assert (await door.options("/api/convert", headers=asks)).status_code == 200
+            assert (await door.options("/api/convert", headers=preflight)).status_code == 200
         await door.get("/v2")
         refused = await door.get("/v2", headers={"Origin": "https://studio.example"})
     assert refused.status_code == 429
@@ -137,7 +138,7 @@ async def test_browsers_may_read_a_refusal_and_ask_before(site: Site) -> None:
     assert "RateLimit-Reset" in refused.headers["access-control-expose-headers"]
 
 
-async def test_addresses_are_counted_apart_and_ipv6_by_subnet(site: Site) -> None:
+async def test_addresses_have_separate_limits_and_ipv6_by_subnet(site: Site) -> None:
     first, second, third = "2001:db8:1:1::1", "2001:db8:1:1:ffff::2", "2001:db8:1:2::1"
     app = site.app(address_requests=3)
     found = []
@@ -161,13 +162,13 @@ async def test_addresses_are_counted_apart_and_ipv6_by_subnet(site: Site) -> Non
     ],
 )
 @pytest.mark.parametrize("peer", [CLIENT, "127.0.0.1"])
-async def test_another_address_in_every_request_gains_nothing(site: Site, peer: str, name: str, value: str) -> None:
+async def test_forged_address_headers_do_not_evade_the_limit(site: Site, peer: str, name: str, value: str) -> None:
     async with site.door(peer, address_requests=5, loopback=True) as door:
         found = [(await door.get("/v2", headers={name: value.format(n)})).status_code for n in range(20)]
     assert found.count(200) == 5
 
 
-async def test_clients_behind_a_trusted_proxy_are_counted_apart(site: Site) -> None:
+async def test_clients_behind_a_trusted_proxy_have_separate_limits(site: Site) -> None:
     http = HttpSettings(trusted_proxies=("10.0.0.0/8",))
     async with site.door("10.1.2.3", http, address_requests=2) as door:
         for n in range(3):
@@ -176,7 +177,7 @@ async def test_clients_behind_a_trusted_proxy_are_counted_apart(site: Site) -> N
         assert await statuses(door, 2, **{"X-Forwarded-For": "203.0.113.10"}) == [2, 0]
 
 
-async def test_this_machine_is_not_counted_unless_somebody_speaks_for_others(site: Site) -> None:
+async def test_loopback_is_exempt_unless_it_forwards(site: Site) -> None:
     async with site.door("127.0.0.1", address_requests=2) as door:
         assert await statuses(door, 10) == [10, 0]
         assert "RateLimit-Limit" not in (await door.get("/v2")).headers
@@ -188,13 +189,13 @@ async def test_this_machine_is_not_counted_unless_somebody_speaks_for_others(sit
         assert await statuses(door, 10, **behind_own_proxy) == [2, 8]
 
 
-async def test_it_can_be_switched_off(site: Site) -> None:
+async def test_address_limit_can_be_disabled(site: Site) -> None:
     async with site.door(per_address=False) as door:
         assert await statuses(door, 150) == [150, 0]
 
 
-async def test_a_hundred_thousand_requests_of_one_address(site: Site) -> None:
-    """As many as there is patience for here; `python -m loadtests.benchmarks.security` sends all of them."""
+async def test_hundred_thousand_requests_of_one_address_allow_100(site: Site) -> None:
+    """A reduced number; `python -m loadtests.benchmarks.security` sends all of them."""
     limiter = Limiter(RatesSettings(), Counters.create(RatesSettings(), site.database), Clock())
     client = Client(None, CLIENT)
     found = [await limiter.take(client, "read") for _ in range(100_000)]
@@ -202,7 +203,7 @@ async def test_a_hundred_thousand_requests_of_one_address(site: Site) -> None:
     await limiter.close()
 
 
-async def test_users_have_a_limit_of_their_own(site: Site) -> None:
+async def test_users_have_their_own_limit(site: Site) -> None:
     rates = RatesSettings(address_requests=10, user_requests=4)
     limiter = Limiter(rates, Counters.create(rates, site.database), Clock())
     found = [await limiter.take(Client("ada", CLIENT), "read") for _ in range(6)]
@@ -213,7 +214,7 @@ async def test_users_have_a_limit_of_their_own(site: Site) -> None:
     await limiter.close()
 
 
-async def test_users_may_be_free_of_their_address(site: Site) -> None:
+async def test_users_can_be_exempt_from_the_address_limit(site: Site) -> None:
     rates = RatesSettings(address_requests=1, users_by_address=False)
     limiter = Limiter(rates, Counters.create(rates, site.database), Clock())
     found = [await limiter.take(Client("ada", CLIENT), "read") for _ in range(5)]
@@ -221,7 +222,7 @@ async def test_users_may_be_free_of_their_address(site: Site) -> None:
     await limiter.close()
 
 
-async def test_an_illustration_costs_more_than_a_status(site: Site) -> None:
+async def test_costs_per_kind_of_request(site: Site) -> None:
     async with site.door(address_requests=100) as door:
         left = [100 - int((await door.get("/v1/jobs/x/status")).headers["RateLimit-Remaining"])]
         for path in ("/v1/images/generations", "/api/convert", "/api/references"):
@@ -253,11 +254,11 @@ async def test_an_illustration_costs_more_than_a_status(site: Site) -> None:
         ("BREW", "/", "write"),
     ],
 )
-def test_what_a_request_is_about(method: str, path: str, work: str) -> None:
+def test_kind_of_work_by_method_and_path(method: str, path: str, work: str) -> None:
     assert work_of(method, path) == work
 
 
-def test_every_route_that_draws_costs_so() -> None:
+def test_every_drawing_route_has_the_drawing_cost() -> None:
     app = create_app(StandIn(), Settings())
     posts = {path for path, methods in app.openapi()["paths"].items() if "post" in methods}
     drawing = {path for path in posts if "generat" in path or path == "/v1/jobs"}
@@ -267,7 +268,7 @@ def test_every_route_that_draws_costs_so() -> None:
         assert work_of("POST", concrete) == "draw", path
 
 
-def test_sockets_are_counted(tmp_path: Path) -> None:
+def test_websockets_are_rate_limited(tmp_path: Path) -> None:
     settings = Settings(database=DatabaseSettings(url=SecretStr(f"sqlite:///{tmp_path}/atelier.db")))
     app = FastAPI()
 
@@ -279,8 +280,8 @@ def test_sockets_are_counted(tmp_path: Path) -> None:
     database = Database(database_url(settings), settings.database)
     rates = RatesSettings(address_requests=1, loopback=True)
     limiter = Limiter(rates, Counters.create(rates, database), lambda: NOW)
-    entrance = Authentication(nobody_needs_a_key(database, settings), limiter, settings)
-    limited = AuthenticationMiddleware(Refusals(app, answer), lambda: entrance)
+    authentication = Authentication(optional_keys(database, settings), limiter, settings)
+    limited = AuthenticationMiddleware(Refusals(app, answer), lambda: authentication)
 
     async def opened(scope: Any, receive: Any, send: Any) -> None:
         await migrate(database)

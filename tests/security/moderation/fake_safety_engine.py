@@ -1,4 +1,4 @@
-"""An Illustrator whose safety engine is a function, and sites with policies."""
+"""An illustrator whose safety engine is a function, and settings with policies."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ RULES = (
 )
 
 
-class Judged(IllustratorStandIn):
-    """``answer`` is the engine's, of its input; ``judged`` keeps what it was shown."""
+class FakeSafetyIllustrator(IllustratorStandIn):
+    """``answer`` computes the engine's scores from its input; ``judged`` keeps the inputs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.answer: Callable[[NDArray[Any]], Any] = lambda image: [[0.0, 0.0]]
-        self.judged: list[NDArray[Any]] = []
+        self.scores_of: Callable[[NDArray[Any]], Any] = lambda image: [[0.0, 0.0]]
+        self.checked_images: list[NDArray[Any]] = []
 
     async def infer(
         self,
@@ -41,18 +41,18 @@ class Judged(IllustratorStandIn):
         if engine != ENGINE:
             raise NotFound(f"there is no engine {engine}")
         assert (set(inputs), outputs) == ({"image"}, ["scores"])
-        self.judged.append(inputs["image"])
-        return {"scores": np.asarray(self.answer(inputs["image"]), np.float32)}
+        self.checked_images.append(inputs["image"])
+        return {"scores": np.asarray(self.scores_of(inputs["image"]), np.float32)}
 
 
 def policy(name: str, *, engine: bool = True, **more: Any) -> ModerationSettings:
-    looks = {"engine": ENGINE, "categories": (NUDITY, GORE), "side_px": 32} if engine else {}
-    return ModerationSettings(**{"policy": name, "rules": RULES, **looks, **more})
+    engine_settings = {"engine": ENGINE, "categories": (NUDITY, GORE), "side_px": 32} if engine else {}
+    return ModerationSettings(**{"policy": name, "rules": RULES, **engine_settings, **more})
 
 
-def site(settings: Settings, chosen: ModerationSettings) -> Settings:
+def with_moderation(settings: Settings, chosen: ModerationSettings) -> Settings:
     return settings.model_copy(update={"moderation": chosen})
 
 
-def watched(illustrator: Judged, chosen: ModerationSettings) -> Judged:
+def moderated_illustrator(illustrator: FakeSafetyIllustrator, chosen: ModerationSettings) -> FakeSafetyIllustrator:
     return moderated(illustrator, chosen)

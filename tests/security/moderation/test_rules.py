@@ -1,4 +1,4 @@
-"""Rules for prompts: words however they are written, phrases, patterns, and prompts made to be slow (C-166)."""
+"""Prompt rules: words in any spelling, phrases, patterns, and prompts built to be slow (C-166)."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ CLEAN = {
 
 
 @pytest.mark.parametrize("prompt", FOUND.values(), ids=FOUND)
-def test_a_word_is_found_however_it_is_written(prompt: str) -> None:
+def test_word_is_found_in_any_spelling(prompt: str) -> None:
     assert rules().find(prompt) == {"violence": 0.75}
 
 
 @pytest.mark.parametrize("prompt", CLEAN.values(), ids=CLEAN)
-def test_what_is_no_such_word_is_not_found(prompt: str) -> None:
+def test_other_words_are_not_found(prompt: str) -> None:
     assert rules("gore", "Café Noir", "red army", "裸体", "हिंसा").find(prompt) == {}
 
 
@@ -52,31 +52,31 @@ STRESSED = ["go(re:1)", "go(r:1.0)e", "g(o)[r]e", "go[(re:1.1)]", "\u202eg((o))r
 
 
 @pytest.mark.parametrize("prompt", STRESSED)
-def test_stress_within_a_word_hides_nothing(prompt: str) -> None:
+def test_prompt_weights_within_a_word_are_ignored(prompt: str) -> None:
     assert rules().find(prompt) == {"violence": 0.75}
 
 
-def test_patterns_read_what_is_drawn_and_what_is_written() -> None:
+def test_patterns_match_the_raw_and_the_weighted_prompt() -> None:
     pytest.importorskip("re2")
-    found = rules("nothing", patterns=(r"\bblood bath\b", r"\(knife:"))
-    assert found.find("bl(oo:1)d bath") == found.find("(knife:1.1)") == {"violence": 0.75}
-    assert found.find("bl(oo:99)d bath") == {}, "nobody draws that"
+    matcher = rules("nothing", patterns=(r"\bblood bath\b", r"\(knife:"))
+    assert matcher.find("bl(oo:1)d bath") == matcher.find("(knife:1.1)") == {"violence": 0.75}
+    assert matcher.find("bl(oo:99)d bath") == {}, "nobody draws that"
 
 
-def test_lookalikes_can_be_left_alone() -> None:
+def test_lookalike_matching_can_be_disabled() -> None:
     settings = ModerationSettings(policy="flag", lookalikes=False, rules=({"category": "x", "words": ("gore",)},))  # type: ignore[arg-type]
     assert PromptRules(settings).find("g0re gоrе") == {}
     assert PromptRules(settings).find("gôre") == {"x": 1.0}
 
 
-def test_the_highest_score_of_each_category_counts() -> None:
+def test_highest_score_per_category_counts() -> None:
     listed = (
         {"category": "violence", "words": ("gore",), "score": 0.4},
         {"category": "violence", "words": ("gore", "war"), "score": 0.6},
         {"category": "politics", "words": ("war",), "score": 0.2},
     )
-    found = PromptRules(ModerationSettings(policy="flag", rules=listed)).find("war and gore")  # type: ignore[arg-type]
-    assert found == {"violence": 0.6, "politics": 0.2}
+    scores = PromptRules(ModerationSettings(policy="flag", rules=listed)).find("war and gore")  # type: ignore[arg-type]
+    assert scores == {"violence": 0.6, "politics": 0.2}
 
 
 @pytest.mark.parametrize(
@@ -92,45 +92,45 @@ def test_the_highest_score_of_each_category_counts() -> None:
     ids=["marks", "ligatures", "words", "letters", "beginnings", "stress"],
 )
 @pytest.mark.slow
-def test_what_is_made_to_be_slow_is_read_to_its_end(prompt: str) -> None:
-    """Composing the first as Unicode does would take minutes."""
+def test_adversarial_prompts_are_scanned_completely(prompt: str) -> None:
+    """Unicode composition of the first would take minutes."""
     assert rules().find(prompt + " gore") == {"violence": 0.75}
 
 
-def test_folding_is_bounded() -> None:
+def test_folded_text_is_bounded() -> None:
     assert len(fold("\ufdfa" * 1000)) <= 8000
     assert words(fold("Ｆｏｘ’s 2 DENS")) == ["fox", "s", "2", "dens"]
 
 
-def test_patterns_take_linear_time() -> None:
+def test_pattern_matching_takes_linear_time() -> None:
     pytest.importorskip("re2")
-    found = rules("nothing", patterns=(r"(a+)+b", r"\bblood(y|ied)?\b"))
-    assert found.find("a" * 32_000) == {}
-    assert found.find("BLOODIED knife") == {"violence": 0.75}
+    matcher = rules("nothing", patterns=(r"(a+)+b", r"\bblood(y|ied)?\b"))
+    assert matcher.find("a" * 32_000) == {}
+    assert matcher.find("BLOODIED knife") == {"violence": 0.75}
 
 
 @pytest.mark.parametrize("pattern", ["(", r"(?=look)", r"(x)\1", "(a{1000}){1000}"])
-def test_patterns_that_are_none_are_refused_at_the_start(pattern: str) -> None:
+def test_invalid_patterns_are_refused_at_start(pattern: str) -> None:
     pytest.importorskip("re2")
     with pytest.raises(InvalidRequest) as refused:
         rules("nothing", patterns=(pattern,))
     assert refused.value.field == "moderation.rules.0.patterns"
 
 
-def test_patterns_without_re2_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patterns_without_re2_name_the_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "re2", None)
     with pytest.raises(InvalidRequest, match=r"atelier\[moderation\]"):
         rules("nothing", patterns=("a",))
 
 
 @pytest.mark.parametrize("listed", ["?!", "\u200b", " "])
-def test_a_phrase_has_a_word(listed: str) -> None:
+def test_phrase_without_a_word_is_refused(listed: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         rules("fine", listed)
     assert refused.value.field == "moderation.rules.0.words"
 
 
-def test_yaml_takes_off_for_false() -> None:
+def test_yaml_false_means_off() -> None:
     assert load(moderation={"policy": False}).moderation.policy == "off"
     assert load(provenance={"c2pa": False}).provenance.c2pa == "off"
 
@@ -146,7 +146,7 @@ def test_yaml_takes_off_for_false() -> None:
         ({"thresholds": {"nudty": 0.9}, "engine": "safety", "categories": ["nudity"]}, "moderation"),
     ],
 )
-def test_settings_that_cannot_be_meant(values: dict[str, object], field: str) -> None:
+def test_inconsistent_settings_are_refused(values: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         load(moderation=values)
     assert refused.value.field == field

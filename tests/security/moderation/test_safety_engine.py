@@ -1,4 +1,4 @@
-"""A safety engine as a site would add one: ONNX in the model repository, beside the family that ships."""
+"""A safety engine as a site adds one: an ONNX model in the model repository, beside the shipped family."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def drawing(repository: Path, chosen: ModerationSettings) -> AsyncIterator[Illustrator]:
+async def moderated_site(repository: Path, chosen: ModerationSettings) -> AsyncIterator[Illustrator]:
     own = Illustrator(IllustratorSettings(model_repository=repository), others=required_engines(chosen))
     site = moderated(own, chosen)
     await site.start()
@@ -45,25 +45,25 @@ async def drawing(repository: Path, chosen: ModerationSettings) -> AsyncIterator
 
 
 @pytest.mark.triton
-async def test_an_engine_of_the_repository_looks_at_what_is_drawn(repository: Path) -> None:
-    async with drawing(repository, policy("flag", **CHOSEN)) as site:
+async def test_repository_engine_checks_drawn_pictures(repository: Path) -> None:
+    async with moderated_site(repository, policy("flag", **CHOSEN)) as site:
         assert "safety" in await site.engines()
         assert (await site.health()).engines["safety"].ready
         assert set(await site.versions()) >= {"mini_unet", "safety"}
         drawn = await site.draw(IllustrateOptions("red heart, flat", seed=3, num_inference_steps=4))
     assert drawn.moderation is not None
     means = dict(zip(COLOURS, drawn.pictures[0].pixels.mean(axis=(0, 1)) / 255, strict=True))
-    for found in drawn.moderation["findings"]:
-        assert found["score"] == pytest.approx(means[found["category"]], abs=0.02)
+    for finding in drawn.moderation["findings"]:
+        assert finding["score"] == pytest.approx(means[finding["category"]], abs=0.02)
     assert drawn.moderation["category"] == max(means, key=lambda name: float(np.float64(means[name])))
 
 
-def test_an_engine_that_there_is_not_stops_the_start(repository: Path) -> None:
+def test_missing_engine_stops_the_start(repository: Path) -> None:
     chosen = policy("flag", **CHOSEN).model_copy(update={"engine": "guard"})
     with pytest.raises(EngineUnavailable, match="guard") as refused:
         Illustrator(IllustratorSettings(model_repository=repository), others=required_engines(chosen))
     assert refused.value.field == "moderation.engine"
 
 
-def test_without_a_policy_no_engine_is_needed(repository: Path) -> None:
+def test_policy_off_requires_no_engine(repository: Path) -> None:
     assert required_engines(policy("off", **CHOSEN)) == ()

@@ -48,7 +48,7 @@ PROMPT = "an apple, flat"
 
 @pytest.fixture
 def database_settings(sqlite_settings: DatabaseSettings) -> DatabaseSettings:
-    """Nothing here depends on which database it is."""
+    """The tests do not depend on the kind of database."""
     return sqlite_settings
 
 
@@ -66,15 +66,15 @@ async def signed(settings: Settings, encoding: Encoding) -> list[bytes]:
 
 
 def read(data: bytes, media_type: str) -> tuple[dict[str, Any], set[str], str]:
-    """The manifest, what is wrong with it, and what all in all it is."""
+    """The manifest, the codes of its validation errors, and the validation state."""
     with c2pa.Reader(media_type, io.BytesIO(data)) as reader:
-        told = json.loads(reader.json())
-        wrong = {one["code"] for one in told.get("validation_status", [])}
-        return told["manifests"][told["active_manifest"]], wrong, reader.get_validation_state()
+        report = json.loads(reader.json())
+        wrong = {one["code"] for one in report.get("validation_status", [])}
+        return report["manifests"][report["active_manifest"]], wrong, reader.get_validation_state()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_signed_file_tells_what_made_it(settings: Settings, kind: str) -> None:
+async def test_signed_file_names_its_generator(settings: Settings, kind: str) -> None:
     encoding = Encoding(kind, c2pa=True)
     for data in await signed(signing(settings), encoding):
         manifest, wrong, state = read(data, encoding.media_type)
@@ -88,7 +88,7 @@ async def test_a_signed_file_tells_what_made_it(settings: Settings, kind: str) -
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-async def test_what_else_the_file_tells_is_as_it_was(settings: Settings, kind: str) -> None:
+async def test_signing_keeps_other_metadata(settings: Settings, kind: str) -> None:
     (plain, _), (data, _) = [await signed(signing(settings), Encoding(kind, c2pa=wanted)) for wanted in (False, True)]
     before, after = (Image.open(io.BytesIO(one)) for one in (plain, data))
     assert infotext(after) == infotext(before) != None  # noqa: E711
@@ -98,18 +98,20 @@ async def test_what_else_the_file_tells_is_as_it_was(settings: Settings, kind: s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_is_changed_is_found_out(settings: Settings, kind: str) -> None:
+async def test_changed_byte_invalidates_the_credentials(settings: Settings, kind: str) -> None:
     encoding = Encoding(kind, c2pa=True)
     data = bytearray((await signed(signing(settings), encoding))[0])
-    place = data.rindex(b"</svg>") - 8 if kind == "svg" else len(data) - 40  # of the drawing's, or the pixels' own
+    place = (
+        data.rindex(b"</svg>") - 8 if kind == "svg" else len(data) - 40
+    )  # within the drawing's, or the pixels', own data
     data[place] ^= 1
     _, wrong, state = read(bytes(data), encoding.media_type)
     assert any("mismatch" in code for code in wrong)
     assert state == "Invalid"
 
 
-async def test_a_changed_pixel_is_found_out(settings: Settings) -> None:
-    """Of a PNG that is whole otherwise: every chunk but the pixels' as it was, every sum right."""
+async def test_changed_pixel_invalidates_the_credentials(settings: Settings) -> None:
+    """In an otherwise valid PNG: all other chunks are unchanged and every checksum is correct."""
     (data, _) = await signed(signing(settings), Encoding(c2pa=True))
     with Image.open(io.BytesIO(data)) as image:
         before = image.convert("RGB")
@@ -124,7 +126,7 @@ async def test_a_changed_pixel_is_found_out(settings: Settings) -> None:
 
 
 def with_other_pixels(png: bytes) -> bytes:
-    """The last one's blue is another."""
+    """The same picture with another blue value in its last pixel."""
     chunks, place = [], 8
     while place < len(png):
         (size,) = struct.unpack(">I", png[place : place + 4])
@@ -139,8 +141,8 @@ def with_other_pixels(png: bytes) -> bytes:
     )
 
 
-async def test_a_picture_that_another_program_saved_has_no_credentials(settings: Settings) -> None:
-    """As the whole of PNG's text chunks written again breaks them (nika 177)."""
+async def test_resaved_picture_has_no_credentials(settings: Settings) -> None:
+    """Rewriting PNG's text chunks breaks the credentials (nika 177)."""
     (data, _) = await signed(signing(settings), Encoding(c2pa=True))
     again = io.BytesIO()
     Image.open(io.BytesIO(data)).save(again, "PNG")
@@ -148,28 +150,26 @@ async def test_a_picture_that_another_program_saved_has_no_credentials(settings:
         read(again.getvalue(), "image/png")
 
 
-async def test_the_prompt_is_told_where_the_site_says_so(settings: Settings) -> None:
+async def test_prompt_is_in_the_manifest_when_configured(settings: Settings) -> None:
     (data, _) = await signed(signing(settings, tell_prompt=True), Encoding(c2pa=True, metadata=False))
     assert PROMPT in json.dumps(read(data, "image/png")[0])
 
 
-async def test_many_at_once(settings: Settings) -> None:
+async def test_concurrent_signing(settings: Settings) -> None:
     signer, drawn = ContentCredentialsSigner(signing(settings)), await illustration()
     (data, _) = await encode_all(drawn, Encoding(), StandIn())
     tasks = [asyncio.to_thread(signer.sign, data, "image/png", drawn.parameters) for _ in range(32)]
     assert {read(one, "image/png")[2] for one in await asyncio.gather(*tasks)} == {"Valid"}
 
 
-def test_without_the_library_a_site_that_signs_does_not_start(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signing_without_c2pa_fails_at_start(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "c2pa", None)
     with pytest.raises(EngineUnavailable, match=r"atelier\[provenance\]"):
         DirectService(None, IllustratorStandIn(), StandIn(), signing(settings))
     DirectService(None, IllustratorStandIn(), StandIn(), signing(settings, "off"))
 
 
-def test_a_site_has_one_certificate(tmp_path: Path) -> None:
+def test_site_certificate_is_created_once(tmp_path: Path) -> None:
     chain, key = site_certificate(tmp_path)
     assert site_certificate(tmp_path) == (chain, key)
     assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
@@ -183,7 +183,7 @@ def test_a_site_has_one_certificate(tmp_path: Path) -> None:
 
 
 def write(folder: Path, *, private: Any, public: Any = None, certified: bool = True) -> dict[str, Path]:
-    """A certificate that a site might name, and a key; without ``certified`` it is not for signing."""
+    """A certificate and key that a site configures; without ``certified`` the certificate is not valid for signing."""
     name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "site")]), datetime.now(UTC)
     issuer = ec.generate_private_key(ec.SECP256R1())
     builder = x509.CertificateBuilder(name, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")]))
@@ -208,14 +208,14 @@ def write(folder: Path, *, private: Any, public: Any = None, certified: bool = T
     [(ec.generate_private_key(ec.SECP384R1()), "Es384"), (rsa.generate_private_key(65537, 2048), "Ps256")],
     ids=["p384", "rsa"],
 )
-async def test_a_certificate_of_the_site_s_own(settings: Settings, tmp_path: Path, key: Any, algorithm: str) -> None:
+async def test_configured_certificate_signs(settings: Settings, tmp_path: Path, key: Any, algorithm: str) -> None:
     (data, _) = await signed(signing(settings, **write(tmp_path, private=key)), Encoding(c2pa=True))
     manifest, wrong, _ = read(data, "image/png")
     assert manifest["signature_info"]["alg"] == algorithm
     assert wrong == {"signingCredential.untrusted"}
 
 
-def test_certificates_that_do_not_do(settings: Settings, tmp_path: Path) -> None:
+def test_unusable_certificates_are_refused(settings: Settings, tmp_path: Path) -> None:
     def refused(**files: Any) -> str | None:
         with pytest.raises(InvalidRequest) as error:
             ContentCredentialsSigner(signing(settings, **files))
@@ -237,7 +237,7 @@ def test_certificates_that_do_not_do(settings: Settings, tmp_path: Path) -> None
 
 
 @contextlib.asynccontextmanager
-async def doors(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def client_of(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     quick = settings.jobs.model_copy(update={"poll_s": 0.01, "beat_s": 0.05})
     settings = settings.model_copy(update={"jobs": quick})
     state, service, illustrator = await State.open(settings), StandIn(), IllustratorStandIn()
@@ -259,45 +259,49 @@ def is_signed(data: bytes) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("when", "asked", "told"), [("off", False, False), ("on_request", False, False),
-    ("on_request", True, True), ("always", False, True)])  # fmt: skip
-async def test_every_way_to_a_picture(settings: Settings, when: str, asked: bool, told: bool) -> None:
-    """Direct doors with and without a stream, the cache behind them, and jobs."""
-    body = {"prompt": PROMPT, "seed": 7, "size": "64x64", **({"c2pa": True} if asked else {})}
-    async with doors(signing(settings, when)) as client:
+@pytest.mark.parametrize(
+    ("when", "requested", "is_signed_expected"),
+    [("off", False, False), ("on_request", False, False), ("on_request", True, True), ("always", False, True)],
+)
+async def test_every_endpoint_signs_as_configured(
+    settings: Settings, when: str, requested: bool, is_signed_expected: bool
+) -> None:
+    """Direct endpoints with and without a stream, the cache behind them, and jobs."""
+    body = {"prompt": PROMPT, "seed": 7, "size": "64x64", **({"c2pa": True} if requested else {})}
+    async with client_of(signing(settings, when)) as client:
         for cached in ("miss", "hit"):
             answer = await client.post(OPENAI, json=body)
             assert answer.headers["x-atelier-cache"] == cached
-            assert is_signed(content(answer.json()["data"][0]["b64_json"])) == told
+            assert is_signed(content(answer.json()["data"][0]["b64_json"])) == is_signed_expected
         lines = (await client.post(OPENAI, json={**body, "stream": True, "seed": 8})).text.split("\n")
-        found = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
-        assert is_signed(content(found[-1]["b64_json"])) == told
+        events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+        assert is_signed(content(events[-1]["b64_json"])) == is_signed_expected
         values = {name: value for name, value in body.items() if name != "size"}
         job = (await client.post("/v1/jobs", json={"kind": "illustrate", "input": {**values, "seed": 9}})).json()
         while job["status"] not in ("completed", "failed"):
             job = (await client.get(f"/v1/jobs/{job['id']}")).json()
-        kept = await client.get(job["results"][0]["url"])
-        assert is_signed(kept.content) == told
+        result = await client.get(job["results"][0]["url"])
+        assert is_signed(result.content) == is_signed_expected
 
 
-async def test_a_site_that_signs_nothing_says_so(settings: Settings) -> None:
+async def test_c2pa_request_without_signing_returns_400(settings: Settings) -> None:
     body = {"prompt": PROMPT, "c2pa": True}
-    async with doors(signing(settings, "off")) as client:
+    async with client_of(signing(settings, "off")) as client:
         for path in (OPENAI, "/api/diffusion/generate", "/generate"):
             more = {"user_id": "ada"} if path == "/generate" else {}
             answer = await client.post(path, json={**body, **more})
-            told = answer.json()
+            problem = answer.json()
             assert answer.status_code == 400, path
-            assert (told["error"]["param"] if path == OPENAI else told["field"]) == "c2pa"
+            assert (problem["error"]["param"] if path == OPENAI else problem["field"]) == "c2pa"
         answer = await client.post("/v1/jobs", json={"kind": "illustrate", "input": body})
         assert (answer.status_code, answer.json()["field"]) == (400, "c2pa")
     with pytest.raises(InvalidRequest):
         await encode_all(await illustration(), Encoding(c2pa=True), StandIn())
 
 
-async def test_a_site_that_marks_nothing(settings: Settings) -> None:
+async def test_marks_can_be_disabled(settings: Settings) -> None:
     body = {"prompt": PROMPT, "seed": 7, "size": "64x64"}
-    async with doors(signing(settings, "off", mark=False)) as client:
+    async with client_of(signing(settings, "off", mark=False)) as client:
         answer = await client.post(OPENAI, json=body)
         assert not is_marked(content(answer.json()["data"][0]["b64_json"]))
         streamed = await client.post(OPENAI, json={**body, "seed": 8, "stream": True, "partial_images": 1})

@@ -1,4 +1,4 @@
-"""Generated pictures say that they are, whatever else they tell (USERS_ASK 12)."""
+"""Generated pictures carry a machine-readable mark, whatever other metadata they have (USERS_ASK 12)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def file(encoding: Encoding) -> bytes:
 
 
 def source_type(data: bytes) -> str | None:
-    """IPTC's field, as Pillow finds the XMP of a picture, or a reader of XML that of a drawing."""
+    """IPTC's field, from the XMP of a picture as Pillow reads it, or from the XML of a drawing."""
     if data.lstrip().startswith(b"<"):
         root = ET.fromstring(data)
     else:
@@ -51,7 +51,7 @@ def source_type(data: bytes) -> str | None:
 
 @pytest.mark.parametrize("metadata", [True, False])
 @pytest.mark.parametrize("kind", [*PIXELS, "svg"])
-async def test_what_is_drawn_is_marked(kind: str, metadata: bool) -> None:
+async def test_generated_files_are_marked(kind: str, metadata: bool) -> None:
     data = await file(Encoding(kind, metadata=metadata))
     assert source_type(data) == GENERATED
     assert is_marked(data)
@@ -59,19 +59,19 @@ async def test_what_is_drawn_is_marked(kind: str, metadata: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", [*PIXELS, "svg"])
-async def test_a_site_may_leave_it_out(kind: str) -> None:
+async def test_mark_can_be_left_out(kind: str) -> None:
     data = await file(Encoding(kind, mark=False))
     assert source_type(data) is None
     assert not is_marked(data)
 
 
 @pytest.mark.parametrize("kind", PIXELS)
-async def test_previews_are_marked(kind: str) -> None:
+async def test_previews_carry_the_mark(kind: str) -> None:
     pixels = (await illustration()).pictures[0].pixels
     assert source_type(await encode_preview(pixels, (96, 64), Encoding(kind))) == GENERATED
 
 
-async def test_marking_changes_no_pixel() -> None:
+async def test_mark_changes_no_pixel() -> None:
     for kind in ("png", "webp"):
         with_mark, without = [await file(Encoding(kind, mark=mark)) for mark in (True, False)]
         np.testing.assert_array_equal(*(np.asarray(Image.open(io.BytesIO(one))) for one in (with_mark, without)))
@@ -79,11 +79,11 @@ async def test_marking_changes_no_pixel() -> None:
     marked = mark_png(plain)
     assert source_type(marked) == GENERATED
     image = Image.open(io.BytesIO(marked))
-    image.load()  # checks the sums of every chunk
+    image.load()  # checks the checksum of every chunk
     assert image.info["parameters"].startswith("an apple")
 
 
-def test_the_mark_of_a_drawing_is_inside_its_root() -> None:
+def test_svg_mark_is_inside_the_root_element() -> None:
     svg = mark_svg(
         '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path d="M0 0"/></svg>'
     )
@@ -91,19 +91,19 @@ def test_the_mark_of_a_drawing_is_inside_its_root() -> None:
     assert [child.tag.rpartition("}")[2] for child in root] == ["metadata", "path"]
 
 
-def test_requests_of_before_are_the_same_text() -> None:
-    """A job that waits, an idempotency key and a stored answer are found by it."""
+def test_requests_without_new_fields_serialise_as_before() -> None:
+    """Waiting jobs, idempotency keys and cached responses are looked up by this text."""
     request = IllustrateRequest(IllustrateOptions("fox", seed=7))
-    told = request.to_json()
-    assert set(told["encoding"]) == {"format", "quality", "metadata"}
-    assert "moderation" not in told["options"]
+    document = request.to_json()
+    assert set(document["encoding"]) == {"format", "quality", "metadata"}
+    assert "moderation" not in document["options"]
     for encoding in (Encoding(), Encoding(c2pa=True), Encoding(mark=False)):
-        asked = IllustrateRequest(IllustrateOptions("fox", seed=7, moderation="low"), encoding)
-        assert from_json(asked.to_json()) == asked
+        request_with_options = IllustrateRequest(IllustrateOptions("fox", seed=7, moderation="low"), encoding)
+        assert from_json(request_with_options.to_json()) == request_with_options
 
 
 @pytest.mark.parametrize("kind", [*PIXELS, "svg"])
-async def test_other_formats_of_a_result_are_marked(tmp_path: Path, kind: str) -> None:
+async def test_renditions_of_a_result_are_marked(tmp_path: Path, kind: str) -> None:
     async with opened(tmp_path) as door:
         data = await file(Encoding(kind))
         (name,) = await door.draw(File(data, Encoding(kind).media_type, 64, 64, 7))
@@ -113,7 +113,7 @@ async def test_other_formats_of_a_result_are_marked(tmp_path: Path, kind: str) -
         assert source_type((await door.client.get(f"/v1/results/{name}/thumbnail")).content) == GENERATED
 
 
-async def test_what_people_bring_is_not_marked(tmp_path: Path) -> None:
+async def test_uploaded_pictures_are_not_marked(tmp_path: Path) -> None:
     async with opened(tmp_path) as door:
         kept = await SubjectReferenceManager(door.state).store_subject_reference("ada", "cat", encode(logo()))
         assert not is_marked(await door.state.objects.get(kept.object))
