@@ -58,7 +58,7 @@ class Site:
         limiter = Limiter(settings.rates, Counters.create(settings.rates, self.database), Clock())
         self.limiters.append(limiter)
         authentication = Authentication(optional_keys(self.database, settings), limiter, settings)
-        return ClientAddress(create_app(StandIn(), settings, authentication=authentication), settings)
+        return ClientAddress(create_app(StandIn(), settings, entrance=authentication), settings)
 
 
 def optional_keys(database: Database, settings: Settings) -> Authenticator:
