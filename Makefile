@@ -37,8 +37,9 @@ stop: ## stop the stack
 status: ## whether the stack is ready
 	@$(BIN)/atelier status --config $(CONFIG)
 
-# What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either. Of whole stacks
-# two run at a time, and nothing beside them: they wait more than they compute. Only their own files are collected.
+# What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either. Whole stacks run
+# by themselves, and only their own files are collected. STACKS_AT_A_TIME=2 is shorter on an idle machine; on a busy one
+# Ray's own limits on the start of a node are exceeded.
 # A process that dies ends the run: pytest-xdist 3.8 may wait for ever for the one that takes its place.
 # Tests wait, too, for disks and clocks: with one and a half processes for each processor it is kept busy.
 WORKERS := $(shell n=$$(( $$(nproc) * 3 / 2 )); echo $$(( n > 6 ? 6 : n )))
@@ -46,12 +47,13 @@ SIDE_BY_SIDE := -n $(WORKERS) --max-worker-restart 0 --dist loadfile
 STACK_TESTS = $(shell grep -rl 'mark\.cluster' tests --include='test_*.py')
 OWN_STACKS := $(foreach name,chaos machines_on_stack rollouts_on_stack scaling_on_stack,tests/cluster/test_$(name).py)
 STACKS = $(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 $(COVERAGE)
+STACKS_AT_A_TIME ?= 1
 TWO_AT_A_TIME := --jobs $(if $(COVERAGE),1,2) --output-sync=target
 test: clients postgresql redis prometheus iproute .venv/.compiled ## everything that a fresh machine can run
 	$(MAKE) $(TWO_AT_A_TIME) check training
 	$(BIN)/python -m pytest -m "not (cluster or gpu)" --durations=15 $(SIDE_BY_SIDE) $(COVERAGE) \
 	  --ignore=tests/build_engines
-	$(MAKE) $(TWO_AT_A_TIME) shared-stack own-stacks
+	$(MAKE) --jobs $(STACKS_AT_A_TIME) --output-sync=target shared-stack own-stacks
 
 # The shared stack and what else is as long together as the tests with settings and kills of their own.
 shared-stack: .venv/.testing

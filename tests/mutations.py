@@ -97,7 +97,7 @@ MUTATIONS = (
         "serve/jobs/worker/leases.py",
         r"if row\.rowcount == 0:",
         "if row.rowcount < 0:",
-        (LEASES, "jobs/test_beats.py"),
+        (LEASES, "jobs/test_heartbeats.py"),
     ),
     Mutation(
         "an attempt before the last writes on",

@@ -41,7 +41,7 @@ class Collector:
     raw: bytes = b""
     """All that came, as it came."""
 
-    def until(self, is_so: Callable[[list[ReceivedSpan]], bool], limit_s: float = 20.0) -> list[ReceivedSpan]:
+    def until(self, is_so: Callable[[list[ReceivedSpan]], bool], limit_s: float = 60.0) -> list[ReceivedSpan]:
         end = time.monotonic() + limit_s
         while not is_so(self.spans):
             assert time.monotonic() < end, f"not so: {[(one.service, one.name) for one in self.spans]}"
