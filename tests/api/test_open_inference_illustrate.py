@@ -504,7 +504,7 @@ async def test_slow_reader_misses_previews_without_blocking(monkeypatch: pytest.
         yield "picture", True
 
     async def jobs() -> Any:
-        yield Job(drawing(), beside=True)
+        yield Job(drawing(), concurrent=True)
 
     reading = interleaved(jobs())
     assert await anext(reading) == 0
