@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 import uuid
@@ -13,6 +14,8 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from whole_stack import ANEW, Stack
 
 from tests.observability.tracing.otlp_collector import Collector, ReceivedSpan, tree
@@ -52,8 +55,16 @@ def by_name(spans: list[ReceivedSpan], name: str) -> ReceivedSpan:
 
 
 def test_a_conversion(stack: Stack, collector: Collector, door: httpx.Client, logo: bytes) -> None:
-    """Gateway, Vectorizer, its workers, and Triton's own spans below each inference."""
-    answer = door.post("/api/convert-ai", files={"image": ("a.png", logo)}, data={"tier": "2"}, headers=ANEW)
+    """Gateway, Vectorizer, its workers, and Triton's own spans below each inference.
+
+    Bytes of its own: a replica keeps analyses, and one of ``logo`` leaves out the spans of its parts.
+    """
+    picture = io.BytesIO()
+    labels = PngInfo()
+    labels.add_text("Comment", uuid.uuid4().hex)
+    Image.open(io.BytesIO(logo)).save(picture, "PNG", pnginfo=labels)
+    files = {"image": ("a.png", picture.getvalue())}
+    answer = door.post("/api/convert-ai", files=files, data={"tier": "2"}, headers=ANEW)
     assert answer.status_code == 200, answer.text
     names = (
         "POST /api/convert-ai",
