@@ -20,8 +20,8 @@ PIPELINES: dict[str, FamilyClass] = {
 _CLASSES = {
     "text_encoder": ("CLIPTextModel",),
     "text_encoder_2": ("CLIPTextModelWithProjection",),
-    "unet": ("UNet2DConditionModel",),
-    "vae": ("AutoencoderKL", "AutoencoderTiny"),
+    "unet": ("UNet2DConditionModel", "HybridDenoiser"),
+    "vae": ("AutoencoderKL", "AutoencoderTiny", "RgbaAutoencoder"),
 }
 OVERRIDES = ("defaults", "sizes", "few_step", "origin")
 """What atelier.json may have. ``origin`` tells of data, training and metrics, and goes into the manifests as it is."""
@@ -67,9 +67,16 @@ class Checkpoint:
         return int(self.config("vae").get("latent_channels", 4))
 
     @property
+    def picture_channels(self) -> int:
+        """3 for RGB, 4 for RGBA."""
+        return 4 if self.class_of("vae") == "RgbaAutoencoder" else 3
+
+    @property
     def downsample(self) -> int:
         """Pixels per latent, along one axis."""
         config = self.config("vae")
+        if stated := config.get("downsample"):
+            return int(stated)
         blocks = config.get("block_out_channels") or config.get("encoder_block_out_channels") or [64]
         return int(2 ** (len(blocks) - 1))
 

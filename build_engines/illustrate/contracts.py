@@ -83,14 +83,18 @@ def _unet(name: str, checkpoint: Checkpoint, tokens: int, sizes: Sizes, max_batc
 
 
 def _vae(name: str, checkpoint: Checkpoint, sizes: Sizes, max_batch: int | None) -> list[Engine]:
-    """Latents are in the UNet's space. Memory grows with the square of the side: larger pictures, smaller batches."""
+    """Latents are in the UNet's space. Memory grows with the square of the side: larger pictures, smaller batches.
+
+    A decoder of RGBA answers with straight alpha; every encoder takes RGB.
+    """
     channels = (checkpoint.latent_channels, -1, -1)
     image = Tensor("image", (-1, -1, 3), "TYPE_UINT8", _PIXEL_AXES)
+    decoded = Tensor("image", (-1, -1, checkpoint.picture_channels), "TYPE_UINT8", _PIXEL_AXES)
     latents = Tensor("latents", channels, axes=_LATENT_AXES)
     posterior = tuple(Tensor(n, channels, axes=_LATENT_AXES) for n in ("mean", "std"))
     batch = max(1, min(16, max_batch or 16, 4 * 512**2 // sizes.default_px**2))
     lengths = [_lengths(_LATENT_AXES, side, sizes.downsample) for side in _sides(sizes)]
-    decoder = Contract(f"{name}_vae_decoder", (latents,), (image,), batch, (), threads=0, warmup=lengths[0])
+    decoder = Contract(f"{name}_vae_decoder", (latents,), (decoded,), batch, (), threads=0, warmup=lengths[0])
     pixels = [_lengths(_PIXEL_AXES, side, 1) for side in _sides(sizes)]
     encoder = Contract(f"{name}_vae_encoder", (image,), posterior, batch, (), threads=0, warmup=pixels[0])
     return [Engine("vae_decoder", decoder, *lengths), Engine("vae_encoder", encoder, *pixels)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import math
 from typing import Any
 
@@ -83,26 +84,45 @@ class _VaePart(nn.Module):
 
 
 class VaeDecoder(_VaePart):
-    """``latents`` (B, C, h, w) in the UNet's space to ``image`` (B, H, W, 3) of bytes."""
+    """``latents`` (B, C, h, w) in the UNet's space to ``image`` (B, H, W, 3) of bytes.
+
+    (B, H, W, 4) with straight alpha of a VAE that decodes to premultiplied RGBA.
+    """
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         raw = (latents / self.scale + self.shift).to(self.vae.dtype)
         decoded: torch.Tensor = self.vae.decode(raw, return_dict=False)[0].float()
-        levels = (decoded / 2 + 0.5).clamp(0, 1) * 255
+        unit = (decoded / 2 + 0.5).clamp(0, 1)
+        if unit.shape[1] == 4:
+            unit = straight_alpha(unit)
+        levels = unit * 255
         return levels.permute(0, 2, 3, 1).round().to(torch.uint8)
 
 
 class VaeEncoder(_VaePart):
-    """``image`` (B, H, W, 3) of bytes to mean and deviation (B, C, h, w) of its latents in the UNet's space."""
+    """``image`` (B, H, W, 3) of bytes to mean and deviation (B, C, h, w) of its latents in the UNet's space.
+
+    A VAE of RGBA gets it as an opaque picture.
+    """
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         pixels = image.to(torch.float32).permute(0, 3, 1, 2) / 127.5 - 1
+        if self.vae.config.in_channels == 4:
+            pixels = nn.functional.pad(pixels, (0, 0, 0, 0, 0, 1), value=1.0)
         out = self.vae.encode(pixels.to(self.vae.dtype))
         if hasattr(out, "latents"):  # AutoencoderTiny knows no deviation
             mean, std = out.latents.float(), torch.zeros_like(out.latents).float()
         else:
             mean, std = out.latent_dist.mean.float(), out.latent_dist.std.float()
         return (mean - self.shift) * self.scale, std * self.scale
+
+
+def straight_alpha(unit: torch.Tensor) -> torch.Tensor:
+    """Premultiplied RGBA (B, 4, H, W) in [0, 1] as straight; what is transparent to 8 bits has no colour."""
+    alpha = unit[:, 3:]
+    least = 1 / 510
+    colours = torch.where(alpha > least, (unit[:, :3] / alpha.clamp(min=least)).clamp(0, 1), torch.zeros_like(alpha))
+    return torch.cat([colours, alpha], 1)
 
 
 def latent_affine(config: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -125,6 +145,13 @@ def guidance_embedding(guidance_scale: float, width: int) -> torch.Tensor:
     return nn.functional.pad(torch.cat([phases.sin(), phases.cos()]), (0, width % 2))[None]
 
 
+_OWN = {
+    "HybridDenoiser": "build_engines.mini.training.hybrid",
+    "RgbaAutoencoder": "build_engines.mini.training.networks",
+}
+"""Modules of the classes that diffusers does not have."""
+
+
 def load(checkpoint: Checkpoint, component: str) -> Any:
     """The checkpoint's network ``component`` on the CPU in float32, from safetensors. Raises Refused."""
     import diffusers
@@ -143,7 +170,8 @@ def load(checkpoint: Checkpoint, component: str) -> Any:
     if component.startswith("text"):
         cls, options["dtype"] = getattr(transformers, name), torch.float32
     else:
-        cls, options["torch_dtype"] = getattr(diffusers, name), torch.float32
+        home = importlib.import_module(_OWN[name]) if name in _OWN else diffusers
+        cls, options["torch_dtype"] = getattr(home, name), torch.float32
         options["low_cpu_mem_usage"] = False
     try:
         network, facts = cls.from_pretrained(checkpoint.folder(component), **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +46,35 @@ ATELIER = {
 }
 """What serving takes as defaults for this family. It has learned one size only."""
 
+SavePart = Callable[[Path], object]
+
 
 def save(painter: Painter, folder: Path, origin: Mapping[str, Any]) -> None:
-    """Writes the folder anew; a reader finds the old one or the new one, not a mixture of files.
+    """Writes the folder anew. ``origin``: what the weights come from; it ends in the engines' manifests."""
+    painter.autoencoder.register_to_config(scaling_factor=painter.scale)
+    parts: dict[str, SavePart] = {
+        "unet": painter.denoiser.unet.save_pretrained,
+        "text_encoder": painter.denoiser.text_encoder.save_pretrained,
+        "vae": painter.autoencoder.save_pretrained,
+        "tokenizer": lambda path: save_tokenizer(painter.tokenizer, path),
+    }
+    save_parts(folder, parts, MODEL_INDEX, ATELIER | {"origin": dict(origin)})
 
-    ``origin``: what the weights come from; it ends in the engines' manifests.
-    """
+
+def save_parts(
+    folder: Path, parts: Mapping[str, SavePart], model_index: Mapping[str, Any], atelier: Mapping[str, Any]
+) -> None:
+    """Writes a diffusers folder of ``parts`` anew; a reader finds the old or the new one, not a mixture of files."""
     staged, replaced = folder.with_name(f".{folder.name}.staged"), folder.with_name(f".{folder.name}.replaced")
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
-    painter.denoiser.unet.save_pretrained(staged / "unet")
-    painter.denoiser.text_encoder.save_pretrained(staged / "text_encoder")
-    painter.autoencoder.register_to_config(scaling_factor=painter.scale)
-    painter.autoencoder.save_pretrained(staged / "vae")
-    save_tokenizer(painter.tokenizer, staged / "tokenizer")
+    for name, save_part in parts.items():
+        save_part(staged / name)
     FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS, shift=1.0).save_pretrained(
         staged / "scheduler"
     )
-    _write(staged / "model_index.json", MODEL_INDEX)
-    _write(staged / "atelier.json", ATELIER | {"origin": dict(origin)})
+    _write(staged / "model_index.json", model_index)
+    _write(staged / "atelier.json", atelier)
     shutil.rmtree(replaced, ignore_errors=True)
     if folder.exists():
         os.replace(folder, replaced)

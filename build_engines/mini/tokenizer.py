@@ -36,11 +36,11 @@ def make_tokenizer(words: Sequence[str]) -> Tokenizer:
     return tokenizer
 
 
-def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+def save_tokenizer(tokenizer: Tokenizer, folder: Path, length: int = MAX_TOKENS) -> None:
     """Writes what ``PreTrainedTokenizerFast.from_pretrained`` loads."""
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        model_max_length=MAX_TOKENS,
+        model_max_length=length,
         bos_token="<start>",
         eos_token="<end>",
         pad_token="<pad>",
@@ -48,10 +48,10 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def encode(tokenizer: Tokenizer, captions: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Token ids (B, 24), padded, and cut to fit."""
-    ids = np.full((len(captions), MAX_TOKENS), PAD, np.int64)
+def encode(tokenizer: Tokenizer, captions: Sequence[str], length: int = MAX_TOKENS) -> npt.NDArray[np.int64]:
+    """Token ids (B, length), padded, and cut to fit."""
+    ids = np.full((len(captions), length), PAD, np.int64)
     for row, found in zip(ids, tokenizer.encode_batch_fast(list(captions)), strict=True):
-        kept = found.ids if len(found.ids) <= MAX_TOKENS else [*found.ids[: MAX_TOKENS - 1], EOS]
+        kept = found.ids if len(found.ids) <= length else [*found.ids[: length - 1], EOS]
         row[: len(kept)] = kept
     return ids

@@ -77,6 +77,8 @@ class Family(_Part):
     defaults: Defaults
     sizes: Sizes
     few_step: bool = False
+    alpha: bool = False
+    """Whether the decoder answers with RGBA, straight alpha."""
     zeros_for_no_prompt: bool = False
     """Whether the model was trained with zeros for an empty prompt, instead of its embedding."""
 

@@ -20,7 +20,7 @@ ILLUSTRATE, VECTORIZE = "illustrate", "vectorize"
 """Lanes of the queue. Each has its own slots, so that fast jobs do not wait behind slow ones."""
 _COST = "cost"
 """Key of the cost in the details."""
-_OMITTED_DEFAULTS = {"c2pa": False, "mark": True}
+_OMITTED_DEFAULTS = {"c2pa": False, "mark": True, "background": "auto"}
 """Encoding fields left out at their default, so that the JSON of older requests stays the same."""
 
 

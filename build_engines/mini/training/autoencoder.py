@@ -12,12 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from build_engines.illustrate.parts import straight_alpha
 from build_engines.mini.autoencoder import edge_loss, falling_rate, moments_loss, picture_loss
 from build_engines.mini.colours import COLOURS
 from build_engines.mini.corpus.pictures import Corpus, Rgba
 from build_engines.mini.loop import Descent
 from build_engines.mini.pictures import Variant
-from build_engines.mini.training.networks import Autoencoder
+from build_engines.mini.training.networks import RgbaAutoencoder, make_autoencoder
 from build_engines.mini.training.presets import AutoencoderPreset
 
 LATENT_NOISE = 0.1
@@ -35,10 +36,7 @@ def to_tensor(rgba: Rgba) -> Tensor:
 
 def to_pixels(images: Tensor) -> Rgba:
     """The inverse of ``to_tensor``; colours are divided by alpha and clamped."""
-    unit = (images.detach().float() / 2 + 0.5).clamp(0, 1)
-    alpha = unit[:, 3:]
-    straight = torch.where(alpha > 1 / 510, (unit[:, :3] / alpha.clamp(min=1 / 510)).clamp(0, 1), 0.0)
-    scaled = (torch.cat([straight, alpha], 1) * 255).round()
+    scaled = (straight_alpha((images.detach().float() / 2 + 0.5).clamp(0, 1)) * 255).round()
     return np.asarray(scaled.permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy())
 
 
@@ -47,7 +45,7 @@ def on_white(images: Tensor) -> Tensor:
     return images[:, :3] - images[:, 3:] + 1
 
 
-class AutoencoderLearner(Descent[Autoencoder]):
+class AutoencoderLearner(Descent[RgbaAutoencoder]):
     """Learns from originals and coloured variants, mirrored and shifted by up to 6 pixels.
 
     ``decoder_only`` freezes the encoder (latents that were made with it stay valid) and trains the decoder alone.
@@ -57,7 +55,7 @@ class AutoencoderLearner(Descent[Autoencoder]):
         torch.manual_seed(seed)
         self.preset, self.corpus, self.batch, self.seed = preset, corpus, preset.batch, seed
         self.steps = (preset.decoder_samples if decoder_only else preset.samples) // self.batch
-        self.model = Autoencoder(preset)
+        self.model = make_autoencoder(preset)
         self.model.encoder.requires_grad_(not decoder_only)
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, 1.0, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
@@ -95,7 +93,7 @@ class AutoencoderLearner(Descent[Autoencoder]):
 
 
 @torch.no_grad()
-def reconstruct(model: Autoencoder, rgba: Rgba, chunk: int = 16) -> Rgba:
+def reconstruct(model: RgbaAutoencoder, rgba: Rgba, chunk: int = 16) -> Rgba:
     """Pictures after the encoder and the decoder."""
     parts = [
         to_pixels(model.decoder(model.encoder(to_tensor(rgba[i : i + chunk])))) for i in range(0, len(rgba), chunk)

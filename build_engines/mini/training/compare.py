@@ -37,19 +37,24 @@ class Experiment:
     compiled: bool = False
 
 
-_SMALL, _UNET = AUTOENCODERS["8x8x32"], RGBA.denoiser
-_DIT = replace(_UNET, kind="dit", widths=(256,), heads=(4,), layers=8)
+_SMALL = AUTOENCODERS["8x8x32"]
+_HYBRID = replace(RGBA.denoiser, warm_up_steps=50)
+_UNET = replace(_HYBRID, kind="unet", widths=(128, 256), heads=(4, 8), layers=1)
+_DIT = replace(_HYBRID, kind="dit", widths=(256,), heads=(4,), layers=8)
+_WIDE_DIT = replace(_DIT, widths=(384,), heads=(6,), layers=10, patch=2)
 EXPERIMENTS = (
     *(Experiment(f"autoencoder {name}", preset) for name, preset in AUTOENCODERS.items()),
     Experiment("autoencoder 8x8x32, batch 16", replace(_SMALL, batch=16)),
     Experiment("autoencoder 8x8x32, bfloat16", _SMALL, bfloat16=True),
     Experiment("denoiser UNet 128-256", _UNET),
-    Experiment("denoiser UNet 128-256, batch 32", replace(_UNET, batch=32)),
-    Experiment("denoiser UNet 128-256, bfloat16", _UNET, bfloat16=True),
     Experiment("denoiser UNet 128-256, compiled", _UNET, compiled=True),
     Experiment("denoiser UNet 160-288", replace(_UNET, widths=(160, 288), heads=(5, 9))),
     Experiment("denoiser DiT 256 wide, 8 deep", _DIT),
-    Experiment("denoiser DiT 384 wide, 10 deep, patches of 2", replace(_DIT, widths=(384,), layers=10, patch=2)),
+    Experiment("denoiser DiT 384 wide, 10 deep, patches of 2", _WIDE_DIT),
+    Experiment("denoiser hybrid 128-384", _HYBRID),
+    Experiment("denoiser hybrid 128-384, batch 32", replace(_HYBRID, batch=32)),
+    Experiment("denoiser hybrid 128-384, compiled", _HYBRID, compiled=True),
+    Experiment("denoiser hybrid 128-384, 6 deep, compiled", replace(_HYBRID, layers=6), compiled=True),
 )
 
 

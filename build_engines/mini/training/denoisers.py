@@ -1,4 +1,4 @@
-"""The denoisers that are compared: diffusers' UNet, and a small diffusion transformer.
+"""The denoisers that are compared: diffusers' UNet, a small diffusion transformer, and ``hybrid``.
 
 Both take noisy latents (B, C, side, side), timesteps (B,) in [0, 1000] and text (B, T, width), and return the
 velocity (B, C, side, side).
@@ -14,6 +14,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from build_engines.mini.training.hybrid import HybridDenoiser
 from build_engines.mini.training.presets import DenoiserPreset
 
 
@@ -107,5 +108,28 @@ class DiT(nn.Module):
         return F.pixel_shuffle(x.transpose(1, 2).unflatten(2, (grid, grid)), self.patch)
 
 
-def make_denoiser(preset: DenoiserPreset, channels: int, side: int) -> UNet | DiT:
-    return (DiT if preset.kind == "dit" else UNet)(preset, channels, side)
+class Hybrid(nn.Module):
+    """``HybridDenoiser`` of the preset's sizes."""
+
+    def __init__(self, preset: DenoiserPreset, channels: int, side: int) -> None:
+        super().__init__()
+        self.network = HybridDenoiser(
+            sample_size=side,
+            in_channels=channels,
+            out_channels=channels,
+            block_out_channels=preset.widths,
+            heads=preset.heads[-1],
+            layers=preset.layers,
+            blocks=preset.blocks,
+            cross_attention_dim=preset.text_width,
+        )
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        return self.network.velocity(noisy, timesteps, text)
+
+
+KINDS: dict[str, type[UNet] | type[DiT] | type[Hybrid]] = {"unet": UNet, "dit": DiT, "hybrid": Hybrid}
+
+
+def make_denoiser(preset: DenoiserPreset, channels: int, side: int) -> UNet | DiT | Hybrid:
+    return KINDS[preset.kind](preset, channels, side)

@@ -18,7 +18,8 @@ from build_engines.mini.flow import TRAIN_TIMESTEPS
 from build_engines.mini.tokenizer import encode
 from build_engines.mini.training.autoencoder import laid_on, to_pixels
 from build_engines.mini.training.flow import ConditionedDenoiser
-from build_engines.mini.training.networks import Autoencoder
+from build_engines.mini.training.networks import RgbaAutoencoder
+from build_engines.mini.training.text import TOKENS
 
 STEPS, GUIDANCE_SCALE = 20, 4.0
 SHEET_PROMPTS = (
@@ -37,7 +38,7 @@ class Painter:
     """The parts that draw. ``scale`` is that of ``Latents``."""
 
     model: ConditionedDenoiser
-    autoencoder: Autoencoder
+    autoencoder: RgbaAutoencoder
     tokenizer: Tokenizer
     scale: float
     latent_shape: tuple[int, int, int]
@@ -51,7 +52,7 @@ class Painter:
         guidance_scale: float = GUIDANCE_SCALE,
     ) -> Rgba:
         """One picture (128, 128, 4) for each prompt; its noise comes from its own seed alone."""
-        ids = torch.from_numpy(encode(self.tokenizer, [*prompts, *[""] * len(prompts)]))
+        ids = torch.from_numpy(encode(self.tokenizer, [*prompts, *[""] * len(prompts)], TOKENS))
         noise = [np.random.default_rng(s).standard_normal(self.latent_shape, np.float32) for s in seeds]
         latents = torch.from_numpy(np.stack(noise))
         embeds = self.model.embed(ids)

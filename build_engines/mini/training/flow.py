@@ -7,6 +7,8 @@ A latent x and noise n are mixed to (1 - sigma) x + sigma n, and the network pre
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,18 +21,47 @@ from build_engines.mini.autoencoder import falling_rate
 from build_engines.mini.corpus.captions import CaptionWriter
 from build_engines.mini.corpus.pictures import Corpus
 from build_engines.mini.corpus.vectors import Vocabulary
-from build_engines.mini.flow import TRAIN_TIMESTEPS, Rows, group_rows
+from build_engines.mini.flow import TRAIN_TIMESTEPS
 from build_engines.mini.loop import Descent
+from build_engines.mini.pictures import Variant
 from build_engines.mini.tokenizer import encode, make_tokenizer
 from build_engines.mini.training.denoisers import make_denoiser
 from build_engines.mini.training.latents import Latents
 from build_engines.mini.training.presets import DenoiserPreset
-from build_engines.mini.training.text import make_text_encoder
+from build_engines.mini.training.text import TOKENS, make_text_encoder
 
-_COLOURED_SHARE = 0.35
+_COLOURED_SHARE = 0.25
 """Share of the pictures of a colourable icon that are recoloured."""
-_PICTOGRAM_WEIGHT = 0.35
-"""How often a pictogram is shown for each time that an emoji is."""
+_MIRRORED_SHARE = 0.15
+"""Share of the other pictures that are mirrored, where they may be."""
+_PICTOGRAM_WEIGHT = 0.12
+"""How often a pictogram is shown for each time that an emoji of an everyday thing is."""
+_KIND_WEIGHTS = {"face": 0.3, "person": 0.2, "hand": 0.2, "heart": 0.3, "shape": 0.2, None: 0.4}
+"""The same of an emoji by its concept's first kind (None: it has none)."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the latents that show one icon: as it is, mirrored, in another colour."""
+
+    plain: tuple[int, ...]
+    mirrored: tuple[int, ...]
+    coloured: tuple[int, ...]
+
+    def pick(self, rng: np.random.Generator) -> int:
+        chance = rng.random(2)
+        group = self.mirrored if self.mirrored and chance[1] < _MIRRORED_SHARE else self.plain
+        group = self.coloured if self.coloured and chance[0] < _COLOURED_SHARE else group
+        return group[int(rng.integers(len(group)))]
+
+
+def group_rows(variants: Sequence[Variant]) -> list[Rows]:
+    """The rows of each icon of which a plain one is among ``variants``."""
+    groups: dict[int, tuple[list[int], list[int], list[int]]] = {}
+    for row, variant in enumerate(variants):
+        of_icon = groups.setdefault(variant.index, ([], [], []))
+        of_icon[2 if variant.colour is not None else int(variant.flip)].append(row)
+    return [Rows(tuple(a), tuple(b), tuple(c)) for a, b, c in groups.values() if a]
 
 
 class ConditionedDenoiser(nn.Module):
@@ -42,7 +73,7 @@ class ConditionedDenoiser(nn.Module):
         self.denoiser = make_denoiser(preset, channels, side)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Token ids (B, 24) to the text (B, 24, width) that the denoiser attends to."""
+        """Token ids (B, 16) to the text (B, 16, width) that the denoiser attends to."""
         embeds: Tensor = self.text_encoder(ids).last_hidden_state
         return embeds
 
@@ -77,31 +108,27 @@ class FlowLearner(Descent[ConditionedDenoiser]):
             self.model.parameters(), 1.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
         self._rows = group_rows(latents.variants)
-        weights = [self._weight(rows.original[0]) for rows in self._rows]
+        weights = [self._weight(rows.plain[0]) for rows in self._rows]
         self._weights = np.asarray(weights) / sum(weights)
         self._writer = CaptionWriter(corpus.concepts)
 
     def _weight(self, row: int) -> float:
-        concept = self.corpus.entries[self.latents.variants[row].index].concept
-        return 1.0 if self.corpus.concepts[concept].emoji else _PICTOGRAM_WEIGHT
+        concept = self.corpus.concepts[self.corpus.entries[self.latents.variants[row].index].concept]
+        kind = concept.kinds[0] if concept.kinds else None
+        return _KIND_WEIGHTS.get(kind, 1.0) if concept.emoji else _PICTOGRAM_WEIGHT
 
     def pick(self, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Latents, noise (B, C, side, side), sigmas (B,) and token ids (B, 24) of step ``n``."""
+        """Latents, noise (B, C, side, side), sigmas (B,) and token ids (B, 16) of step ``n``."""
         rng = np.random.default_rng((self.seed, 2, n))
         icons = rng.choice(len(self._rows), self.batch, p=self._weights)
-        rows = [self._row(rng, self._rows[int(i)]) for i in icons]
+        rows = [self._rows[int(i)].pick(rng) for i in icons]
         chosen = [self.latents.variants[row] for row in rows]
         captions = [self._writer.write(rng, self.corpus.entries[v.index], v.colour) for v in chosen]
         wanted = np.asarray(self.latents.values[rows], np.float32)
         noise = rng.standard_normal(wanted.shape, np.float32)
         sigmas = 1 / (1 + np.exp(-rng.standard_normal(self.batch, np.float32)))
-        ids = encode(self.tokenizer, captions)
+        ids = encode(self.tokenizer, captions, TOKENS)
         return torch.from_numpy(wanted), torch.from_numpy(noise), torch.from_numpy(sigmas), torch.from_numpy(ids)
-
-    @staticmethod
-    def _row(rng: np.random.Generator, rows: Rows) -> int:
-        group = rows.coloured if rows.coloured and rng.random() < _COLOURED_SHARE else rows.original
-        return group[int(rng.integers(len(group)))]
 
     def loss(self, model: ConditionedDenoiser, n: int) -> Tensor:
         """The mean squared error of the velocity on the batch of step ``n``."""

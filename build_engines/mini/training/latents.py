@@ -15,7 +15,7 @@ from build_engines.mini.corpus.pictures import Corpus, variants
 from build_engines.mini.loop import Stop
 from build_engines.mini.pictures import Variant
 from build_engines.mini.training.autoencoder import to_tensor
-from build_engines.mini.training.networks import Autoencoder
+from build_engines.mini.training.networks import RgbaAutoencoder
 
 _CHUNK = 32
 _SCALED_BY = 1024
@@ -34,7 +34,7 @@ class Latents:
     scale: float
 
 
-def make(model: Autoencoder, corpus: Corpus, folder: Path, stop: Stop) -> bool:
+def make(model: RgbaAutoencoder, corpus: Corpus, folder: Path, stop: Stop) -> bool:
     """Encodes every variant into ``latents.npy`` of ``folder``; False when it was stopped before the end."""
     plan, path = folder / "variants.json", folder / "latents.npy"
     if not plan.is_file():
@@ -68,13 +68,13 @@ def _open(path: Path, shape: tuple[int, ...] | None = None) -> np.memmap[Any, np
 
 
 @torch.no_grad()
-def encode(model: Autoencoder, corpus: Corpus, rows: list[Variant]) -> npt.NDArray[np.float32]:
+def encode(model: RgbaAutoencoder, corpus: Corpus, rows: list[Variant]) -> npt.NDArray[np.float32]:
     """The encoder's latents (B, C, side, side), not scaled."""
     drawn = to_tensor(np.stack([corpus.draw(v) for v in rows]))
     return np.asarray(model.encoder(drawn).contiguous().numpy())
 
 
-def _scale(model: Autoencoder, corpus: Corpus, rows: list[Variant]) -> float:
+def _scale(model: RgbaAutoencoder, corpus: Corpus, rows: list[Variant]) -> float:
     starts = range(0, min(_SCALED_BY, len(rows)), _CHUNK)
     squares = [np.mean(encode(model, corpus, rows[i : i + _CHUNK]) ** 2) for i in starts]
     return float(1 / np.sqrt(np.mean(squares)))

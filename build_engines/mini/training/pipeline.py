@@ -18,11 +18,11 @@ from build_engines.mini.corpus.pictures import Corpus, Rgba
 from build_engines.mini.corpus.sets import attribution, install_sources
 from build_engines.mini.corpus.vectors import Vocabulary
 from build_engines.mini.loop import Every, Loop, Stop, samples_of
-from build_engines.mini.training import autoencoder, latents
+from build_engines.mini.training import autoencoder, checkpoint, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner
 from build_engines.mini.training.drawing import Painter, save_sheet
 from build_engines.mini.training.flow import FlowLearner
-from build_engines.mini.training.networks import Autoencoder
+from build_engines.mini.training.networks import RgbaAutoencoder, make_autoencoder
 from build_engines.mini.training.presets import TrainingPreset
 
 STAGES = ("data", "autoencoder", "latents", "denoiser", "decoder")
@@ -90,9 +90,9 @@ class Run:
         rows = [np.hstack(pairs[i : i + 15]) for i in range(0, len(pairs) // 15 * 15, 15)]
         save_picture(np.vstack(rows or pairs), self.folder / "samples" / f"{name}.png")
 
-    def finished_autoencoder(self) -> Autoencoder:
+    def finished_autoencoder(self) -> RgbaAutoencoder:
         """With the best decoder there is. Raises FileNotFoundError before the stage `autoencoder`."""
-        model = Autoencoder(self.preset.autoencoder)
+        model = make_autoencoder(self.preset.autoencoder)
         paths = [p for p in (self.folder / "decoder.pt", self.folder / "autoencoder.pt") if p.is_file()]
         if not paths:
             raise FileNotFoundError(f"no autoencoder in {self.folder}: run the stage `autoencoder` first")
@@ -121,19 +121,24 @@ class Run:
         sheet = Every(self.preset.sheet_s, lambda n: self._draw(learner, n * learner.batch))
         return self._loop("denoiser", learner.steps, sheet).run(learner)
 
+    def painter(self, learner: FlowLearner) -> Painter:
+        """Draws with the averaged weights and the best decoder of the moment."""
+        values = learner.latents.values
+        shape = (values.shape[1], values.shape[2], values.shape[3])
+        return Painter(learner.average, self.finished_autoencoder(), learner.tokenizer, learner.latents.scale, shape)
+
     def _draw(self, learner: FlowLearner, seen: int) -> None:
-        """A sheet of samples by the averaged weights, with the best decoder of the moment.
+        """A sheet of samples, and the folder ``checkpoint``.
 
         Left out soon after the last one: a sheet costs as much as 1,000 pictures of training.
         """
         drawn = [int(p.stem) for p in (self.folder / "samples").glob("[0-9]*.png")]
         if drawn and seen < max(drawn) + self.preset.sheet_samples and seen < learner.steps * learner.batch:
             return
-        values = learner.latents.values
-        shape = (values.shape[1], values.shape[2], values.shape[3])
-        decoder = self.finished_autoencoder()
-        painter = Painter(learner.average, decoder, learner.tokenizer, learner.latents.scale, shape)
+        painter = self.painter(learner)
         save_sheet(painter, self.folder / "samples" / f"{seen:08d}.png")
+        if self.preset.denoiser.kind == "hybrid":
+            checkpoint.save(painter, self.folder / "checkpoint", self.origin())
 
     def _decoder(self) -> bool:
         """Trains the decoder on, the encoder frozen."""

@@ -39,20 +39,24 @@ AUTOENCODERS = {
 
 @dataclass(frozen=True)
 class DenoiserPreset:
-    """The denoiser and its text encoder; ``samples``: wanted in all, the last ``falling`` of them at a falling rate."""
+    """The denoiser and its text encoder; ``samples``: wanted in all, the last ``falling`` of them at a falling rate.
 
-    kind: str = "unet"
-    widths: tuple[int, ...] = (128, 256)
-    heads: tuple[int, ...] = (4, 8)
-    layers: int = 1
+    ``blocks``: of convolutions before and after the transformer of a hybrid; ``patch``: of a DiT.
+    """
+
+    kind: str = "hybrid"
+    widths: tuple[int, ...] = (128, 384)
+    heads: tuple[int, ...] = (4, 6)
+    layers: int = 10
+    blocks: int = 2
     patch: int = 1
     text_width: int = 256
     text_layers: int = 2
     text_heads: int = 4
     batch: int = 64
-    learning_rate: float = 4e-4
-    warm_up_steps: int = 500
-    samples: int = 8_000_000
+    learning_rate: float = 1e-3
+    warm_up_steps: int = 300
+    samples: int = 6_000_000
     falling: float = 0.3
     ema_decay: float = 0.9995
 

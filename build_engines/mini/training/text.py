@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from build_engines.mini.corpus.vectors import DIMENSIONS, Vocabulary
-from build_engines.mini.tokenizer import BOS, EOS, MAX_TOKENS, PAD, SPECIAL
+from build_engines.mini.tokenizer import BOS, EOS, PAD, SPECIAL
 from build_engines.mini.training.presets import DenoiserPreset
 
+TOKENS = 16
+"""Length of a caption in tokens, with its beginning and end; longer ones are cut."""
 _RESIDUAL_DROPOUT = 0.25
 _STD = 0.3
 """Standard deviation of embeddings at the beginning."""
@@ -63,7 +65,7 @@ def make_text_encoder(preset: DenoiserPreset, vocabulary: Vocabulary) -> CLIPTex
         projection_dim=preset.text_width,
         num_hidden_layers=preset.text_layers,
         num_attention_heads=preset.text_heads,
-        max_position_embeddings=MAX_TOKENS,
+        max_position_embeddings=TOKENS,
         bos_token_id=BOS,
         eos_token_id=EOS,
         pad_token_id=PAD,

@@ -23,7 +23,7 @@ from serve.api.a1111.models import (
 from serve.api.a1111.progress_registry import ProgressRegistryOf, Task
 from serve.api.http.bodies import CappedRoute
 from serve.api.http.callers import UserId
-from serve.ensembles.illustrator.encoding import Encoding, as_base64, as_url, to_file
+from serve.ensembles.illustrator.encoding import Encoding, as_base64, as_url, opaque, to_file
 
 router = APIRouter(route_class=CappedRoute)
 
@@ -110,7 +110,7 @@ async def _picture(task: Task, encoding: Encoding) -> bytes | None:
     """The newest preview in its own size, which is small: clients poll often."""
     if task.preview is None:
         return None
-    return await asyncio.to_thread(to_file, task.preview.pixels, encoding)
+    return await asyncio.to_thread(to_file, opaque(task.preview.pixels), encoding)
 
 
 def _state(task: Task | None, count: int) -> dict[str, Any]:

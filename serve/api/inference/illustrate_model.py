@@ -24,6 +24,7 @@ from serve.api.inference.description import (
 )
 from serve.api.inference.tensors import Array, Tensor
 from serve.api.inference.usage import Recorder
+from serve.ensembles.illustrator.encoding import opaque
 from serve.ensembles.illustrator.illustration import (
     ILLUSTRATE,
     MAX_PROMPT_CHARACTERS,
@@ -148,7 +149,7 @@ class IllustrateModel:
 def _preview(preview: Preview, request: InferRequest) -> Answer:
     shown = any(spec.name == "image" for spec in DESCRIPTION.requested_outputs(request))
     where = {"index": preview.index, "step": preview.step, "steps": preview.steps}
-    return Answer(DESCRIPTION.version, {"image": preview.pixels[None]} if shown else {}, where, final=False)
+    return Answer(DESCRIPTION.version, {"image": opaque(preview.pixels)[None]} if shown else {}, where, final=False)
 
 
 def _answer(drawn: Illustration, request: InferRequest) -> Answer:
@@ -160,7 +161,7 @@ def to_outputs(drawn: Illustration, request: InferRequest) -> dict[str, Array]:
     parameters = dataclasses.asdict(drawn.parameters)
     details = {key: value for key, value in vars(drawn).items() if key not in ("pictures", "parameters")}
     values = {
-        "image": np.stack([picture.pixels for picture in drawn.pictures]),
+        "image": np.stack([opaque(picture.pixels) for picture in drawn.pictures]),
         "seed": np.array([picture.seed for picture in drawn.pictures], np.int64),
         "tokens": drawn.tokens,
         "evaluations": drawn.evaluations,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from serve.api.http.drawing import Count, DrawingFields, Order, Prompt, family_for
 from serve.api.http.models import Flag, RequestModel, Text, Whole, one_of
 from serve.api.native.presets import quality_of
-from serve.ensembles.illustrator.encoding import MEDIA_TYPES
+from serve.ensembles.illustrator.encoding import AUTO, MEDIA_TYPES, Encoding
 from serve.ensembles.illustrator.illustration import FamilyInfo
 from serve.errors import InvalidRequest, UnsupportedOperation
 
@@ -44,6 +44,8 @@ class ImagesRequest:
     as_url: bool
     partial_images: int | None
     safety_identifier: str | None
+    transparent: bool = False
+    """Whether the pictures have alpha."""
 
     @property
     def preview_every(self) -> int:
@@ -92,7 +94,8 @@ class ImagesBody(DrawingFields, VariationFields):
         "auto"
     )
     background: Annotated[
-        Literal["auto", "transparent", "opaque"] | None, Field(description="accepted; pictures are opaque")
+        Literal["auto", "transparent", "opaque"] | None,
+        Field(description="transparent: of models that draw on transparent ground; others are opaque"),
     ] = None
     output_format: Annotated[str, one_of(MEDIA_TYPES), BeforeValidator(_offered_format)] = "png"
     stream: Flag | None = False
@@ -107,6 +110,9 @@ class ImagesBody(DrawingFields, VariationFields):
 
     def client_names(self) -> dict[str, str]:
         return {**super().client_names(), "width": "size", "height": "size"}
+
+    def encoding(self, metadata: bool) -> Encoding:
+        return replace(super().encoding(metadata), background=self.background or AUTO)
 
     def parsed(self, families: Sequence[FamilyInfo], metadata: bool) -> ImagesRequest:
         """Raises ``InvalidRequest`` naming the key at fault; any ``model`` is taken, for clients name OpenAI's."""
@@ -128,6 +134,7 @@ class ImagesBody(DrawingFields, VariationFields):
             self.response_format == "url",
             self.partial_images if self.stream else None,
             self.safety_identifier or self.user,
+            family.alpha and order.encoding.keeps_alpha,
         )
 
 

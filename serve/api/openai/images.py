@@ -113,7 +113,7 @@ def _described(parsed: ImagesRequest) -> dict[str, Any]:
     shown = {
         "size": f"{width}x{height}",
         "quality": parsed.quality,
-        "background": "opaque",
+        "background": "transparent" if parsed.transparent else "opaque",
         "output_format": parsed.order.encoding.format,
     }
     return shown if parsed.safety_identifier is None else {**shown, "safety_identifier": parsed.safety_identifier}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
 from PIL import Image
 
 from serve.ensembles.illustrator import provenance
@@ -17,6 +19,9 @@ from serve.errors import InvalidRequest
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "svg": "image/svg+xml"}
 DEFAULT_QUALITY = 95
+WHITE = (255, 255, 255)
+AUTO, TRANSPARENT, OPAQUE = "auto", "transparent", "opaque"
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _FULL_CHROMA = 90
 """From this quality on JPEG uses 4:4:4 chroma: illustrations have sharp edges between colours."""
 
@@ -25,7 +30,9 @@ _FULL_CHROMA = 90
 class Encoding:
     """``format``: key of ``MEDIA_TYPES``. ``quality``: 0 to 100, for JPEG and WebP. SVG has no ``metadata``.
 
-    ``c2pa``: sign the file. ``mark``: mark it as generated.
+    ``c2pa``: sign the file. ``mark``: mark it as generated. ``background`` of pictures with alpha: transparent, opaque
+    (white), a colour as #rrggbb, or auto: transparent in SVG, white otherwise. JPEG has no transparency.
+    Raises InvalidRequest for another one.
     """
 
     format: str = "png"
@@ -33,6 +40,25 @@ class Encoding:
     metadata: bool = True
     c2pa: bool = False
     mark: bool = True
+    background: str = AUTO
+
+    def __post_init__(self) -> None:
+        if self.background not in (AUTO, TRANSPARENT, OPAQUE) and not _COLOUR.fullmatch(self.background):
+            raise InvalidRequest("must be auto, transparent, opaque or a colour as #rrggbb", "background")
+
+    @property
+    def keeps_alpha(self) -> bool:
+        if self.format == "jpeg":
+            return False
+        return self.background == TRANSPARENT or (self.background == AUTO and self.format == "svg")
+
+    @property
+    def ground(self) -> tuple[int, int, int]:
+        """The colour that opaque pictures are composited on."""
+        if not _COLOUR.fullmatch(self.background):
+            return WHITE
+        red, green, blue = bytes.fromhex(self.background[1:])
+        return red, green, blue
 
     @property
     def media_type(self) -> str:
@@ -66,23 +92,40 @@ async def encode_all(
 async def _encode(illustration: Illustration, index: int, encoding: Encoding, vectorizer: Vectorizes) -> bytes:
     if encoding.format != "svg":
         return await asyncio.to_thread(_with_metadata, illustration, index, encoding)
-    png = await asyncio.to_thread(to_file, illustration.pictures[index].pixels, Encoding())
+    pixels = grounded(illustration.pictures[index].pixels, encoding)
+    png = await asyncio.to_thread(to_file, pixels, Encoding())
     svg = (await vectorizer.vectorize(png, VectorizeOptions())).svg
     return (provenance.mark_svg(svg) if encoding.mark else svg).encode()
 
 
 def _with_metadata(illustration: Illustration, index: int, encoding: Encoding) -> bytes:
     picture = illustration.pictures[index]
+    pixels = grounded(picture.pixels, encoding)
     if not encoding.metadata:
-        return to_file(picture.pixels, encoding, generated=encoding.mark)
+        return to_file(pixels, encoding, generated=encoding.mark)
     made = replace(illustration.parameters, seed=picture.seed)
     texts = provenance.infotext(made), provenance.record(illustration, made)
-    return to_file(picture.pixels, encoding, texts, generated=encoding.mark)
+    return to_file(pixels, encoding, texts, generated=encoding.mark)
 
 
 async def encode_preview(pixels: Pixels, size: tuple[int, int], encoding: Encoding) -> bytes:
     """A preview scaled to the ``size`` (width, height) of the final picture, without metadata except the mark."""
+    pixels = grounded(pixels, encoding)
     return await asyncio.to_thread(to_file, pixels, encoding, None, size, generated=encoding.mark)
+
+
+def grounded(pixels: Pixels, encoding: Encoding) -> Pixels:
+    """``pixels`` as ``encoding`` wants them: with alpha (H, W, 4), or opaque (H, W, 3)."""
+    return pixels if encoding.keeps_alpha else opaque(pixels, encoding.ground)
+
+
+def opaque(pixels: Pixels, ground: tuple[int, int, int] = WHITE) -> Pixels:
+    """``pixels``, shape (H, W, 3) or (H, W, 4), composited on ``ground``: shape (H, W, 3)."""
+    if pixels.shape[-1] == 3:
+        return pixels
+    alpha = pixels[..., 3:].astype(np.uint32)
+    laid = pixels[..., :3] * alpha + np.asarray(ground, np.uint32) * (255 - alpha)
+    return ((laid + 127) // 255).astype(np.uint8)
 
 
 def to_file(

@@ -117,7 +117,8 @@ def _check_whole(value: int | None, name: str, low: int, high: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """``pixels``: shape (height, width, 3), 8-bit sRGB. ``seed`` with n = 1 reproduces it."""
+    """``pixels``: shape (height, width, 3), 8-bit sRGB, or (height, width, 4) with straight alpha from a family that
+    draws on transparent ground. ``seed`` with n = 1 reproduces it."""
 
     pixels: Pixels
     seed: int
@@ -237,6 +238,8 @@ class FamilyInfo:
     version: str
     created: int
     """Seconds since the epoch."""
+    alpha: bool = False
+    """Whether pictures have a transparent ground."""
 
     def nearest(self, side_px: int) -> int:
         """The supported side nearest to ``side_px``."""

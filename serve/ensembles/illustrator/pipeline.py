@@ -116,7 +116,7 @@ class DiffusionPipeline:
     async def paint(
         self, plan: Plan, seed: int, observer: StepObserver | None = None, resumed: Stage | None = None
     ) -> Pixels:
-        """Draw the picture of ``seed``, continuing from the stage ``resumed``: shape (height, width, 3), 8 bits.
+        """Draw the picture of ``seed``, continuing from the stage ``resumed``: shape (height, width, 3 or 4), 8 bits.
 
         The result does not depend on concurrent pictures or on ``resumed``, up to the engine's rounding. After
         cancellation no further request is sent. Raises an exception group of DeadlineExceeded (between steps) or engine
@@ -161,6 +161,7 @@ class DiffusionPipeline:
             few_step=family.few_step,
             version=version,
             created=created,
+            alpha=family.alpha,
         )
 
     def latents_shape(self, plan: Plan) -> tuple[int, int, int]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from PIL import Image, ImageFilter
 
+from serve.ensembles.illustrator.encoding import opaque
 from serve.ensembles.illustrator.illustration import (
     NO_PROGRESS,
     Checkpoint,
@@ -44,7 +45,7 @@ BLUR_CELLS = 12
 
 
 def blur(pixels: Pixels) -> Pixels:
-    """Of the same shape, (height, width, 3): cell means with soft edges; colours and layout remain."""
+    """Of the same shape, (height, width, 3 or 4): cell means with soft edges; colours and layout remain."""
     image = Image.fromarray(pixels)
     cell = max(1.0, max(image.size) / BLUR_CELLS)
     small = image.resize([max(1, round(side / cell)) for side in image.size], Image.Resampling.BOX)
@@ -120,7 +121,7 @@ class ModerationPolicy:
         if self._classifier is None:
             return []
         try:
-            return findings_above_threshold(self._settings, await self._classifier.scores(pixels), low, index)
+            return findings_above_threshold(self._settings, await self._classifier.scores(opaque(pixels)), low, index)
         except AtelierError as error:
             LOGGER.warning("a picture was not checked: %s", error)
             return None

@@ -51,7 +51,7 @@ def encoded(known: Corpus, tmp_path_factory: pytest.TempPathFactory) -> latents.
 
 
 def flow_learner(known: Corpus, encoded: latents.Latents, kind: str = "unet", samples: int = 16) -> FlowLearner:
-    preset = replace(TINY_RGBA.denoiser, kind=kind, layers=2 if kind == "dit" else 1, samples=samples)
+    preset = replace(TINY_RGBA.denoiser, kind=kind, layers=1 if kind == "unet" else 2, samples=samples)
     return FlowLearner(preset, known, encoded, vocabulary(known))
 
 
@@ -168,7 +168,7 @@ def loop(path: Path, steps: int) -> Loop:
     return Loop(path, steps, checkpoint_s=1e9, stop=Stop())
 
 
-@pytest.mark.parametrize("part", ["autoencoder", "unet", "dit"])
+@pytest.mark.parametrize("part", ["autoencoder", "unet", "dit", "hybrid"])
 def test_a_resumed_training_equals_one_in_one_go(
     part: str, known: Corpus, encoded: latents.Latents, tmp_path: Path
 ) -> None:
@@ -250,7 +250,7 @@ def test_half_of_the_prompts_hold_words_without_captions() -> None:
     assert all(set(words_of(p)) & holdout.WORDS for p in UNKNOWN_THINGS)
 
 
-@pytest.mark.parametrize("part", ["autoencoder", "unet", "dit"])
+@pytest.mark.parametrize("part", ["autoencoder", "unet", "dit", "hybrid"])
 def test_loss_falls(part: str, known: Corpus, encoded: latents.Latents) -> None:
     learner: AutoencoderLearner | FlowLearner
     if part == "autoencoder":
