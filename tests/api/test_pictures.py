@@ -14,6 +14,7 @@ from standin import StandIn
 from serve.ensembles.illustrator import provenance
 from serve.ensembles.illustrator.encoding import Encoding, encode_all, encode_preview
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
+from serve.errors import InvalidRequest
 
 
 async def drawn(**more: object) -> Illustration:
@@ -94,3 +95,39 @@ async def test_preview_has_the_size_of_its_picture() -> None:
     image = opened(base64.b64encode(await encode_preview(pixels, (96, 64), Encoding("webp"))).decode())
     assert image.size == (96, 64)
     assert infotext(image) is None
+
+
+GROUND_CASES = [
+    ("png", "auto", (255, 255, 255)), ("png", "opaque", (255, 255, 255)), ("png", "#204060", (32, 64, 96)),
+    ("png", "transparent", None), ("webp", "transparent", None), ("jpeg", "transparent", (255, 255, 255)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "background", "ground"), GROUND_CASES)
+async def test_background_of_pictures_with_alpha(
+    kind: str, background: str, ground: tuple[int, int, int] | None
+) -> None:
+    illustration = await drawn()
+    pixels = np.dstack([illustration.pictures[0].pixels, np.zeros((64, 64), np.uint8)])
+    pixels[16:48, 16:48, 3] = 255
+    transparent = dataclasses.replace(
+        illustration, pictures=[dataclasses.replace(illustration.pictures[0], pixels=pixels)]
+    )
+    (data,) = await files(transparent, Encoding(kind, background=background))
+    image = opened(base64.b64encode(data).decode())
+    assert image.mode == ("RGBA" if ground is None else "RGB")
+    corner = np.asarray(image)[0, 0]
+    if ground is None:
+        assert corner[3] == 0
+    else:
+        np.testing.assert_allclose(corner, ground, atol=3)
+
+
+def test_svg_of_a_picture_with_alpha_has_no_ground() -> None:
+    assert Encoding("svg").keeps_alpha
+    assert not Encoding("svg", background="opaque").keeps_alpha
+
+
+def test_unknown_background_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="#rrggbb"):
+        Encoding(background="pink")

@@ -30,6 +30,8 @@ from serve.vector import compare
 Rgba = npt.NDArray[np.uint8]
 
 SIDE_PX = 128
+_MIRRORED_SHARE = 0.15
+"""Of recoloured pictures."""
 _LEAST_COVER = 0.02
 """Least mean alpha of a picture that shows anything."""
 
@@ -145,8 +147,13 @@ def load(folder: Path) -> Corpus:
     )
 
 
-def variants(corpus: Corpus, colours_each: int = 3, seed: int = 0) -> list[Variant]:
-    """What the denoiser may see: the original, an emoji's mirror image where that is right, and some of its colours."""
+def plain_variants(corpus: Corpus) -> list[Variant]:
+    """The icons that the denoiser may see, as they are."""
+    return [Variant(index, None, False) for index, entry in enumerate(corpus.entries) if entry.trained]
+
+
+def more_variants(corpus: Corpus, colours_each: int = 3, seed: int = 0) -> list[Variant]:
+    """What else the denoiser may see: an emoji's mirror image where that is right, and some of its colours."""
     names: dict[str, set[str]] = {}
     for entry in corpus.entries:
         names.setdefault(entry.concept, set()).add(entry.name)
@@ -154,14 +161,14 @@ def variants(corpus: Corpus, colours_each: int = 3, seed: int = 0) -> list[Varia
     for index, entry in enumerate(corpus.entries):
         if not entry.trained:
             continue
-        flips = (False, True) if corpus.concepts[entry.concept].emoji and corpus.flippable(index) else (False,)
-        found += [Variant(index, None, flip) for flip in flips]
+        mirrors = corpus.concepts[entry.concept].emoji and corpus.flippable(index)
+        found += [Variant(index, None, True)] if mirrors else []
         if entry.own_colour is not None:
             rng = np.random.default_rng((seed, index))
             held = frozenset(names[entry.concept])
             able = [c for c in COLOURS if c != entry.own_colour and not holdout.held_colour(entry.concept, held, c)]
             chosen = rng.permutation(able)[:colours_each]
-            found += [Variant(index, str(c), flips[int(rng.integers(len(flips)))]) for c in chosen]
+            found += [Variant(index, str(c), bool(mirrors and rng.random() < _MIRRORED_SHARE)) for c in chosen]
     return [v for v in found if v.colour is None or _has_colour(corpus.draw(v), v.colour)]
 
 

@@ -125,7 +125,8 @@ class Hybrid(nn.Module):
         )
 
     def forward(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
-        return self.network.velocity(noisy, timesteps, text)
+        velocity: Tensor = self.network.velocity(noisy, timesteps, text)
+        return velocity
 
 
 KINDS: dict[str, type[UNet] | type[DiT] | type[Hybrid]] = {"unet": UNet, "dit": DiT, "hybrid": Hybrid}

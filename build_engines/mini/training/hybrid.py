@@ -37,9 +37,10 @@ def _modulation(condition: int, values: int) -> nn.Linear:
 def _attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """(B, N, W) over (B, M, W); plain products: the fused kind is slow for so few positions."""
     size = q.shape[-1] // heads
-    q, k, v = (t.unflatten(-1, (heads, size)).transpose(1, 2) for t in (q, k, v))
+    q, k, v = (t.reshape(t.shape[0], -1, heads, size).transpose(1, 2) for t in (q, k, v))
     weights = (q @ k.transpose(-1, -2) * size**-0.5).softmax(-1)
-    return (weights @ v).transpose(1, 2).flatten(2)
+    read: Tensor = (weights @ v).transpose(1, 2).flatten(2)
+    return read
 
 
 def _normal(x: Tensor, width: int) -> Tensor:

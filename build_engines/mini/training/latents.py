@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from build_engines.mini.corpus.pictures import Corpus, variants
+from build_engines.mini.corpus.pictures import Corpus, more_variants, plain_variants
 from build_engines.mini.loop import Stop
 from build_engines.mini.pictures import Variant
 from build_engines.mini.training.autoencoder import to_tensor
@@ -22,9 +22,13 @@ _SCALED_BY = 1024
 """How many pictures the scale is measured on."""
 
 
+PLAIN, MORE = "plain", "more"
+"""The two parts: icons as they are, and recoloured and mirrored ones. Training begins with the first."""
+
+
 @dataclass(frozen=True)
 class Latents:
-    """``values``: (M, C, side, side) float16, memory-mapped; ``variants``: what each row shows.
+    """``values``: (M, C, side, side) float16; ``variants``: what each row shows.
 
     ``values`` is what the encoder gives times ``scale``, so that the mean square is about 1.
     """
@@ -34,17 +38,19 @@ class Latents:
     scale: float
 
 
-def make(model: RgbaAutoencoder, corpus: Corpus, folder: Path, stop: Stop) -> bool:
-    """Encodes every variant into ``latents.npy`` of ``folder``; False when it was stopped before the end."""
-    plan, path = folder / "variants.json", folder / "latents.npy"
+def make(model: RgbaAutoencoder, corpus: Corpus, folder: Path, stop: Stop, part: str = PLAIN) -> bool:
+    """Encodes the variants of ``part`` into ``latents-PART.npy`` of ``folder``; False when it was stopped before the
+    end. The scale is that of the plain part, which is made first."""
+    plan, path = _plan(folder, part), folder / f"latents-{part}.npy"
     if not plan.is_file():
-        rows = variants(corpus)
+        rows = plain_variants(corpus) if part == PLAIN else more_variants(corpus)
         order = np.random.default_rng(0).permutation(len(rows))
         rows = [rows[int(i)] for i in order]
-        plan.write_text(json.dumps({"scale": _scale(model, corpus, rows), "variants": [asdict(v) for v in rows]}))
+        scale = _scale(model, corpus, rows) if part == PLAIN else json.loads(_plan(folder, PLAIN).read_text())["scale"]
+        plan.write_text(json.dumps({"scale": scale, "variants": [asdict(v) for v in rows]}))
     stated = json.loads(plan.read_text())
     rows = [Variant(**v) for v in stated["variants"]]
-    progress = folder / "latents.progress"
+    progress = _progress(folder, part)
     done = int(progress.read_text()) if progress.is_file() else 0
     if not path.is_file():
         shape = encode(model, corpus, rows[:1]).shape[1:]
@@ -57,6 +63,14 @@ def make(model: RgbaAutoencoder, corpus: Corpus, folder: Path, stop: Stop) -> bo
             values.flush()
             progress.write_text(str(done))
     return done == len(rows)
+
+
+def _plan(folder: Path, part: str) -> Path:
+    return folder / f"variants-{part}.json"
+
+
+def _progress(folder: Path, part: str) -> Path:
+    return folder / f"latents-{part}.progress"
 
 
 def _open(path: Path, shape: tuple[int, ...] | None = None) -> np.memmap[Any, np.dtype[np.float16]]:
@@ -81,12 +95,14 @@ def _scale(model: RgbaAutoencoder, corpus: Corpus, rows: list[Variant]) -> float
 
 
 def load(folder: Path) -> Latents:
-    stated = json.loads((folder / "variants.json").read_text())
-    values = np.load(folder / "latents.npy", mmap_mode="r")
-    return Latents(values, tuple(Variant(**v) for v in stated["variants"]), stated["scale"])
+    """All parts that are finished."""
+    parts = [part for part in (PLAIN, MORE) if finished(folder, part)]
+    plans = [json.loads(_plan(folder, part).read_text()) for part in parts]
+    values = np.concatenate([np.load(folder / f"latents-{part}.npy") for part in parts])
+    return Latents(values, tuple(Variant(**v) for plan in plans for v in plan["variants"]), plans[0]["scale"])
 
 
-def finished(folder: Path) -> bool:
-    """Whether ``make`` has encoded everything."""
-    progress, plan = folder / "latents.progress", folder / "variants.json"
+def finished(folder: Path, part: str = PLAIN) -> bool:
+    """Whether ``make`` has encoded everything of ``part``."""
+    progress, plan = _progress(folder, part), _plan(folder, part)
     return progress.is_file() and int(progress.read_text()) == len(json.loads(plan.read_text())["variants"])

@@ -88,7 +88,7 @@ class RgbaAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 def make_autoencoder(preset: AutoencoderPreset) -> RgbaAutoencoder:
-    return RgbaAutoencoder(
+    made: RgbaAutoencoder = RgbaAutoencoder(
         latent_channels=preset.channels,
         widths=preset.widths,
         last_width=preset.last_width,
@@ -96,3 +96,4 @@ def make_autoencoder(preset: AutoencoderPreset) -> RgbaAutoencoder:
         decoder_blocks=preset.decoder_blocks,
         downsample=2 ** (len(preset.widths) + 1),
     )
+    return made

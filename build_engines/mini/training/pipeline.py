@@ -97,11 +97,17 @@ class Run:
         if not paths:
             raise FileNotFoundError(f"no autoencoder in {self.folder}: run the stage `autoencoder` first")
         model.load_state_dict(torch.load(paths[0], map_location="cpu", weights_only=True)["learner"]["model"])
-        return model.eval()
+        model.eval()
+        return model
 
     def _latents(self) -> bool:
-        finished = latents.make(self.finished_autoencoder(), self.corpus, self.folder, self.stop)
-        print(f"latents: {'all' if finished else 'not all'} are encoded", flush=True)
+        """The icons as they are; recoloured and mirrored ones too once the denoiser has seen ``plain_samples``."""
+        log = self.folder / "denoiser.csv"
+        seen = samples_of(log) if log.is_file() else 0
+        parts = (latents.PLAIN,) if seen < self.preset.plain_samples else (latents.PLAIN, latents.MORE)
+        model = self.finished_autoencoder()
+        finished = all(latents.make(model, self.corpus, self.folder, self.stop, part) for part in parts)
+        print(f"latents: {' and '.join(parts)}, {'all' if finished else 'not all'} are encoded", flush=True)
         return finished
 
     def vocabulary(self) -> Vocabulary:

@@ -20,7 +20,7 @@ class AutoencoderPreset:
     decoder_blocks: tuple[int, ...] = (2, 2, 2, 1)
     batch: int = 8
     learning_rate: float = 1e-3
-    samples: int = 24_000
+    samples: int = 22_400
     decoder_samples: int = 200_000
 
     @property
@@ -69,6 +69,8 @@ class TrainingPreset:
     autoencoder: AutoencoderPreset = field(default_factory=AutoencoderPreset)
     denoiser: DenoiserPreset = field(default_factory=DenoiserPreset)
     seed: int = 0
+    plain_samples: int = 150_000
+    """Pictures that the denoiser sees before recoloured and mirrored ones are added, at the next start."""
     checkpoint_s: float = 600.0
     """Seconds between checkpoints."""
     sheet_s: float = 1800.0

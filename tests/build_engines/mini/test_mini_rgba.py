@@ -46,7 +46,8 @@ def known() -> Corpus:
 @pytest.fixture(scope="module")
 def encoded(known: Corpus, tmp_path_factory: pytest.TempPathFactory) -> latents.Latents:
     folder = tmp_path_factory.mktemp("latents")
-    assert latents.make(AutoencoderLearner(TINY_RGBA.autoencoder, known).model, known, folder, Stop())
+    model = AutoencoderLearner(TINY_RGBA.autoencoder, known).model
+    assert all(latents.make(model, known, folder, Stop(), part) for part in (latents.PLAIN, latents.MORE))
     return latents.load(folder)
 
 
@@ -161,7 +162,7 @@ def test_held_out_icons_and_colours_are_not_trained_on(known: Corpus) -> None:
     held = replace(
         known, entries=(entry, *known.entries[1:]), concepts=known.concepts | {"1F34C": known.concepts["apple"]}
     )
-    assert all(v.index != 0 for v in pictures.variants(held))
+    assert all(v.index != 0 for v in (*pictures.plain_variants(held), *pictures.more_variants(held)))
 
 
 def loop(path: Path, steps: int) -> Loop:
@@ -194,7 +195,12 @@ def test_latents_have_unit_size_and_resume(known: Corpus, encoded: latents.Laten
     assert not latents.finished(tmp_path)
     assert latents.make(model, known, tmp_path, Stop())
     assert latents.finished(tmp_path)
-    np.testing.assert_array_equal(latents.load(tmp_path).values, encoded.values)
+    plain = latents.load(tmp_path)
+    assert all(v.colour is None and not v.flip for v in plain.variants)
+    assert latents.make(model, known, tmp_path, Stop(), latents.MORE)
+    whole = latents.load(tmp_path)
+    assert len(whole.variants) > len(plain.variants)
+    np.testing.assert_array_equal(whole.values, encoded.values)
 
 
 def test_shipped_text_encoder_equals_the_trained_one(known: Corpus, encoded: latents.Latents) -> None:
