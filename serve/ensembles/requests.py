@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
-from serve.ensembles.illustrator.encoding import Encoding
+from serve.ensembles.illustrator.encoding import AUTO, Encoding
 from serve.ensembles.illustrator.illustration import FamilyInfo, IllustrateOptions
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import InvalidRequest
@@ -20,7 +20,7 @@ ILLUSTRATE, VECTORIZE = "illustrate", "vectorize"
 """Lanes of the queue. Each has its own slots, so that fast jobs do not wait behind slow ones."""
 _COST = "cost"
 """Key of the cost in the details."""
-_OMITTED_DEFAULTS = {"c2pa": False, "mark": True, "background": "auto"}
+_OMITTED_DEFAULTS = {"c2pa": False, "mark": True, "background": AUTO}
 """Encoding fields left out at their default, so that the JSON of older requests stays the same."""
 
 
@@ -54,7 +54,8 @@ class IllustrateRequest:
         return replace(self, options=replace(self.options, seed=self.options.resolve_seed()), seed_named=False)
 
     def resolved(self, family: FamilyInfo) -> IllustrateRequest:
-        """With the defaults of ``family`` filled in, so that omitted and explicit defaults are equal."""
+        """With the defaults of ``family`` filled in, so that omitted and explicit defaults are equal; without a
+        background where pictures have no alpha."""
         named = self.options
         options = replace(
             named,
@@ -65,7 +66,8 @@ class IllustrateRequest:
             guidance_scale=family.guidance_scale if named.guidance_scale is None else named.guidance_scale,
             sampler=named.sampler or family.sampler,
         )
-        return replace(self, options=options)
+        encoding = self.encoding if family.alpha else replace(self.encoding, background=AUTO)
+        return replace(self, options=options, encoding=encoding)
 
     def to_json(self) -> dict[str, Any]:
         options = asdict(self.options)
