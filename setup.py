@@ -1,7 +1,7 @@
 """The packages of the wheel; all else is in pyproject.toml.
 
 The engines and what a running stack reads of `deployments` lie at the top of a checkout, and in the wheel inside the
-package, as `serve/data` (`serve.settings.places` finds them). Folders that are absent are left out: an image installs
+package, as `serve/data` (`serve.settings.section` finds them). Folders that are absent are left out: an image installs
 the dependencies before it has them.
 """
 

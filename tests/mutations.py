@@ -115,7 +115,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a beat that stands still looks new",
-        "serve/state/heartbeats.py",
+        "serve/state/job_states.py",
         r"previous\[0\] == heartbeat",
         "previous[0] != heartbeat",
         (LEASES,),

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from build_engines.train.networks import ImageFeatures, LogoType, Quality
 from build_engines.train.pictures import Labelled, Pictures
-from serve.vector.utility import EPSILON, WEIGHT_OVER, WEIGHT_UNDER
+from serve.vector.parameters import EPSILON, WEIGHT_OVER, WEIGHT_UNDER
 
 EMBED_BATCH = 64
 Integers = npt.NDArray[np.int64]

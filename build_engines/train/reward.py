@@ -1,6 +1,6 @@
 """What a trace is worth: fidelity together with size, by the same utility that serving chooses with.
 
-``true_reward`` judges measured traces with ``serve.vector.utility``; ``predicted_reward`` is the same formula in torch,
+``true_reward`` judges measured traces with ``serve.vector.parameters``; ``predicted_reward`` is the same formula in torch,
 differentiable, on the `quality` network's predictions (a test holds it to the original). Both are gains over VTracer's
 defaults with path precision 2, and may charge time beyond a limit: ``max(0, ms / limit - 1)``.
 """
@@ -16,8 +16,7 @@ from torch import Tensor
 
 from build_engines.labels.candidates import BASELINE
 from build_engines.train.networks import Quality
-from serve.vector.parameters import to_candidate
-from serve.vector.utility import EPSILON, WEIGHT_OVER, WEIGHT_UNDER, utility
+from serve.vector.parameters import EPSILON, WEIGHT_OVER, WEIGHT_UNDER, to_candidate, utility
 
 Floats = npt.NDArray[np.float32]
 TIER1_LIMIT_MS = 120.0

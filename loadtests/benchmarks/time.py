@@ -32,10 +32,9 @@ from serve.ensembles.vectorizer.vectorization import ENGINES, VectorizeOptions
 from serve.ensembles.vectorizer.vectorizer import Vectorizer
 from serve.settings import VectorizerSettings
 from serve.vector.features import extract, network_input
-from serve.vector.parameters import CANDIDATE_WIDTH
+from serve.vector.parameters import CANDIDATE_WIDTH, reference_parameters
 from serve.vector.structure import structure_of
 from serve.vector.trace import trace
-from serve.vector.utility import reference_parameters
 
 SIZE_PX = 512
 CANDIDATES = 1000

@@ -14,9 +14,8 @@ from loadtests.vectorize.dataset import Picture
 from loadtests.vectorize.peers import PALETTE, SEED, absent_program, autotrace, potrace_per_color
 from serve.ensembles.vectorizer.candidates import fixed_parameters
 from serve.vector.features import extract
-from serve.vector.parameters import CoverageParameters, VTracerParameters
+from serve.vector.parameters import CoverageParameters, VTracerParameters, reference_parameters, utility
 from serve.vector.trace import trace_vtracer
-from serve.vector.utility import reference_parameters, utility
 
 COVERAGE_SOURCES = ("serve/vector/coverage", "serve/vector/parameters.py")
 VTRACER_SOURCES = ("serve/vector/trace.py", "serve/vector/parameters.py")
@@ -198,7 +197,7 @@ def plain_methods() -> list[Method]:
             "coverage_best40",
             "coverage tracer, best of 40 by hindsight",
             best_of_coverage,
-            (*COVERAGE_SOURCES, "serve/vector/trace.py", "serve/vector/utility.py"),
+            (*COVERAGE_SOURCES, "serve/vector/trace.py", "serve/vector/parameters.py"),
         ),
     ]
 

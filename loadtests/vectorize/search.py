@@ -20,9 +20,8 @@ from loadtests.vectorize.peers import SEED
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.vector.compare import Reference
 from serve.vector.coverage import trace_coverage
-from serve.vector.parameters import LEARNED, MAX_REFINE, CoverageParameters
+from serve.vector.parameters import LEARNED, MAX_REFINE, CoverageParameters, reference_parameters, utility
 from serve.vector.trace import trace_vtracer
-from serve.vector.utility import reference_parameters, utility
 
 STEP = 0.15
 """Standard deviation of a local step in the unit box."""

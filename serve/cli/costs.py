@@ -16,7 +16,7 @@ from serve.settings import load
 
 if TYPE_CHECKING:
     from serve.state import State
-    from serve.state.costs import Cost
+    from serve.state.quality import Cost
 
 
 def costs(
@@ -28,7 +28,7 @@ def costs(
     """Show what requests cost: processor and GPU seconds, and money where `prices` has any."""
 
     async def do(state: State) -> Sequence[Cost]:
-        from serve.state.costs import costs as sums
+        from serve.state.quality import costs as sums
         from serve.state.quality import parse_range
         from serve.state.tables import utc_now
 

@@ -9,8 +9,7 @@ from pydantic import (
     SecretStr,
 )
 
-from serve.settings.scaling import AutoscalingSettings, ScaledSection
-from serve.settings.section import MEBIBYTE, Network, Port, ProjectPath, Section
+from serve.settings.section import MEBIBYTE, AutoscalingSettings, Network, Port, ProjectPath, ScaledSection, Section
 
 
 class HttpSettings(Section):

@@ -8,8 +8,7 @@ from pydantic import (
     Field,
 )
 
-from serve.settings.scaling import AutoscalingSettings, ScaledSection
-from serve.settings.section import MEBIBYTE, ProjectPath, Section
+from serve.settings.section import MEBIBYTE, AutoscalingSettings, ProjectPath, ScaledSection, Section
 
 
 class ImageLimitsSettings(Section):

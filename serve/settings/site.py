@@ -44,14 +44,14 @@ from serve.settings.api import (
 from serve.settings.ensembles import IllustratorSettings, PicturesSettings, VectorizerSettings
 from serve.settings.loopback import is_reached_from_elsewhere
 from serve.settings.observability import LogsSettings, TracingSettings
-from serve.settings.places import IMPORT_ROOT, IS_INSTALLED, project_path
 from serve.settings.releases import ExperimentSettings, FallbackSettings, FlagSettings, Name
-from serve.settings.safety import ModerationSettings, ProvenanceSettings
-from serve.settings.section import ProjectPath
+from serve.settings.section import IMPORT_ROOT, IS_INSTALLED, ProjectPath, project_path
 from serve.settings.security import (
     AccessSettings,
     FetchSettings,
+    ModerationSettings,
     PricesSettings,
+    ProvenanceSettings,
     QuotasSettings,
     RatesSettings,
     SecretsSettings,

@@ -15,8 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from serve.settings.scaling import AutoscalingSettings
-from serve.settings.section import MEBIBYTE, Section
+from serve.settings.section import MEBIBYTE, AutoscalingSettings, Section
 
 
 class DatabaseSettings(Section):

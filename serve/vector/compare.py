@@ -15,7 +15,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from serve.vector.rendering import to_png
+from serve.vector.svg import to_png
 
 Rgb = npt.NDArray[np.uint8]
 Rgba = npt.NDArray[np.uint8]

@@ -1,10 +1,14 @@
-"""Sizes of an SVG text, and its root element made fit for rendering at any size."""
+"""Sizes of an SVG text, its root element made fit for rendering at any size, and rendering to PNG with resvg."""
 
 from __future__ import annotations
 
 import gzip
 import re
+import resource
+import sys
 from dataclasses import dataclass
+
+from resvg import render, usvg
 
 _ROOT = re.compile(r"<svg\b[^>]*>")
 _VIEW_BOX = re.compile(r"\sviewBox=[\"']\s*[-+.\deE]+[\s,]+[-+.\deE]+[\s,]+([.\d]+)[\s,]+([.\d]+)\s*[\"']")
@@ -87,3 +91,41 @@ def size_of(svg: str) -> tuple[float, float]:
 def _length(root: str, name: str) -> str | None:
     found = re.search(rf"\s{name}=[\"']([\d.]+)(?:px)?[\"']", root)
     return found.group(1) if found else None
+
+
+GIBIBYTE = 1024**3
+REFUSED = 3
+"""Exit code for text that cannot be rendered; the reason is on standard error."""
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # rows of the matrix, as `affine` orders them
+# Rejects text that could make the renderer read files or expand entities; internal references are allowed.
+_REFUSED = re.compile(r"<!(?:DOCTYPE|ENTITY)|<(?:image|feImage|style)\b|href\s*=\s*(?:\"[^#\"]|'[^#'])", re.IGNORECASE)
+
+
+def to_png(svg: str, width: int, height: int) -> bytes:
+    """``svg`` filling exactly ``width`` x ``height``.
+
+    For SVG text of our own tracers, and other text only as long as it refers to nothing outside itself. Raises
+    ValueError for text that does, or that is not SVG.
+    """
+    if _REFUSED.search(svg):
+        raise ValueError("the SVG refers to something outside itself")
+    tree = usvg.Tree.from_str(with_size(svg, width, height), usvg.Options.default())
+    return render(tree, _IDENTITY)
+
+
+def main(width: int, height: int, seconds: int = 60) -> int:
+    """`python -m serve.vector.svg WIDTH HEIGHT` renders standard input to standard output. Rendering holds the
+    interpreter's lock until it is done, and a large drawing takes seconds: so it has a process of its own."""
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_AS, (4 * GIBIBYTE, 4 * GIBIBYTE))
+    try:
+        png = to_png(sys.stdin.buffer.read().decode(), width, height)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    sys.stdout.buffer.write(png)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))

@@ -338,7 +338,7 @@ async def test_cancellation_at_any_moment_leaves_no_render_process() -> None:
 
 def _renderers() -> set[int]:
     running = [pid for pid in children(os.getpid()) if not is_zombie(pid)]
-    return {pid for pid in running if b"serve.vector.rendering" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    return {pid for pid in running if b"serve.vector.svg" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
 
 async def test_rendering_does_not_block_the_event_loop() -> None:

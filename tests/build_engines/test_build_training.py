@@ -67,7 +67,7 @@ def test_judge_measures_a_real_trace() -> None:
 
 
 def test_predicted_reward_is_the_utility_of_what_is_predicted() -> None:
-    """The torch formula and `serve.vector.utility` are one."""
+    """The torch formula and `serve.vector.parameters` are one."""
     torch.manual_seed(0)
     quality, embedding = Quality().eval(), torch.rand(6, 512)
     rows = torch.rand(6, 9, 10)

@@ -13,9 +13,9 @@ from PIL import Image
 from serve.ensembles.vectorizer import tasks
 from serve.vector import compare
 from serve.vector.coverage.kernel import KERNELS
+from serve.vector.features import degradation
 from serve.vector.image import ImageLimits
 from serve.vector.parameters import CoverageParameters, VTracerParameters
-from serve.vector.rules import degradation
 
 LIMITS = ImageLimits()
 

@@ -11,9 +11,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from serve.vector.features import extract
+from serve.vector.features import degradation, extract
 from serve.vector.restore import is_dithered
-from serve.vector.rules import degradation
 
 Rgb = npt.NDArray[np.uint8]
 BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 16 - 15 / 32

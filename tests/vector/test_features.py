@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from serve.vector.features import STATISTICS, Features, extract, network_input
-from serve.vector.rules import LOGO_TYPES, classify, degradation
+from serve.vector.features import LOGO_TYPES, STATISTICS, Features, classify, degradation, extract, network_input
 
 Rgba = npt.NDArray[np.uint8]
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from serve.vector.utility import (
+from serve.vector.parameters import (
     EPSILON,
     WEIGHT_OVER,
     WEIGHT_UNDER,

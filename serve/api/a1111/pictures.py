@@ -14,7 +14,7 @@ from serve.api.http.bodies import CappedRoute
 from serve.api.native.conversion import SiteSettings
 from serve.ensembles.illustrator import provenance
 from serve.errors import InvalidRequest, NotFound, Unsupported, rename_fields
-from serve.security.fetching.data_urls import decode_data_url, is_data_url
+from serve.security.fetching.fetcher import decode_data_url, is_data_url
 from serve.settings import Settings
 from serve.vector.image import FIELD, ImageLimits, check, look
 

@@ -16,7 +16,7 @@ from serve.api.http.stateful import StateOf
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.conversion import SiteSettings
 from serve.security.identity.roles import ADMIN
-from serve.state.costs import BY, By, cost_of_user, costs
+from serve.state.quality import BY, By, cost_of_user, costs
 from serve.state.tables import utc_now
 
 router = APIRouter()

@@ -10,7 +10,7 @@ from serve.api.http.fetching import fetcher_of
 from serve.api.http.ownership import check_own
 from serve.api.jobs.dependencies import checked_id
 from serve.errors import InvalidRequest, rename_fields
-from serve.security.fetching.data_urls import decode_data_url, is_data_url
+from serve.security.fetching.fetcher import decode_data_url, is_data_url
 from serve.state import State
 from serve.state.gallery import get_result
 from serve.state.objects import media_type_of

@@ -28,8 +28,7 @@ from serve.api.library.files import (
 from serve.api.library.reference_store import MOST_ITEMS, PNG, WEBP, Reference, SubjectReferenceManager
 from serve.api.native.conversion import FORM, SiteSettings
 from serve.errors import InvalidRequest, rename_fields
-from serve.security.fetching.data_urls import MAX_DATA_URL
-from serve.security.fetching.fetcher import Fetcher
+from serve.security.fetching.fetcher import MAX_DATA_URL, Fetcher
 from serve.settings import Settings
 
 router = APIRouter(prefix="/api/references", route_class=CappedRoute)

@@ -132,7 +132,7 @@ async def _communicate(starting: asyncio.Task[subprocess.Popen[bytes]], svg: byt
 
 def _renderer(width: int, height: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "serve.vector.rendering", str(width), str(height)],
+        [sys.executable, "-P", "-m", "serve.vector.svg", str(width), str(height)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

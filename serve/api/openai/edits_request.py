@@ -17,8 +17,7 @@ from fastapi import Request
 from serve.api.http.bodies import read_json, read_parts
 from serve.ensembles.illustrator.illustration import MAX_PROMPT_CHARACTERS
 from serve.errors import InvalidRequest, TooLarge, UnsupportedMedia, UnsupportedOperation, rename_fields
-from serve.security.fetching.data_urls import MAX_DATA_URL
-from serve.security.fetching.fetcher import Fetcher
+from serve.security.fetching.fetcher import MAX_DATA_URL, Fetcher
 from serve.settings import LimitsSettings
 from serve.vector.image import ImageLimits, Measured, measure
 

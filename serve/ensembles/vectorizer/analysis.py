@@ -19,9 +19,8 @@ from serve.ensembles.vectorizer.vectorization import CLASSIFIER, EMBEDDER
 from serve.ensembles.vectorizer.worker_pool import TaskFault, WorkerPool
 from serve.errors import AtelierError, BadImage, Cancelled, DeadlineExceeded
 from serve.observability import tracing
-from serve.vector.features import Features
+from serve.vector.features import Features, classify
 from serve.vector.image import FIELD, ImageLimits
-from serve.vector.rules import classify
 
 LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from serve.vector.features import Features
+from serve.vector.features import Features, degradation
 from serve.vector.parameters import (
     CANDIDATE_WIDTH,
     LEARNED,
@@ -21,7 +21,6 @@ from serve.vector.parameters import (
     from_candidate,
     to_candidate,
 )
-from serve.vector.rules import degradation
 
 Floats = npt.NDArray[np.float32]
 

@@ -22,8 +22,8 @@ from serve.ensembles.vectorizer.vectorization import (
 from serve.ensembles.vectorizer.worker_pool import WorkerPool
 from serve.observability import tracing
 from serve.vector.image import ImageLimits
+from serve.vector.parameters import reference_from_area
 from serve.vector.trace import tracer_name
-from serve.vector.utility import reference_from_area
 
 _STOCK = "the coverage tracer failed: VTracer with its defaults"
 _BUDGET_SLACK = 1.05  # D-053: less than 5 % over

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from serve.ensembles.vectorizer.vectorization import CLASSIFIER, EMBEDDER, POLICY, QUALITY, TIER1
 from serve.errors import DeadlineExceeded, EngineFailure, EngineUnavailable
+from serve.vector.features import LOGO_TYPES
 from serve.vector.parameters import CANDIDATE_WIDTH, LEARNED
-from serve.vector.rules import LOGO_TYPES
 
 Floats = npt.NDArray[np.float32]
 

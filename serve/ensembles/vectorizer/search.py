@@ -19,8 +19,7 @@ from serve.ensembles.vectorizer.worker_pool import TaskFault, WorkerPool
 from serve.errors import DeadlineExceeded, Overloaded
 from serve.vector.coverage import Drawing
 from serve.vector.image import ImageLimits
-from serve.vector.parameters import CoverageParameters, Parameters, VTracerParameters
-from serve.vector.utility import utility
+from serve.vector.parameters import CoverageParameters, Parameters, VTracerParameters, utility
 
 LOGGER = logging.getLogger(__name__)
 

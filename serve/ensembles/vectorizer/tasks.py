@@ -17,11 +17,10 @@ import numpy.typing as npt
 from serve.vector import compare, coverage
 from serve.vector.compare import LENIENT, Reference, render
 from serve.vector.coverage import Drawing
-from serve.vector.features import Features, extract, network_input
+from serve.vector.features import Features, degradation, extract, network_input
 from serve.vector.image import ImageLimits, decode
 from serve.vector.parameters import CoverageParameters, Parameters, VTracerParameters
 from serve.vector.restore import is_dithered, without_blur, without_noise
-from serve.vector.rules import degradation
 from serve.vector.structure import Structure, structure_of
 from serve.vector.svg import count_paths
 from serve.vector.trace import draw, trace

@@ -19,8 +19,14 @@ from serve.ensembles.vectorizer.predictors import Predictors, Scores
 from serve.ensembles.vectorizer.search import Search
 from serve.ensembles.vectorizer.tier_routing import Forecast
 from serve.ensembles.vectorizer.vectorization import POLICY, QUALITY, TIER1
-from serve.vector.parameters import MAX_REFINE, CoverageParameters, Parameters
-from serve.vector.utility import reference_from_area, reference_parameters, utility
+from serve.vector.parameters import (
+    MAX_REFINE,
+    CoverageParameters,
+    Parameters,
+    reference_from_area,
+    reference_parameters,
+    utility,
+)
 
 Floats = npt.NDArray[np.float32]
 

@@ -19,8 +19,18 @@ from serve.jobs.records import insert_measurement
 from serve.jobs.worker.database_timeout import DatabaseTimeout
 from serve.observability.metrics.catalogue import JOBS_RECOVERED
 from serve.state import State
-from serve.state.heartbeats import LastSeen, updated
-from serve.state.job_states import CANCEL, CANCELLED, FAILED, PAUSE, PAUSED, PENDING, PROCESSING, transition
+from serve.state.job_states import (
+    CANCEL,
+    CANCELLED,
+    FAILED,
+    PAUSE,
+    PAUSED,
+    PENDING,
+    PROCESSING,
+    LastSeen,
+    transition,
+    updated,
+)
 from serve.state.tables import deliveries, flights, jobs, utc_now, workers
 
 

@@ -13,7 +13,7 @@ from serve.errors import Conflict
 from serve.releases.rollouts.rollout import Rollout, concurrent_change_error, read_all
 from serve.releases.rollouts.version_reconciler import HEARTBEAT_S
 from serve.state import State
-from serve.state.heartbeats import LastSeen, updated
+from serve.state.job_states import LastSeen, updated
 from serve.state.tables import replicas
 
 QUORUM_TIMEOUT_S = 90.0

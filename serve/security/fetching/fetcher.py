@@ -7,7 +7,10 @@ error, so the requester learns nothing about it. The size is limited while readi
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import logging
+import re
 import ssl
 from importlib.metadata import version
 
@@ -15,7 +18,6 @@ import aiohttp
 from yarl import URL
 
 from serve.errors import InvalidRequest, TooLarge, UnsupportedMedia
-from serve.security.fetching import data_urls
 from serve.security.fetching.dns_pinning import PinnedResolver
 from serve.security.limits.admission_queue import AdmissionQueue
 from serve.settings import FetchSettings
@@ -57,7 +59,7 @@ class Fetcher:
 
         Raises InvalidRequest, TooLarge and UnsupportedMedia naming ``field``; Overloaded.
         """
-        if data_urls.is_data_url(url):
+        if is_data_url(url):
             return await asyncio.to_thread(self._from_data_url, url, field)
         url_checked = checked(url, self._allowed, field)
         async with self._admission.slot():
@@ -73,7 +75,7 @@ class Fetcher:
         await self._resolver.close()
 
     def _from_data_url(self, url: str, field: str) -> bytes:
-        data = data_urls.decode_data_url(url, self._settings.max_bytes, field)
+        data = decode_data_url(url, self._settings.max_bytes, field)
         if not _may_be_picture(data):
             raise UnsupportedMedia(_NOT_A_PICTURE, field)
         return data
@@ -146,3 +148,26 @@ def _error_for(error: Exception, field: str) -> InvalidRequest:
     return InvalidRequest(
         "could not be fetched: it must lead to a picture on the open Internet, by few redirections and in time", field
     )
+
+
+MAX_DATA_URL = 20 * 1024 * 1024
+"""Characters."""
+_HEAD = re.compile(r"data:[a-z0-9.+-]+/[a-z0-9.+-]+(;[a-z0-9=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
+_MAX_HEAD_LENGTH = 256
+
+
+def is_data_url(url: str) -> bool:
+    return url[:5].lower() == "data:"
+
+
+def decode_data_url(url: str, max_bytes: int, field: str) -> bytes:
+    """At most ``max_bytes`` bytes; the content is not checked. Raises InvalidRequest and TooLarge naming ``field``."""
+    head = _HEAD.match(url[:_MAX_HEAD_LENGTH])
+    if head is None:
+        raise InvalidRequest("must be a data: URL in base64, such as data:image/png;base64,iVBOR...", field)
+    if len(url) > MAX_DATA_URL or len(url) - head.end() > (max_bytes + 2) // 3 * 4:
+        raise TooLarge(f"has more than the {max_bytes} bytes allowed", field)
+    try:
+        return base64.b64decode(url[head.end() :], validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("is not valid base64", field) from None

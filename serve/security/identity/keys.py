@@ -21,7 +21,7 @@ from serve.security.identity.key_cache import KeyCache, hash_key
 from serve.security.identity.key_format import new_key, parse_id_prefix
 from serve.security.identity.roles import Principal, scopes_of
 from serve.security.identity.users import User, fetch_user, insert_user, validate_name
-from serve.security.signing.site_secret import keys_of
+from serve.security.signing.secret_store import keys_of
 from serve.state import State
 from serve.state.database import Database
 from serve.state.tables import keys, users, utc_now

@@ -1,1 +1,1 @@
-"""Site secrets, signed URLs, encryption at rest, content credentials. Begin with `site_secret`."""
+"""Site secrets, signed URLs, encryption at rest, content credentials. Begin with `secret_store`."""

@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from serve.ensembles.illustrator.illustration import Parameters
 from serve.ensembles.illustrator.provenance import GENERATED
 from serve.errors import EngineFailure, EngineUnavailable, InvalidRequest, StateUnavailable
-from serve.security.signing.site_secret import write_once
+from serve.security.signing.secret_store import write_once
 from serve.settings import Settings
 
 FILE = "provenance.pem"

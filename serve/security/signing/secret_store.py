@@ -1,22 +1,30 @@
-"""`SecretStore`: keys of outside services by name, in the database, encrypted with the site's secret (F 12)."""
+"""`SecretStore`: keys of outside services by name, in the database, encrypted with the site's secret (F 12).
+
+The site's own keys, one per purpose, are derived from its secrets: the newest first, then those still valid."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import os
 import re
+import secrets
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import sqlalchemy as sa
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 from sqlalchemy.dialects import postgresql, sqlite
 
-from serve.errors import AtelierError, InvalidRequest, NotFound
+from serve.errors import AtelierError, InvalidRequest, NotFound, StateUnavailable
 from serve.security.identity.audit import Actor, record
-from serve.security.signing.site_secret import derive_key, keys_of
 from serve.settings import NAME, Settings
 from serve.state import State
 from serve.state.tables import sealed_secrets, utc_now
@@ -179,3 +187,64 @@ def _reencrypt(box: SecretBox, name: str, sealed: str) -> str:
 
 def _not_found(name: str) -> NotFound:
     return NotFound(f"no secret is kept as {name[:64]!a}: atelier secrets list", "name")
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Writes a file readable by its owner only, atomically: of several processes, the first wins. Blocks.
+
+    Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # readable by its owner only
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        os.unlink(name)
+
+
+FILE = "site-secret"
+"""In `state_dir`, readable by its owner only; in no backup. Its holder can sign and decrypt as this site."""
+_BYTES = 32
+_FORMAT = re.compile(rb"[A-Za-z0-9_-]{43}")
+
+
+def keys_of(settings: Settings, purpose: str) -> tuple[bytes, ...]:
+    """As `site_keys`, from the settings."""
+    configured = tuple(secret.get_secret_value() for secret in settings.secrets.keys)
+    return site_keys(configured, settings.state_dir, purpose)
+
+
+def site_keys(configured: tuple[str, ...], state_dir: Path, purpose: str) -> tuple[bytes, ...]:
+    """Keys of 32 bytes, from `secrets.keys`, or else from a file, which is created if missing.
+
+    Blocks for it. Raises StateUnavailable.
+    """
+    secrets_ = [secret.encode() for secret in configured] or [_read_or_create(state_dir / FILE)]
+    return tuple(derive_key(secret, purpose) for secret in secrets_)
+
+
+def derive_key(secret: bytes, purpose: str) -> bytes:
+    """HKDF (RFC 5869): keys of different purposes are independent."""
+    return HKDF(SHA256(), _BYTES, salt=None, info=f"atelier/{purpose}".encode()).derive(secret)
+
+
+def _read_or_create(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            _create(path)
+        content = path.read_bytes().removesuffix(b"\n")
+    except OSError as error:
+        message = f"{path.name} in state_dir cannot be used: {error.strerror}; or set secrets.keys"
+        raise StateUnavailable(message) from error
+    if not _FORMAT.fullmatch(content):
+        raise StateUnavailable(f"{path.name} in state_dir is damaged: put it back, or set secrets.keys")
+    return content
+
+
+def _create(path: Path) -> None:
+    write_once(path, f"{secrets.token_urlsafe(_BYTES)}\n".encode())

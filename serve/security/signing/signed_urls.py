@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from serve.security.identity.authentication import is_key_required
-from serve.security.signing.site_secret import site_keys
+from serve.security.signing.secret_store import site_keys
 from serve.settings import Settings
 
 EXPIRES, SIGNATURE = "expires", "signature"

@@ -1,17 +1,24 @@
-"""The file format of a backup: the members of a tar archive and the manifest. Content is untrusted when read."""
+"""The file format of a backup: the members of a tar archive and the manifest, and rows as JSON lines.
+
+Content is untrusted when read. The manifest records the kind of every column: later schemas need not guess."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
+import json
 import re
 import tarfile
-from collections.abc import Callable
-from datetime import datetime
-from typing import IO, Annotated, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import IO, Annotated, Any, Literal
 
+import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serve.errors import InvalidRequest
+from serve.state.tables import UtcTime
 
 ProgressCallback = Callable[[str, int, int | None], None]
 """Called in the event loop with the current step, how much is done, and of how much if known."""
@@ -127,3 +134,97 @@ def next_member(file: IO[bytes]) -> tuple[str, int] | None:
     if member.size < 0 or (member.name == MANIFEST and member.size > _MAX_MANIFEST_BYTES):
         raise BadBackup("it has a member of a size that cannot be")
     return member.name, member.size
+
+
+_KINDS: Sequence[tuple[type[sa.types.TypeEngine[Any]], Kind]] = (
+    (sa.Text, "text"),
+    (sa.Boolean, "flag"),
+    (sa.Integer, "whole"),  # includes BigInteger
+    (sa.Float, "number"),
+    (UtcTime, "time"),
+    (sa.DateTime, "time"),  # as reflected from a database
+    (sa.JSON, "json"),
+    (sa.LargeBinary, "bytes"),
+)
+TYPES: Mapping[Kind, sa.types.TypeEngine[Any]] = {
+    "text": sa.Text(),
+    "flag": sa.Boolean(),
+    "whole": sa.BigInteger(),
+    "number": sa.Float(),
+    "time": UtcTime(),
+    "json": sa.JSON(none_as_null=True),
+    "bytes": sa.LargeBinary(),
+}
+_INT64_LIMIT = 2**63
+
+
+def kind_of(found: sa.types.TypeEngine[Any]) -> Kind | None:
+    """None for a type that no table uses."""
+    return next((kind for type_, kind in _KINDS if isinstance(found, type_)), None)
+
+
+def to_lines(kinds: Sequence[Kind], rows: Iterable[Sequence[Any]]) -> bytes:
+    """One JSON array per line, ASCII."""
+    writers = [_WRITERS.get(kind) for kind in kinds]
+    lines = []
+    for row in rows:
+        values = [
+            value if value is None or write is None else write(value) for value, write in zip(row, writers, strict=True)
+        ]
+        lines.append(json.dumps(values, separators=(",", ":")) + "\n")
+    return "".join(lines).encode()
+
+
+def from_line(columns: Mapping[str, Kind], line: bytes) -> dict[str, Any]:
+    """The inverse of `to_lines`. Raises BadBackup."""
+    try:
+        values = json.loads(line)
+        if not isinstance(values, list):
+            raise ValueError
+        pairs = zip(columns.items(), values, strict=True)
+        return {name: None if value is None else _READERS[kind](value) for (name, kind), value in pairs}
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
+        raise BadBackup("it has a row that cannot be read") from None
+
+
+def _exactly(type_: type) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if type(value) is not type_:
+            raise ValueError
+        return value
+
+    return check
+
+
+def _to_int(value: Any) -> int:
+    if type(value) is not int or not -_INT64_LIMIT <= value < _INT64_LIMIT:
+        raise ValueError
+    return value
+
+
+def _to_float(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise ValueError
+    return float(value)
+
+
+def _to_time(value: str) -> datetime:
+    found = datetime.fromisoformat(value)
+    if found.tzinfo is None:
+        raise ValueError
+    return found.astimezone(UTC)
+
+
+_WRITERS: Mapping[Kind, Callable[[Any], str]] = {
+    "time": lambda value: str(value.isoformat()),
+    "bytes": lambda value: base64.b64encode(value).decode(),
+}
+_READERS: Mapping[Kind, Callable[[Any], Any]] = {
+    "text": _exactly(str),
+    "flag": _exactly(bool),
+    "whole": _to_int,
+    "number": _to_float,
+    "time": _to_time,
+    "json": lambda value: value,
+    "bytes": lambda value: base64.b64decode(value, validate=True),
+}

@@ -17,14 +17,16 @@ from serve.state.backups.format import (
     BLOCK,
     MANIFEST,
     PIECE_BYTES,
+    TYPES,
     BadBackup,
     Kind,
     Manifest,
     ProgressCallback,
     TablePart,
+    from_line,
+    kind_of,
     next_member,
 )
-from serve.state.backups.rows import TYPES, from_line, kind_of
 from serve.state.backups.storage import map_storage_errors
 
 _ROWS_PER_BATCH = 500

@@ -28,10 +28,11 @@ from serve.state.backups.format import (
     ProgressCallback,
     TablePart,
     header,
+    kind_of,
     no_progress,
     padding,
+    to_lines,
 )
-from serve.state.backups.rows import kind_of, to_lines
 from serve.state.backups.storage import BackupLocation, map_storage_errors, temporary_file
 from serve.state.objects import REFERENCE_COLUMNS
 from serve.state.tables import utc_now

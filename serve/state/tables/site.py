@@ -41,7 +41,7 @@ keys = sa.Table(
     time_column("used_at", nullable=True),
     time_column("revoked_at", nullable=True),
 )
-"""API keys. ``secret_hash`` is keyed with a secret that is not in the database (`serve.security.signing.site_secret`).
+"""API keys. ``secret_hash`` is keyed with a secret that is not in the database (`serve.security.signing.secret_store`).
 """
 
 audit = sa.Table(

@@ -18,10 +18,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from serve.vector.coverage.contours import SEGMENTS, Points, march, thin, worth_drawing
+from serve.vector.coverage.contours import SEGMENTS, Points, classify, march, thin, worth_drawing
 from serve.vector.coverage.kernel import kernel
 from serve.vector.coverage.paints import Floats, PaintTable
-from serve.vector.coverage.thin import classify
 from serve.vector.coverage.unmix import Labels, Shares
 
 Scalar = TypeVar("Scalar", bound=np.generic)

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from serve.vector.coverage.areas import Areas, find_areas
 from serve.vector.coverage.curves import fit_contour
 from serve.vector.coverage.flat import FloatImage, Source, prepare
+from serve.vector.coverage.gradients import Areas, find_areas
 from serve.vector.coverage.layers import Layer, stack
 from serve.vector.coverage.paints import Floats, PaintTable
 from serve.vector.coverage.palette import fade, unfade

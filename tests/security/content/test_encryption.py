@@ -10,8 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from serve.errors import InvalidRequest, StateUnavailable
-from serve.security.signing.secret_store import DecryptionFailed, SecretBox, secret_box_of
-from serve.security.signing.site_secret import FILE, keys_of
+from serve.security.signing.secret_store import FILE, DecryptionFailed, SecretBox, keys_of, secret_box_of
 from serve.settings import SecretsSettings, Settings, leaves, load
 
 OLD, NEW = "o" * 32, "n" * 32

@@ -15,7 +15,7 @@ from serve.errors import AtelierError, BadImage, TooLarge, UnsupportedMedia
 from serve.security.sanitising.svg import SvgLimits, sanitise
 from serve.vector.image import decode
 from serve.vector.parameters import CoverageParameters, VTracerParameters
-from serve.vector.rendering import to_png
+from serve.vector.svg import to_png
 from serve.vector.trace import trace
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 9 9">'

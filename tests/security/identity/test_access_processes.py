@@ -13,7 +13,7 @@ import pytest
 
 from serve.errors import StateUnavailable, Unauthorized
 from serve.security.identity.keys import Keys
-from serve.security.signing.site_secret import FILE, _create, keys_of
+from serve.security.signing.secret_store import FILE, _create, keys_of
 from serve.settings import AccessSettings, SecretsSettings, Settings
 from serve.state import State
 
@@ -21,7 +21,7 @@ HOME = Path(__file__).parents[3]
 SECRET = """
 import sys
 from pathlib import Path
-from serve.security.signing.site_secret import keys_of
+from serve.security.signing.secret_store import keys_of
 from serve.settings import Settings
 
 settings = Settings(state_dir=Path(sys.argv[1]))

@@ -16,7 +16,7 @@ from serve.security.identity import audit
 from serve.security.identity.keys import ACTIVE, EXPIRED, MAX_KEYS_PER_USER, REVOKED, Keys, has_usable_key
 from serve.security.identity.roles import LOCAL, ROLES, SCOPES
 from serve.security.identity.users import create_user, page_of_users, set_disabled, set_role
-from serve.security.signing.site_secret import FILE
+from serve.security.signing.secret_store import FILE
 from serve.settings import AccessSettings
 from serve.state import State, tables
 from serve.state.backups.writing import backup

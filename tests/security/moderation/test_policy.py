@@ -22,8 +22,7 @@ from serve.ensembles.illustrator.illustration import (
 )
 from serve.errors import AtelierError, DeadlineExceeded, EngineUnavailable, InvalidRequest, ModerationBlocked
 from serve.observability.metrics.catalogue import MODERATION
-from serve.security.moderation.picture_classifier import to_input
-from serve.security.moderation.policy import BLUR_CELLS, blur
+from serve.security.moderation.policy import BLUR_CELLS, blur, to_input
 
 FOX = IllustrateOptions("a fox", seed=7)
 BAD = IllustrateOptions("a Massacre", seed=7)

@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from serve.errors import InvalidRequest
-from serve.security.moderation.prompt_filter import PromptRules
-from serve.security.moderation.text_folding import fold, words
+from serve.security.moderation.prompt_filter import PromptRules, fold, words
 from serve.settings import ModerationSettings, load
 
 WORDS = ("🔪🩸", "gore", "Café Noir", "red army", "裸体", "l33t", "हिंसा", "насилие")
