@@ -31,7 +31,7 @@ from serve.cluster.ray_process import bind_host, bind_servers_to
 from serve.cluster.replicas import Gateway, IllustratorReplica, Replica, VectorizerReplica, WorkerReplica
 from serve.diffusion.family import families_in
 from serve.errors import EngineUnavailable
-from serve.observability.logs import escaping
+from serve.observability.logs import formats
 from serve.security.limits.admission_queue import RETRY_AFTER_S
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
 
@@ -184,7 +184,7 @@ def grpc_options(settings: Settings) -> gRPCOptions:
 def before_ray_serve() -> list[Middleware]:
     """Ray Serve calls this in every process that opens an HTTP server; the middleware runs before Ray Serve's own."""
     settings = load()
-    escaping.install()
+    formats.install()
     bind_servers_to(bind_host(settings.ray.host))
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     client_address = Middleware(ClientAddress, settings)

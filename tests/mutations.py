@@ -255,7 +255,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a split gives the candidate to the others",
-        "serve/releases/rollouts/rollout.py",
+        "serve/releases/rollouts/site.py",
         r"unit\) < self\.percentage",
         "unit) > self.percentage",
         ("releases/rollouts/test_choosing.py",),

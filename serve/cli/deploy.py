@@ -1,19 +1,22 @@
-"""`atelier deploy`: new settings and code for a running stack, replica by replica."""
+"""`atelier deploy`: new settings and code for a running stack, replica by replica; and `atelier environment`, what a
+node's shell needs before Ray starts."""
 
 from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
 import typer
+from rich.markup import escape
 
 from serve.cli.database import ConfigOption, err
 from serve.cluster import ray_environment, redeployment, stack
 from serve.cluster.nodes import with_addresses
-from serve.errors import AtelierError, EngineUnavailable
-from serve.settings import load
+from serve.errors import AtelierError, EngineUnavailable, InvalidRequest
+from serve.settings import CONFIG_VARIABLE, Settings, load
 
 WAIT_S = 30.0
 """Added to the stack's own limit: time until it reads the request."""
@@ -78,3 +81,26 @@ def _fail(error: AtelierError) -> None:
     err.print("[red]error:[/] ", end="")
     err.print(str(error), markup=False, soft_wrap=True)
     raise typer.Exit(1) from None
+
+
+def environment(config: ConfigOption = None) -> None:
+    """Print what a node's shell has to evaluate before `ray start`: eval "$(atelier environment)".
+
+    The output holds the token that nodes share: keep it out of logs.
+    """
+    try:
+        print("\n".join(exports(load(config))))
+    except AtelierError as error:
+        err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+def exports(settings: Settings) -> list[str]:
+    """Shell lines. Raises InvalidRequest without ``proxy.token``: a generated one would differ per node."""
+    if settings.proxy.token is None:
+        reason = "nodes of a cluster need one in common: ATELIER_PROXY__TOKEN=$(openssl rand -hex 16) on each of them"
+        raise InvalidRequest(reason, "proxy.token")
+    variables = ray_environment.ray_environment(settings)
+    if named := os.environ.get(CONFIG_VARIABLE):
+        variables[CONFIG_VARIABLE] = named
+    return [f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())]

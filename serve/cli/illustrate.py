@@ -16,8 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from serve.cli.event_loop_thread import EventLoopThread
-from serve.cli.vectorize import own_vectorizer
+from serve.cli.vectorize import EventLoopThread, own_vectorizer
 from serve.cluster.grpc_client import GrpcClient
 from serve.cluster.stack import StackRecord
 from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, Encoding, encode_all

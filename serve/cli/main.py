@@ -17,12 +17,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from serve.cli.audit import audit
+from serve.cli.audit import audit, costs
 from serve.cli.backup import backup, restore
-from serve.cli.costs import costs
 from serve.cli.database import ConfigOption, DataOption
-from serve.cli.deploy import deploy, redeploy, run_application
-from serve.cli.environment import environment
+from serve.cli.deploy import deploy, environment, redeploy, run_application
 from serve.cli.illustrate import illustrate
 from serve.cli.join import join
 from serve.cli.keys import check_ready, keys, users

@@ -17,8 +17,7 @@ from serve.errors import InvalidRequest
 from serve.settings import load as load_settings
 
 if TYPE_CHECKING:
-    from serve.releases.rollouts.rollout import Rollout
-    from serve.releases.rollouts.site import ListedVersion
+    from serve.releases.rollouts.site import ListedVersion, Rollout
     from serve.state import State
 
 models = typer.Typer(

@@ -23,7 +23,7 @@ from ray.serve._private import controller, haproxy
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve._private.utils import get_head_node_id
 
-from serve.observability.logs import escaping
+from serve.observability.logs import formats
 
 LOGGER = logging.getLogger("ray.serve")
 
@@ -100,7 +100,7 @@ class SupervisedHAProxyManager(_Manager):  # type: ignore[misc]
     """Supervises its HAProxy without the controller, which may be unavailable."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        escaping.install()
+        formats.install()
         vars(haproxy)["HAProxyApi"] = SupervisedHAProxy
         super().__init__(*arguments, **named)
         self._supervisors = [self.event_loop.create_task(self._supervise())]
@@ -164,5 +164,5 @@ class SupervisedHAProxyManager(_Manager):  # type: ignore[misc]
 
 def before_controller() -> None:
     """Ray Serve calls this in its controller before it starts any proxy."""
-    escaping.install()
+    formats.install()
     vars(controller)["HAProxyManager"] = ray.remote(num_cpus=0)(SupervisedHAProxyManager)

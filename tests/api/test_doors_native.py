@@ -14,7 +14,7 @@ from standin import StandIn
 
 from serve.api.app import create_app
 from serve.api.native.conversion_models import CONVERSION_FIELDS
-from serve.api.openapi.samples import inlined
+from serve.api.openapi.operation import inlined
 from serve.settings import LimitsSettings, Settings
 
 FORMS = ("/api/convert", "/api/convert-ai", "/api/analyze-image")

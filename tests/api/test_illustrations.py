@@ -17,7 +17,7 @@ from test_doors_native import assert_problem
 
 from serve.api.app import create_app
 from serve.api.native.illustrations import folded
-from serve.api.openapi.samples import inlined
+from serve.api.openapi.operation import inlined
 from serve.diffusion.prompt import Piece, parse
 from serve.errors import DeadlineExceeded, Overloaded
 from serve.settings import LimitsSettings, PicturesSettings, Settings

@@ -17,8 +17,8 @@ from jobs_standin import Hand, application, door_of, with_settings
 from stateful_door import is_problem
 from websockets.asyncio.client import ClientConnection, connect
 
-from serve.api.jobs import sockets
-from serve.api.jobs.sockets import MAX_MESSAGE, MAX_MESSAGES
+from serve.api.jobs import events as event_routes
+from serve.api.jobs.events import MAX_MESSAGE, MAX_MESSAGES
 from serve.api.middleware.origin_check import is_allowed_origin
 from serve.errors import InvalidRequest, StateUnavailable
 from serve.settings import DatabaseSettings, Settings
@@ -324,7 +324,7 @@ async def test_socket_that_does_not_read_frees_its_slot(
     client: httpx.AsyncClient, address: str, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The send buffer of a socket is bounded, and so is the send time."""
-    monkeypatch.setattr(sockets, "SEND_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(event_routes, "SEND_TIMEOUT_S", 0.2)
     job_id, data = await add_job(client), {"status": "pending", "progress": 0.0, "attempt": 0, "much": "x" * 4000}
     rows = [
         {"generation_id": job_id, "n": n, "kind": "moved", "data": data, "created_at": utc_now()}

@@ -17,7 +17,7 @@ from test_doors_native import LEAKS
 from serve.api.app import create_app
 from serve.api.http.bodies import BodyTimeout
 from serve.api.openai.image_models import snapped
-from serve.api.openapi.samples import inlined
+from serve.api.openapi.operation import inlined
 from serve.errors import (
     AtelierError,
     Conflict,

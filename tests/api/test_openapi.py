@@ -20,7 +20,7 @@ from serve.api.app import create_app
 from serve.api.middleware.deadlines import PRIORITY, REQUEST_TIMEOUT, read_context
 from serve.api.middleware.scopes import DOCS, OPENAPI, needed
 from serve.api.openapi.finish import SCOPE, operations_of
-from serve.api.openapi.vocabularies import OTHERS, TAGS
+from serve.api.openapi.refusals import OTHERS, TAGS
 from serve.errors import InvalidRequest
 from serve.security.identity.roles import LOCAL
 from serve.settings import AccessSettings, HttpSettings, Settings
@@ -73,7 +73,7 @@ def test_operation_has_summary_and_description(name: str) -> None:
     assert 3 <= len(operation.get("summary", "")) <= 120, "write a docstring; its first sentence is the summary"
     assert operation.get("description"), "write a docstring"
     (tag,) = operation["tags"]
-    assert tag != OTHERS, "name its path in serve.api.openapi.vocabularies"
+    assert tag != OTHERS, "name its path in serve.api.openapi.refusals"
     assert tag in TAGS
     assert {"name": tag, "description": TAGS[tag]} in DOCUMENT["tags"]
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from serve.api.library.archive import zip_stream
+from serve.api.library.generations import zip_stream
 
 PIECE = bytes(range(256)) * 4096
 

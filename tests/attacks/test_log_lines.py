@@ -15,7 +15,7 @@ from odd_values import BREAKS
 from standin import StandIn
 from whole_door import send_request, sockets
 
-from serve.observability.logs import escaping
+from serve.observability.logs import formats
 from serve.security.identity import audit
 from serve.security.identity.audit import Filters
 from serve.state import State
@@ -32,7 +32,7 @@ def log() -> Iterator[io.StringIO]:
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()
     level = root.level
-    escaping.install()
+    formats.install()
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     yield stream
@@ -69,8 +69,8 @@ def test_record_is_one_line_with_indented_continuations(log: io.StringIO, text: 
 def test_plain_records_are_unchanged(log: io.StringIO) -> None:
     logging.getLogger("serve").warning("job %s: %d of %d, Äpfel", "a", 1, 2)
     assert log.getvalue() == "WARNING serve job a: 1 of 2, Äpfel\n"
-    assert escaping.indent_continuation_lines("a\nb") == "a\n    b"
-    assert len(escaping.indent_continuation_lines("\n" + "x" * 100_000)) < 30_000
+    assert formats.indent_continuation_lines("a\nb") == "a\n    b"
+    assert len(formats.indent_continuation_lines("\n" + "x" * 100_000)) < 30_000
 
 
 class Failing(StandIn):

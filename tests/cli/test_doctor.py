@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from serve.cli.machine import resources, software
-from serve.cli.machine.check import Check
+from serve.cli.machine import checks, software
+from serve.cli.machine.checks import Check
 from serve.cli.main import app
 from serve.errors import EngineUnavailable
 from serve.settings import HOME, Settings, load
@@ -168,13 +168,13 @@ def test_a_data_folder_that_cannot_be_written(site: Path) -> None:
 
 
 def test_little_memory_is_no_reason_not_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "_available_memory", lambda: 2**30)
+    monkeypatch.setattr(checks, "_available_memory", lambda: 2**30)
     assert doctor(0)["memory"]["status"] == "optional"
 
 
 def test_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil.disk_usage("/")._replace(free=2**20)
-    monkeypatch.setattr(resources.shutil, "disk_usage", lambda _: full)
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda _: full)
     assert doctor(1)["disk of the data folder"]["status"] == "missing"
 
 

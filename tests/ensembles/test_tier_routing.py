@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve.ensembles.vectorizer import candidates, tier_routing
+from serve.ensembles.vectorizer import search, tier_routing
 from serve.ensembles.vectorizer.tier_routing import Forecast
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import InvalidRequest
@@ -73,35 +73,35 @@ def test_range_errors_have_plain_numbers(options: dict[str, Any], message: str) 
 
 
 def test_candidates_depend_on_the_picture_only() -> None:
-    starts = candidates.row_from_parameters(CoverageParameters())[None]
-    rows = candidates.sample(SHA, starts, refine=1)
+    starts = search.row_from_parameters(CoverageParameters())[None]
+    rows = search.sample(SHA, starts, refine=1)
     assert rows.shape == (1000, 10)
-    assert np.array_equal(rows, candidates.sample(SHA, starts, refine=1))
-    assert not np.array_equal(rows, candidates.sample("60" * 32, starts, refine=1))
+    assert np.array_equal(rows, search.sample(SHA, starts, refine=1))
+    assert not np.array_equal(rows, search.sample("60" * 32, starts, refine=1))
     assert np.array_equal(rows[0], starts[0])
     assert 0.02 < rows[:, 0].mean() < 0.1
     for row in rows[::50]:
-        candidates.parameters_from_row(row)
+        search.parameters_from_row(row)
 
 
 def test_last_bit_of_a_prediction_changes_nothing() -> None:
-    row = candidates.row_from_parameters(CoverageParameters())
-    assert candidates.parameters_from_row(row) == candidates.parameters_from_row(row + np.float32(1e-6))
+    row = search.row_from_parameters(CoverageParameters())
+    assert search.parameters_from_row(row) == search.parameters_from_row(row + np.float32(1e-6))
 
 
 def test_selected_candidates_are_good_and_diverse() -> None:
-    rows = candidates.sample(SHA, candidates.row_from_parameters(CoverageParameters())[None], refine=1)
+    rows = search.sample(SHA, search.row_from_parameters(CoverageParameters())[None], refine=1)
     worth = -np.abs(rows[:, 5] - 0.5).astype(np.float64)
-    chosen = candidates.select_diverse(rows, worth, 4)
+    chosen = search.select_diverse(rows, worth, 4)
     assert len(chosen) == 4
     assert worth[chosen].min() > np.quantile(worth, 0.9)
     for i in chosen:
         for j in chosen:
             assert i == j or rows[i, 0] != rows[j, 0] or np.abs(rows[i] - rows[j]).max() >= 0.15
-    assert candidates.select_diverse(rows[:1], worth[:1], 4) == [0]
+    assert search.select_diverse(rows[:1], worth[:1], 4) == [0]
 
 
 @pytest.mark.parametrize("parameters", [CoverageParameters(), VTracerParameters()])
 def test_coarser_parameters_stay_within_their_ranges(parameters: Parameters) -> None:
     for step in range(1, 12):
-        assert candidates.coarser(parameters, step) != parameters
+        assert search.coarser(parameters, step) != parameters

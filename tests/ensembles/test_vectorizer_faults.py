@@ -16,9 +16,8 @@ from fake_models import models
 from fakes import FakeEngines
 
 from serve.engines.engine_set import HEALTH_CACHE_S
-from serve.ensembles.vectorizer.analysis import ConversionContext, ImageAnalyzer
+from serve.ensembles.vectorizer.analysis import ConversionContext, ImageAnalyzer, Predictors
 from serve.ensembles.vectorizer.conversion import Conversion
-from serve.ensembles.vectorizer.predictors import Predictors
 from serve.ensembles.vectorizer.processes import WorkerProcess
 from serve.ensembles.vectorizer.vectorization import ENGINES, VectorizeOptions
 from serve.ensembles.vectorizer.vectorizer import TRACERS, Vectorizer

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from test_queue import ANA, BEN, request
 
-from serve.jobs.queue import fair_order, positions, views
+from serve.jobs.queue import fair_order, views
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.state import State
 from serve.state.job_states import PENDING
@@ -30,10 +30,10 @@ async def counted_position(state: State, job_id: str) -> int:
 @pytest.fixture
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Five jobs ahead make a lane long."""
-    monkeypatch.setattr(positions, "EXACT", 5)
+    monkeypatch.setattr(fair_order, "EXACT", 5)
     monkeypatch.setattr(fair_order, "_PLACEMENT", fair_order._placement_query())
     monkeypatch.setattr(
-        views, "_WITH_POSITION", views._QUERY.add_columns(positions.ahead().label("ahead")).where(views._SELECTED)
+        views, "_WITH_POSITION", views._QUERY.add_columns(fair_order.ahead().label("ahead")).where(views._SELECTED)
     )
     return monkeypatch
 
@@ -54,7 +54,7 @@ async def test_long_lane_positions_equal_a_count(state: State) -> None:
 @pytest.mark.parametrize("ahead", [3, 30])
 async def test_submission_view_equals_the_job_view(state: State, short_limit: pytest.MonkeyPatch, ahead: int) -> None:
     """Few jobs ahead are counted with its round; many come from the lane's count."""
-    short_limit.setattr(positions, "_MAX_AGE_S", 60.0)
+    short_limit.setattr(fair_order, "_MAX_AGE_S", 60.0)
     queue, job_views = GenerationQueue(state), views.JobViews(state.database)
     before = await queue.add_batch([request()] * ahead, ANA)
     await job_views.get(before.ids[-1])  # fills the lane's cached count
@@ -68,7 +68,7 @@ async def test_submission_view_equals_the_job_view(state: State, short_limit: py
 @pytest.mark.parametrize("ahead", [2, 12])
 async def test_submission_positions_equal_counts(state: State, short_limit: pytest.MonkeyPatch, ahead: int) -> None:
     """New users one after the other: alone in a round, and behind rounds of another user."""
-    short_limit.setattr(positions, "_MAX_AGE_S", 60.0)
+    short_limit.setattr(fair_order, "_MAX_AGE_S", 60.0)
     queue, job_views = GenerationQueue(state), views.JobViews(state.database)
     first = await queue.add_batch([request()] * ahead, ANA)
     await job_views.get(first.ids[-1])
@@ -81,7 +81,7 @@ async def test_submission_positions_equal_counts(state: State, short_limit: pyte
 
 
 async def test_count_of_a_long_lane_is_cached(state: State, short_limit: pytest.MonkeyPatch) -> None:
-    short_limit.setattr(positions, "_MAX_AGE_S", 60.0)
+    short_limit.setattr(fair_order, "_MAX_AGE_S", 60.0)
     queue, job_views = GenerationQueue(state), views.JobViews(state.database)
     ids = (await queue.add_batch([request()] * 20, ANA)).ids
     assert (await job_views.get(ids[19])).position == 20
@@ -90,5 +90,5 @@ async def test_count_of_a_long_lane_is_cached(state: State, short_limit: pytest.
     assert (await job_views.get(ids[9])).position == 6  # few enough to be counted
     assert (await job_views.get(ids[19])).position == 20
     assert (await views.JobViews(state.database).get(ids[19])).position == 16
-    short_limit.setattr(positions, "_MAX_AGE_S", 0.0)
+    short_limit.setattr(fair_order, "_MAX_AGE_S", 0.0)
     assert (await job_views.get(ids[19])).position == 16

@@ -17,8 +17,7 @@ from serve.api.http.stateful import StateOf
 from serve.api.openapi.operation import CONFLICT, UNKNOWN
 from serve.releases.rollouts import changes
 from serve.releases.rollouts.report import compare_versions
-from serve.releases.rollouts.rollout import Rollout
-from serve.releases.rollouts.site import list_versions
+from serve.releases.rollouts.site import Rollout, list_versions
 
 router = APIRouter(prefix="/api/admin/models", dependencies=[Admin], route_class=CappedRoute)
 

@@ -16,7 +16,7 @@ from serve.ensembles.illustrator.illustration import no_illustrator_error
 from serve.errors import InvalidRequest
 from serve.jobs.direct.direct_request import Answer, CacheStatus, Caller
 from serve.jobs.direct.service import DirectService
-from serve.jobs.queue.idempotency import MAX_KEY
+from serve.jobs.queue.insertion import MAX_KEY
 from serve.settings import Settings
 
 KEY = "Idempotency-Key"

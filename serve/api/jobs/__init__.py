@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from serve.api.jobs import batches, events, generate, jobs, lanes, sockets
+from serve.api.jobs import events, generate, jobs, lanes
 from serve.api.jobs.dependencies import JobServices
 
 __all__ = ["JobServices", "router"]
 
 router = APIRouter()
-for _part in (jobs, events, sockets, batches, generate, lanes):
+for _part in (jobs, events, generate, lanes):
     router.include_router(_part.router)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from serve.api.http.bodies import CappedRoute
 from serve.api.http.problems import render
-from serve.api.jobs.dependencies import JobId, JobServices, JobServicesOf, checked_id
+from serve.api.jobs.dependencies import BatchId, JobId, JobServices, JobServicesOf, checked_id
 from serve.api.jobs.models import BatchInfo, JobInfo, JobResult, JobsPage, QueueStatus
 from serve.api.jobs.rendering import batch_of, error_of, job_of, result_of, status_of
 from serve.api.jobs.request_models import (
@@ -24,14 +24,17 @@ from serve.api.jobs.request_models import (
     PriorityBody,
 )
 from serve.api.jobs.requests import parse_body, parse_jobs, wait_s
+from serve.api.library.files import ZIP_RESPONSE
+from serve.api.library.generations import files_of, zip_response
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.conversion import SiteSettings
 from serve.api.openapi.operation import CONFLICT, JSON, UNKNOWN, bodies
 from serve.ensembles.illustrator.encoding import MEDIA_TYPES
-from serve.errors import NotFound, Overloaded, StateUnavailable
+from serve.errors import Conflict, NotFound, Overloaded, StateUnavailable
 from serve.jobs.queue.generation_queue import Submission
 from serve.jobs.queue.views import JobFilters
 from serve.settings import Settings
+from serve.state.gallery import MAX_IDS, Generation, get_generations
 from serve.state.job_states import COMPLETED, PROCESSING, TERMINAL
 from serve.state.objects import EXTENSIONS
 
@@ -217,3 +220,38 @@ async def _changed(job_id: str, services: JobServices, settings: Settings) -> Re
 
 async def _shown(job_id: str, services: JobServices, settings: Settings) -> Response:
     return render(job_of(await services.views.get(job_id), settings), 200, None)
+
+
+router = APIRouter()
+
+
+@router.get("/v1/batches/{batch_id}", response_model=BatchInfo, response_description="The batch")
+async def get_batch(batch_id: BatchId, services: JobServicesOf, settings: SiteSettings) -> Response:
+    """A batch: its jobs in brief, how many are in which status, and how far they are."""
+    return render(batch_of(await services.views.of_batch(batch_id), settings), 200, None)
+
+
+@router.post(
+    "/v1/batches/{batch_id}/cancel",
+    response_model=BatchInfo,
+    response_description="The batch",
+    responses={202: {"model": BatchInfo, "description": "Workers have not let go of all of it yet"}},
+)
+async def cancel_batch(batch_id: BatchId, services: JobServicesOf, settings: SiteSettings) -> Response:
+    """Cancel what is not over of a batch. 202 while workers have not let go of all of it yet."""
+    await services.queue.cancel_batch(batch_id)
+    batch = batch_of(await services.views.of_batch(batch_id), settings)
+    return render(batch, 200 if batch["over"] else 202, None)
+
+
+@router.get("/v1/batches/{batch_id}/download", responses={**ZIP_RESPONSE, **CONFLICT})
+async def download(batch_id: BatchId, services: JobServicesOf, settings: SiteSettings) -> Response:
+    """All results of a batch so far as one ZIP, with metadata.json. 409 when there are none yet."""
+    views = await services.views.of_batch(batch_id)
+    ids = [view.id for view in views if view.results]
+    if not ids:
+        raise Conflict("has no results yet; come again when a job of it is completed", "id")
+    generations: list[Generation] = []
+    for start in range(0, len(ids), MAX_IDS):
+        generations += await get_generations(services.state.database, ids[start : start + MAX_IDS])
+    return zip_response(files_of(services.state.objects, generations, settings), f"atelier-{batch_id[:8]}.zip")

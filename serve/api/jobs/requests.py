@@ -17,8 +17,10 @@ from fastapi import Request
 
 from serve.api.http.callers import KeyHeader
 from serve.api.http.drawing import SizedDrawingFields, family_for
+from serve.api.http.fetching import fetcher_of
 from serve.api.http.models import validate
-from serve.api.jobs import pictures
+from serve.api.http.ownership import check_own
+from serve.api.jobs.dependencies import checked_id
 from serve.api.jobs.request_models import (
     PROMPT_TO_SVG,
     ConversionInput,
@@ -46,9 +48,13 @@ from serve.jobs.queue.generation_queue import PRIORITIES
 from serve.jobs.queue.insertion import JobOptions
 from serve.jobs.webhooks.client import check_webhook_url
 from serve.observability import request_context
+from serve.security.fetching.fetcher import decode_data_url, is_data_url
 from serve.settings import Settings
 from serve.state import State
-from serve.vector.image import FIELD
+from serve.state.gallery import get_result
+from serve.state.objects import media_type_of
+from serve.vector.image import FIELD, ImageLimits
+from serve.vector.image import check as check_picture
 
 VARIATIONS = ("seeds", "prompts", "count")
 """Each makes a batch of jobs out of one request."""
@@ -85,7 +91,7 @@ async def parse_jobs(body: JobRequestBody | JobForm, headers: JobHeaders, reques
                 raise InvalidRequest("is for prompts; a picture has but one drawing", name)
         conversion = validate(ConversionInput, body.input)
         options = conversion.options()
-        image = await pictures.keep_picture(conversion.image, conversion.result_id, state, request)
+        image = await keep_picture(conversion.image, conversion.result_id, state, request)
         return ParsedJobs([VectorizeRequest(image, options)], order)
     settings, illustrator = state.settings, request.app.state.illustrator
     values = _with_first_prompt(body, settings.jobs.max_batch)
@@ -100,10 +106,10 @@ async def parse_jobs(body: JobRequestBody | JobForm, headers: JobHeaders, reques
 
 async def _kept_file(body: JobForm, state: State, request: Request) -> str:
     if body.image is None:
-        return await pictures.keep_picture(None, body.result_id, state, request)
+        return await keep_picture(None, body.result_id, state, request)
     if body.result_id is not None:
-        raise InvalidRequest(f"says the same as {FIELD}; send one of them", pictures.RESULT)
-    return await pictures.keep(await body.image.read(), state)
+        raise InvalidRequest(f"says the same as {FIELD}; send one of them", RESULT)
+    return await keep(await body.image.read(), state)
 
 
 def order_of(
@@ -237,3 +243,34 @@ def wait_s(headers: Sequence[str], most: float) -> float:
                 limit_s = min(most, float(match[1])) if match[1] else most
                 return max(0.0, min(limit_s, request_context.current().left_s(math.inf) - _ANSWER_S))
     return 0.0
+
+
+RESULT = "result_id"
+
+
+async def keep_picture(url: str | None, result_id: str | None, state: State, request: Request) -> str:
+    """The name of the object of a picture: ``url`` is a ``data:`` or ``https:`` URL, ``result_id`` a stored result.
+
+    Raises as ``keep`` does, and InvalidRequest for a URL that may not be fetched.
+    """
+    if url is not None and result_id is not None:
+        raise InvalidRequest(f"says the same as {FIELD}; send one of them", RESULT)
+    if result_id is not None:
+        with rename_fields({"id": RESULT, FIELD: RESULT}):
+            await check_own(request, "result", [checked_id(result_id, "result")])
+            stored = await get_result(state.database, result_id)
+            return await keep(await state.objects.get(stored.object), state)
+    if url is None:
+        raise InvalidRequest("is required: a data: or https: URL, or name a result_id", FIELD)
+    if not is_data_url(url):
+        return await keep(await (await fetcher_of(request)).fetch_picture(url, FIELD), state)
+    return await keep(
+        await asyncio.to_thread(decode_data_url, url, state.settings.vectorizer.image.max_bytes, FIELD), state
+    )
+
+
+async def keep(data: bytes, state: State) -> str:
+    """Raises TooLarge, UnsupportedMedia and BadImage for an unreadable picture, StateUnavailable, OutOfSpace."""
+    limits = ImageLimits(**state.settings.vectorizer.image.model_dump())
+    await asyncio.to_thread(check_picture, data, limits)
+    return (await state.objects.put(data, media_type_of(data))).name

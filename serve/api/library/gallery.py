@@ -12,14 +12,14 @@ from serve.api.http.models import Cursor, Flag, Moment, NextCursor, Number, Requ
 from serve.api.http.ownership import MAX_USER, WHOSE, check_own, owner_of, with_owner
 from serve.api.http.problems import render
 from serve.api.http.stateful import StateOf
-from serve.api.library.archive import zip_response
 from serve.api.library.files import ZIP_RESPONSE
-from serve.api.library.generation_files import files_of
 from serve.api.library.generations import (
     CamelCaseGeneration,
     GenerationInfo,
+    files_of,
     generation_in_camel_case,
     generation_json,
+    zip_response,
 )
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.conversion import SiteSettings

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import time
+import zipfile
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from serve.api.http.drawing import camel_case
+from serve.api.http.headers import disposition
 from serve.api.http.models import Time, Url, one_of
 from serve.api.http.urls import result_url, thumbnail_url
+from serve.api.library.files import slug
+from serve.errors import NotFound
 from serve.settings import Settings
 from serve.state.gallery import Generation, Result
 from serve.state.job_states import STATUSES
+from serve.state.objects import Objects
 
 
 class ResultInfo(BaseModel):
@@ -125,3 +133,90 @@ def _time(value: datetime | None) -> str | None:
 
 def _camel(document: Mapping[str, Any]) -> dict[str, Any]:
     return {camel_case(name): value for name, value in document.items()}
+
+
+async def files_of(
+    objects: Objects, generations: Sequence[Generation], settings: Settings
+) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
+    """Files for `serve.api.library.generations`. A deleted picture is left out: its ``file`` in metadata.json is null.
+
+    Raises StateUnavailable.
+    """
+    number = 0
+    described = []
+    for generation in generations:
+        document: dict[str, Any] = generation_json(generation, settings)
+        for result, description in zip(generation.results, document["results"], strict=True):
+            number += 1
+            name = _name(number, generation, result)
+            pieces = objects.read(result.object, 0, result.bytes)
+            try:
+                first = await anext(pieces, b"")
+            except NotFound:
+                description["file"] = None
+                continue
+            description["file"] = name
+            yield name, _all(first, pieces)
+        described.append(document)
+    text = json.dumps({"generations": described}, indent=2)
+    yield "metadata.json", _all(text.encode())
+
+
+def _name(number: int, generation: Generation, result: Result) -> str:
+    """Such as ``001-red-apple-7.png``. The number makes names unique and sorts them."""
+    seed = None if result.seed is None else str(result.seed)
+    parts = [f"{number:03d}", slug(generation.prompt) or generation.kind, seed]
+    return f"{'-'.join(part for part in parts if part)}.{result.object.rpartition('.')[2]}"
+
+
+async def _all(first: bytes, rest: AsyncIterator[bytes] | None = None) -> AsyncIterator[bytes]:
+    yield first
+    if rest is not None:
+        async for piece in rest:
+            yield piece
+
+
+_FILE_MODE = 0o644 << 16
+
+
+class _Sink:
+    """A write-only file; `take` returns the bytes written since the last call."""
+
+    def __init__(self) -> None:
+        self._written = bytearray()
+
+    def write(self, data: Any) -> int:
+        self._written += data
+        return len(data)
+
+    def flush(self) -> None: ...
+
+    def take(self) -> bytes:
+        data = bytes(self._written)
+        self._written.clear()
+        return data
+
+
+async def zip_stream(files: AsyncIterator[tuple[str, AsyncIterator[bytes]]]) -> AsyncIterator[bytes]:
+    """The pieces of a ZIP of ``files``, each a name and its content; at most one piece is in memory.
+
+    Names have to differ. An error of ``files`` truncates the ZIP, which readers then report as incomplete.
+    """
+    sink = _Sink()
+    archive = zipfile.ZipFile(cast(Any, sink), "w", zipfile.ZIP_STORED)
+    async for name, pieces in files:
+        entry = zipfile.ZipInfo(name, time.gmtime()[:6])
+        entry.external_attr = _FILE_MODE
+        # Its length is not known yet: the 64-bit form allows any length.
+        with archive.open(entry, "w", force_zip64=True) as file:
+            async for piece in pieces:
+                file.write(piece)
+                yield sink.take()
+        yield sink.take()
+    archive.close()
+    yield sink.take()
+
+
+def zip_response(files: AsyncIterator[tuple[str, AsyncIterator[bytes]]], filename: str) -> StreamingResponse:
+    headers = {"Content-Disposition": disposition("attachment", filename)}
+    return StreamingResponse(zip_stream(files), headers=headers, media_type="application/zip")

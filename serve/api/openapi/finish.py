@@ -13,10 +13,8 @@ from typing import Any
 
 from serve.api.middleware.deadlines import MAX_TIMEOUT_S, PRIORITIES, PRIORITY, REQUEST_TIMEOUT
 from serve.api.middleware.scopes import needed
-from serve.api.openapi.operation import header
-from serve.api.openapi.refusals import BY_STATUS, responses_of, statuses_of
-from serve.api.openapi.samples import example_of, has_content, inlined
-from serve.api.openapi.vocabularies import PATH_PARAMETERS, TAGS, tag_of
+from serve.api.openapi.operation import example_of, has_content, header, inlined
+from serve.api.openapi.refusals import BY_STATUS, PATH_PARAMETERS, TAGS, responses_of, statuses_of, tag_of
 from serve.security.identity.authentication import is_key_required
 from serve.security.identity.roles import ROLES
 from serve.security.limits.limiter import HEADER_NAMES as RATE_LIMIT_HEADERS

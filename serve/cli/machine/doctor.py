@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
 
 from serve.cli.database import ConfigOption, DataOption, JsonOption, out, told
-from serve.cli.machine.check import Check
 from serve.cluster.nodes import with_addresses
 from serve.settings import Settings, load
+
+if TYPE_CHECKING:
+    from serve.cli.machine.checks import Check
 
 _COLOURS = {"ok": "green", "missing": "red", "optional": "yellow"}
 
@@ -40,14 +43,14 @@ def doctor(config: ConfigOption = None, data: DataOption = None, as_json: JsonOp
 
 
 def all_checks(settings: Settings) -> Iterator[Check]:
-    from serve.cli.machine import engines, resources, software  # libraries that take a while to load
+    from serve.cli.machine import checks, software  # libraries that take a while to load
 
     yield software.python()
     yield from software.packages()
     yield from software.programs(settings)
-    yield from engines.engines(settings, checksums=True)
-    yield resources.data_folder(settings)
-    yield from resources.ports(settings)
-    yield from resources.resources(settings)
-    yield from resources.gpu(settings)
+    yield from checks.engines(settings, checksums=True)
+    yield checks.data_folder(settings)
+    yield from checks.ports(settings)
+    yield from checks.resources(settings)
+    yield from checks.gpu(settings)
     yield from software.extras(settings)

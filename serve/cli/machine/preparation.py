@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from serve.cli.machine import engines, resources, software
-from serve.cli.machine.check import Check
+from serve.cli.machine import checks, software
+from serve.cli.machine.checks import Check
 from serve.errors import EngineUnavailable, InvalidRequest
 from serve.settings import IS_INSTALLED, PACKAGE_DATA, Settings, numba_environment, python_environment
 
@@ -23,23 +23,21 @@ _WARM = "from serve.ensembles.vectorizer.tasks import warm; warm()"
 
 def check_stack(settings: Settings) -> None:
     """Raises EngineUnavailable with the first thing that keeps a stack of ``settings`` from starting."""
-    _require(
-        [software.python(), resources.data_folder(settings), *software.programs(settings), *engines.engines(settings)]
-    )
+    _require([software.python(), checks.data_folder(settings), *software.programs(settings), *checks.engines(settings)])
 
 
 def check_vectorizer(settings: Settings) -> None:
     """Raises EngineUnavailable with what keeps a Vectorizer in this process from starting."""
     own = settings.vectorizer
     if own.engines_url is None:
-        _require([*engines.vectorizer_engines(own), *software.triton(own.tritonserver)])
+        _require([*checks.vectorizer_engines(own), *software.triton(own.tritonserver)])
 
 
 def check_illustrator(settings: Settings) -> None:
     """Raises EngineUnavailable with what keeps an Illustrator in this process from starting."""
     own = settings.illustrator
     if own.engines_url is None:
-        _require([*engines.illustrator_engines(own), *software.triton(own.tritonserver)])
+        _require([*checks.illustrator_engines(own), *software.triton(own.tritonserver)])
 
 
 def _require(made: Iterable[Check]) -> None:

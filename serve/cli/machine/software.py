@@ -14,7 +14,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from serve.cli.machine.check import Check, restore_command
+from serve.cli.machine.checks import Check, restore_command
 from serve.cluster.ray_environment import haproxy_binary
 from serve.engines.triton import installation
 from serve.errors import EngineUnavailable

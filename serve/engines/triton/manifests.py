@@ -1,4 +1,8 @@
-"""Reads the manifest of an engine version and verifies its files."""
+"""Versions of engines in the model repository: their manifests and files, and the view of them that one Triton gets.
+
+Triton serves all of its folder. With its own view, links to the selected versions only, the selection survives a
+restart, and versions added to the repository are not served before they are selected.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,59 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import re
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serve.engines.triton import repository_view
-from serve.errors import Conflict
+from serve.errors import Conflict, EngineUnavailable
+
+CONFIG = "config.pbtxt"
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+_POLICY = re.compile(r"^\s*version_policy\b", re.MULTILINE)
+
+
+def is_version_number(version: str) -> bool:
+    return _NUMBER.fullmatch(version) is not None
+
+
+def version_numbers(engine: Path) -> list[str]:
+    """The versions in the folder of an engine, lowest first."""
+    if not engine.is_dir():
+        return []
+    return sorted(
+        (entry.name for entry in engine.iterdir() if entry.is_dir() and is_version_number(entry.name)), key=int
+    )
+
+
+def write_view(engine: Path, versions: Sequence[str], target: Path) -> None:
+    """Make ``target`` show ``versions`` of the folder ``engine``, with a matching version_policy in its config.
+
+    Raises EngineUnavailable for a config that has a version_policy of its own.
+    """
+    config = (engine / CONFIG).read_text()
+    if _POLICY.search(config):
+        raise EngineUnavailable(
+            f"{engine.name}/{CONFIG} has a version_policy; the stack says which versions are served"
+        )
+    target.mkdir(parents=True, exist_ok=True)
+    shown = [entry for entry in engine.iterdir() if not is_version_number(entry.name) or entry.name in versions]
+    wanted = {entry.name: entry for entry in shown if entry.name != CONFIG}
+    for link in target.iterdir():
+        if link.is_symlink() and link.name not in wanted:
+            link.unlink()
+    for name, entry in wanted.items():
+        if not (target / name).is_symlink():
+            (target / name).symlink_to(entry)
+    policy = f"\nversion_policy {{ specific {{ versions: [{', '.join(versions)}] }} }}\n" if versions else ""
+    # Written beside and renamed: Triton reads either the old or the new file.
+    written = target / f".{CONFIG}"
+    written.write_text(config + policy)
+    shutil.copymode(engine / CONFIG, written)
+    os.replace(written, target / CONFIG)
+
 
 LOGGER = logging.getLogger(__name__)
 
@@ -60,7 +110,7 @@ def check_manifest(engine: Path, version: str) -> None:
 def _open_manifest(engine: Path, version: str) -> Iterator[dict[str, Any]]:
     """Yields the manifest. Any defect of it, also in the block, raises Conflict."""
     name = f"{engine.name}/{version[:20]}"
-    if not repository_view.is_version_number(version) or not (engine / version).is_dir():
+    if not is_version_number(version) or not (engine / version).is_dir():
         raise Conflict(f"{name} is not in the model repository")
     try:
         manifest = _read_manifest(engine, version)
@@ -75,7 +125,7 @@ def manifest_path(engine: Path, version: str) -> Path | None:
     """``VERSION/manifest.json`` in the folder of an engine; for its lowest version, or without one, ``manifest.json``
     beside ``config.pbtxt`` is accepted."""
     paths = [engine / version / MANIFEST]
-    if not version or version == next(iter(repository_view.version_numbers(engine)), version):
+    if not version or version == next(iter(version_numbers(engine)), version):
         paths.append(engine / MANIFEST)
     return next((path for path in paths if path.is_file()), None)
 
@@ -100,7 +150,7 @@ def _read_manifest(engine: Path, version: str) -> dict[str, Any] | None:
 
 def _check_label(engine: Path, version: str, label: str) -> None:
     """Labels identify versions in answers and caches, so they must be unique."""
-    for other in repository_view.version_numbers(engine):
+    for other in version_numbers(engine):
         if other != version and version_label(engine, other) == label:
             raise Conflict(f"{engine.name}/{version} calls itself {label!a} in its manifest, and so does {other}")
 
@@ -117,7 +167,7 @@ def _sums(engine: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
     """SHA-256 (hex) by file."""
     if "files" in manifest:
         return {file: str(entry["sha256"]) for file, entry in manifest["files"].items()}
-    found = _FILE.search((engine / repository_view.CONFIG).read_text())
+    found = _FILE.search((engine / CONFIG).read_text())
     return {found.group(1) if found else "model.onnx": str(manifest["sha256"])}
 
 

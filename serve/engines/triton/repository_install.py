@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from serve.engines.triton.manifests import MANIFEST, check_files, checksums, manifest_path
-from serve.engines.triton.repository_view import CONFIG, version_numbers
+from serve.engines.triton.manifests import CONFIG, MANIFEST, check_files, checksums, manifest_path, version_numbers
 from serve.errors import Conflict, NotFound
 
 _LOCAL_FILES = (MANIFEST, "profile.json")

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from serve.engines.triton import installation, process_guard, repository_view, server_log
+from serve.engines.triton import installation, manifests, process_guard, server_log
 from serve.errors import EngineUnavailable
 from serve.observability.metrics import catalogue
 
@@ -89,7 +89,7 @@ class TritonServer:
         `set_versions`."""
         with self._lock:
             if self._leftovers is not None and self.running:
-                repository_view.write_view(self._repository / engine, versions, self._leftovers[0] / VIEW / engine)
+                manifests.write_view(self._repository / engine, versions, self._leftovers[0] / VIEW / engine)
 
     def set_versions(self, engine: str, versions: Sequence[str]) -> None:
         """Record that ``engine`` has ``versions``, also after a restart. Does not block."""
@@ -188,7 +188,7 @@ class TritonServer:
             if not (self._repository / engine / "config.pbtxt").is_file():
                 raise EngineUnavailable(f"engine '{engine}' is not in the model repository")
             if not self._versions[engine]:
-                self._versions[engine] = tuple(repository_view.version_numbers(self._repository / engine)[:1])
+                self._versions[engine] = tuple(manifests.version_numbers(self._repository / engine)[:1])
 
     def _launch(self, grpc_port: int, metrics_port: int) -> bool:
         """True if the engines are loaded; False if a retry may succeed (port in use, transient crash).
@@ -226,7 +226,7 @@ class TritonServer:
         shm_prefix = f"atelier_{os.getpid()}_{secrets.token_hex(4)}_"
         self._leftovers = (work_dir, shm_prefix, time.time())
         for engine, versions in self._versions.items():
-            repository_view.write_view(self._repository / engine, versions, work_dir / VIEW / engine)
+            manifests.write_view(self._repository / engine, versions, work_dir / VIEW / engine)
         command = installation.command(
             self._installation,
             repository=work_dir / VIEW,

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from serve.engines.client import EngineClient
-from serve.engines.triton import repository_view, server_log
+from serve.engines.triton import manifests, server_log
 from serve.engines.triton.manifests import check_files, version_label
 from serve.engines.triton.server import TritonServer
 from serve.errors import AtelierError, Conflict, EngineUnavailable, InvalidRequest, Overloaded
@@ -193,10 +193,10 @@ class EngineVersions:
     def _lowest_version(self, engine: str) -> str:
         if self._server is None:
             return ""
-        return next(iter(repository_view.version_numbers(self._repository / engine)), "")
+        return next(iter(manifests.version_numbers(self._repository / engine)), "")
 
     def _labels_of(self, engine: str) -> dict[str, str]:
         folder = self._repository / engine
-        versions = repository_view.version_numbers(folder)
+        versions = manifests.version_numbers(folder)
         labels = {version: version_label(folder, version) for version in ("", *versions)}
         return {version: label for version, label in labels.items() if label is not None}

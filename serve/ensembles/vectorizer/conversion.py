@@ -7,8 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from serve.ensembles.vectorizer import tier_routing
-from serve.ensembles.vectorizer.analysis import ConversionContext, ImageAnalysis, ImageAnalyzer, build_analysis
-from serve.ensembles.vectorizer.predictors import Predictors
+from serve.ensembles.vectorizer.analysis import (
+    ConversionContext,
+    ImageAnalysis,
+    ImageAnalyzer,
+    Predictors,
+    build_analysis,
+)
 from serve.ensembles.vectorizer.search import Search, Source
 from serve.ensembles.vectorizer.tasks import Trial
 from serve.ensembles.vectorizer.tiers import Tiers

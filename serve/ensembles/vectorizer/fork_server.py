@@ -24,7 +24,7 @@ import warnings
 
 from serve.ensembles.vectorizer.worker_protocol import function_by_name, pack, unpack
 from serve.errors import AtelierError
-from serve.observability.logs import escaping
+from serve.observability.logs import formats
 
 _MAX_TRACE_CHARACTERS = 20_000
 """Characters."""
@@ -34,7 +34,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(control_fd: int, memory_bytes: int) -> None:
-    escaping.install()
+    formats.install()
     control = socket.socket(fileno=control_fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner handles Ctrl-C
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended workers leave no zombies

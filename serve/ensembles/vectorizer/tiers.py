@@ -13,10 +13,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from serve.ensembles.vectorizer import candidates, tier_routing
-from serve.ensembles.vectorizer.analysis import ConversionContext, ImageAnalysis
-from serve.ensembles.vectorizer.predictors import Predictors, Scores
-from serve.ensembles.vectorizer.search import Search
+from serve.ensembles.vectorizer import tier_routing
+from serve.ensembles.vectorizer.analysis import ConversionContext, ImageAnalysis, Predictors, Scores
+from serve.ensembles.vectorizer.search import (
+    Search,
+    fixed_parameters,
+    on_grid,
+    row_from_parameters,
+    sample,
+    sample_near,
+    select_diverse,
+)
 from serve.ensembles.vectorizer.tier_routing import Forecast
 from serve.ensembles.vectorizer.vectorization import POLICY, QUALITY, TIER1
 from serve.vector.parameters import (
@@ -63,9 +70,7 @@ class Tiers:
         """Compute tier 1's parameters, their forecast, and the reference size of drawings."""
         analysis, search = self.analysis, self.search
         self.planned_trial_s = tier_routing.expected_trial_s(analysis.width, analysis.height)
-        self.rule_based = self.suggestion = candidates.row_from_parameters(
-            candidates.fixed_parameters(analysis.features)
-        )
+        self.rule_based = self.suggestion = row_from_parameters(fixed_parameters(analysis.features))
         search.reference_bytes = reference_from_area(analysis.width, analysis.height)
         embedding = analysis.embedding
         if embedding is not None:
@@ -73,8 +78,8 @@ class Tiers:
                 TIER1, "fixed parameters", lambda: self.predictors.suggest(embedding, self.context.deadline)
             )
             self.suggested = row is not None
-            self.suggestion = candidates.on_grid(row) if row is not None else self.suggestion
-            reference = candidates.row_from_parameters(reference_parameters())
+            self.suggestion = on_grid(row) if row is not None else self.suggestion
+            reference = row_from_parameters(reference_parameters())
             scores = await self._score(np.stack([reference, self.suggestion]), "no prediction")
             if scores is not None:
                 search.reference_bytes = _REFERENCE_SHARE * float(scores.bytes[0])
@@ -88,15 +93,15 @@ class Tiers:
         """Score about 1,000 candidates and keep the best few; False if they cannot be scored."""
         if self._selected:
             return True
-        starts = np.stack([self.suggestion, self.rule_based, candidates.row_from_parameters(CoverageParameters())])
-        rows = candidates.sample(self.analysis.sha256, starts, _SEARCH_REFINE)
+        starts = np.stack([self.suggestion, self.rule_based, row_from_parameters(CoverageParameters())])
+        rows = sample(self.analysis.sha256, starts, _SEARCH_REFINE)
         scores = await self._score(rows, "tier 1's parameters") if self.forecasts else None
         if scores is None:
             return False
         worth = self._predicted_utility(scores)
         count = tier_routing.trial_count(2, self.planned_trial_s)
         known = starts[: min(2, count - 1)]  # slow pictures skip the rule-based start
-        chosen = candidates.select_diverse(rows, worth, count - len(known), taken=known)
+        chosen = select_diverse(rows, worth, count - len(known), taken=known)
         self._store_predictions([self.search.parameters_for(rows[i]) for i in chosen], scores[chosen])
         self._selected = [*known, *(rows[i] for i in chosen)]
         self.forecasts[2] = self._forecast(scores[[int(np.argmax(np.round(worth, 4)))]])
@@ -164,16 +169,16 @@ class Tiers:
         if action is None:
             return self.suggestion, spread
         row = np.concatenate([[0.0], action[0], [_SEARCH_REFINE / MAX_REFINE]]).astype(np.float32)
-        return candidates.on_grid(row), np.clip(action[1], 0.05, 0.3)
+        return on_grid(row), np.clip(action[1], 0.05, 0.3)
 
     async def _neighbours(self, generation: int, spread: Floats) -> list[Floats]:
         """The rows to trace near the best trial: the best predicted of many, or the first few without a predictor."""
-        best = candidates.row_from_parameters(self.search.best.parameters)
-        rows = candidates.sample_near(self.analysis.sha256, generation, best, spread, _NEIGHBOURS_SCORED)
+        best = row_from_parameters(self.search.best.parameters)
+        rows = sample_near(self.analysis.sha256, generation, best, spread, _NEIGHBOURS_SCORED)
         scores = await self._score(rows, "unscreened neighbours") if self.forecasts else None
         if scores is None:
             return list(rows[: tier_routing.TIER3_TRIALS])
-        chosen = candidates.select_diverse(rows, self._predicted_utility(scores), tier_routing.TIER3_TRIALS)
+        chosen = select_diverse(rows, self._predicted_utility(scores), tier_routing.TIER3_TRIALS)
         chosen += [i for i in range(len(rows)) if i not in chosen][: tier_routing.TIER3_TRIALS - len(chosen)]
         self._store_predictions([self.search.parameters_for(rows[i]) for i in chosen], scores[chosen])
         return [rows[i] for i in chosen]
@@ -201,7 +206,7 @@ class Tiers:
     async def prediction(self, parameters: Parameters) -> float | None:
         """Predicted SSIM of ``parameters``; None if it cannot be predicted."""
         if parameters not in self.predicted and self.forecasts:
-            scores = await self._score(candidates.row_from_parameters(parameters)[None], "no prediction")
+            scores = await self._score(row_from_parameters(parameters)[None], "no prediction")
             if scores is not None:
                 self._store_predictions([parameters], scores)
         return self.predicted.get(parameters)

@@ -13,9 +13,8 @@ from serve.engines.engine_set import PROBE_TIMEOUT_S, EngineSet, EngineSetServic
 from serve.engines.service import EngineHealth, Health
 from serve.ensembles.measurements import count_svg, measured
 from serve.ensembles.vectorizer import tasks
-from serve.ensembles.vectorizer.analysis import ConversionContext, ImageAnalyzer
+from serve.ensembles.vectorizer.analysis import ConversionContext, ImageAnalyzer, Predictors
 from serve.ensembles.vectorizer.conversion import Conversion, ConversionResources
-from serve.ensembles.vectorizer.predictors import Predictors
 from serve.ensembles.vectorizer.vectorization import (
     ENGINES,
     NO_VERSIONS,

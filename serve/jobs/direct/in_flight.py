@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import DeadlineExceeded, KeyReused, OutOfSpace, StateUnavailable
-from serve.jobs.queue import idempotency
+from serve.jobs.queue import insertion
 from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.jobs.worker.leases import LeaseLost, Leases
 from serve.state import State
@@ -177,7 +177,7 @@ class InFlightRequests:
         """The completed generation of the key if there is one; otherwise the key now refers to this generation."""
         body = (claim.user_id, claim.key, claim.body)
         keep = timedelta(hours=self._limits.keep_keys_h)
-        target = await idempotency.claim(connection, *body, ticket.generation_id, keep)
+        target = await insertion.claim(connection, *body, ticket.generation_id, keep)
         if target is None or target == ticket.generation_id:
             return ticket
         status = await connection.scalar(sa.select(generations.c.status).where(generations.c.id == target))

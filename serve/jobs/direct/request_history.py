@@ -27,7 +27,7 @@ from serve.jobs.direct.direct_request import (
 from serve.jobs.direct.in_flight import FINISHED, LEADER, FlightTicket, InFlightRequests
 from serve.jobs.direct.result_cache import CachedResult, CacheKey, ResultCache
 from serve.jobs.direct.single_flight import SingleFlight
-from serve.jobs.queue import idempotency
+from serve.jobs.queue import insertion
 from serve.jobs.records import (
     HistoryEntry,
     insert_completed,
@@ -227,7 +227,7 @@ class RequestHistory:
                 is_deleted = False
                 if (claim := direct.claim) is not None:
                     body = (claim.user_id, claim.key, claim.body)
-                    await idempotency.claim(connection, *body, entry.generation_id, self._keep_keys)
+                    await insertion.claim(connection, *body, entry.generation_id, self._keep_keys)
                 input_objects = set(cached.objects) - results
                 duration_s = time.perf_counter() - started
                 retry = (entry, cached.outcome, cached.stored, input_objects, duration_s)

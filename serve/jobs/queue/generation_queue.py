@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.ensembles.requests import JobRequest, VectorizeRequest, digest, from_json
 from serve.errors import Conflict, NotFound
-from serve.jobs.queue import idempotency
+from serve.jobs.queue import insertion
 from serve.jobs.queue.fair_order import QueueLimits, QueuePlace, UserLocks, assign_places, lock_user_queue
 from serve.jobs.queue.insertion import JobOptions, insert_jobs
 from serve.jobs.site_policy import SitePolicy
@@ -190,13 +190,13 @@ class GenerationQueue:
                 )
                 retention = timedelta(hours=self.state.settings.jobs.keep_keys_h)
                 target = batch_id or ids[0]
-                existing = await idempotency.claim(
+                existing = await insertion.claim(
                     connection, options.user_id, options.idempotency_key, body, target, retention
                 )
                 if existing is not None:
                     if (is_replay := await _replayed(connection, existing, batch_id is not None)) is not None:
                         return is_replay
-                    await idempotency.renew(connection, options.user_id, options.idempotency_key, target)
+                    await insertion.renew(connection, options.user_id, options.idempotency_key, target)
             if batch_id is not None:
                 row = {"id": batch_id, "user_id": options.user_id, "size": len(ids), "created_at": utc_now()}
                 await connection.execute(batches.insert(), row)

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import InvalidRequest, NotFound
+from serve.jobs.queue.fair_order import Positions, ahead
 from serve.jobs.queue.generation_queue import Submission
-from serve.jobs.queue.positions import Positions, ahead
 from serve.state.cursors import NEWEST
 from serve.state.database import Database
 from serve.state.job_states import COMPLETED, PAUSED, PENDING, PROCESSING

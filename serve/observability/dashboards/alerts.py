@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import yaml
 
+from serve.observability.dashboards.board import mean_of_both, per_second, quantile, ratio
 from serve.observability.dashboards.boards import (
     BY_ITSELF,
     DATABASE,
@@ -20,7 +21,6 @@ from serve.observability.dashboards.boards import (
     STORE_ERRORS,
     failing,
 )
-from serve.observability.dashboards.queries import mean_of_both, per_second, quantile, ratio
 
 OBJECTIVE = 0.995
 OVERLOADED = 'atelier_refusals_total{reason="Overloaded"}'

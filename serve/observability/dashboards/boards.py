@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from serve.observability.dashboards.board import RATE, Board, Panel
-from serve.observability.dashboards.queries import mean, mean_of_both, of_gpus, per_second, quantile, quantiles, ratio
+from serve.observability.dashboards.board import (
+    RATE,
+    Board,
+    Panel,
+    mean,
+    mean_of_both,
+    of_gpus,
+    per_second,
+    quantile,
+    quantiles,
+    ratio,
+)
 
 FAILED = 'atelier_requests_total{status=~"50[02345]|UNAVAILABLE|INTERNAL|DEADLINE_EXCEEDED|UNKNOWN"}'
 """Requests failed by the site. Excluded: 499, client errors, deadlines set by the client (late), unsupported requests

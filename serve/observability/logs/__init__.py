@@ -12,7 +12,7 @@ import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from serve.observability.logs import escaping
+from serve.observability.logs import formats
 from serve.observability.logs.formats import JsonLines, ProjectFilter, TextLines
 from serve.settings import LogsSettings, Settings
 
@@ -37,7 +37,7 @@ def log_folder(settings: Settings) -> Path:
 
 def install(settings: Settings, component: str, replica: str = "") -> None:
     """Configure all loggers of this process. If the folder is not writable, logs go to the console."""
-    escaping.install()
+    formats.install()
     logging.raiseExceptions = False  # a full disk must not flood the console
     own, replica = settings.logs, replica or str(os.getpid())
     formatter = (JsonLines if own.format == "json" else TextLines)(component, replica)

@@ -1,13 +1,52 @@
-"""Log formats: text lines and JSON objects."""
+"""Log formats, text lines and JSON objects; and log injection protection.
+
+No text from clients, receivers or engines can start a log line: control characters in messages are escaped, and all but
+the first line of a multi-line record, such as a traceback, are indented.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import traceback
 from datetime import UTC, datetime
 from typing import Any
 
 from serve.observability import tracing
+
+INDENT = "    "
+_MAX_LINE_CHARACTERS = 20_000
+
+
+class _Record(logging.LogRecord):
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        if self.exc_info and self.exc_info[0] is not None:
+            self.exc_text = indent_continuation_lines("".join(traceback.format_exception(*self.exc_info)).rstrip("\n"))
+
+    def getMessage(self) -> str:
+        return indent_continuation_lines(super().getMessage())
+
+
+def indent_continuation_lines(text: str) -> str:
+    """``text`` with all but the first line indented, unprintable characters escaped, lines cut to 20,000 characters."""
+    if text.isprintable():
+        return text
+    return f"\n{INDENT}".join(printable(line, _MAX_LINE_CHARACTERS) for line in text.split("\n"))
+
+
+def install() -> None:
+    """Apply to all records of this process."""
+    logging.setLogRecordFactory(_Record)
+
+
+def printable(text: str, most: int) -> str:
+    """At most ``most`` characters of ``text`` in one line, unprintable ones escaped."""
+    console_errors = "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text[:most]
+    )
+    return console_errors[:most]
+
 
 FIELDS = "fields"
 """Key of a record's ``extra`` with additional values by name."""
@@ -67,7 +106,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str | None:
-    """The traceback as prepared by `serve.observability.logs.escaping`."""
+    """The traceback as prepared by `serve.observability.logs.formats`."""
     if record.exc_info and not record.exc_text:
         record.exc_text = formatter.formatException(record.exc_info)
     return record.exc_text or None

@@ -1,20 +1,32 @@
 """HTTP calls to configured external services: limited in size and time, no redirects, cookies or proxies.
 
 Errors and logs contain only the service's name and the kind of failure, never its response, address or key.
+Also: which errors count as failures, and time limits on streams.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncGenerator, Mapping
 from importlib.metadata import version
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from serve.errors import EngineUnavailable
+from serve.ensembles.illustrator.illustration import IllustrateOptions, StreamItem
+from serve.errors import (
+    AtelierError,
+    Cancelled,
+    DeadlineExceeded,
+    EngineFailure,
+    EngineUnavailable,
+    ModerationBlocked,
+    Overloaded,
+    PictureNotClassified,
+)
 
 USER_AGENT = f"atelier/{version('atelier')}"
 _CHUNK_BYTES = 64 * 1024
@@ -87,3 +99,48 @@ def _session() -> aiohttp.ClientSession:
         max_headers=_MAX_HEADERS,
         trust_env=False,
     )
+
+
+CLOCK_TOLERANCE_S = 0.05
+"""Tolerance when comparing deadlines of different processes."""
+
+
+async def with_time_limit(items: AsyncGenerator[StreamItem, None], limit_s: float) -> AsyncGenerator[StreamItem, None]:
+    """Apply a time limit to a stream, even if its source ignores it. Raises DeadlineExceeded."""
+    until = asyncio.get_running_loop().time() + limit_s
+    while True:
+        try:
+            async with asyncio.timeout_at(until):
+                item = await anext(items, None)
+        except TimeoutError:
+            raise timeout_error(limit_s) from None
+        if item is None:
+            return
+        yield item
+
+
+def is_engine_fault(error: AtelierError) -> bool:
+    return isinstance(error, EngineUnavailable | EngineFailure | DeadlineExceeded)
+
+
+def is_failure(
+    error: AtelierError, is_primary: bool, options: IllustrateOptions, limit_s: float, deadline: float
+) -> bool:
+    """Whether the breaker counts it. Excluded: short deadlines set by the client, rejected requests, and unavailable
+    moderation."""
+    if isinstance(error, RequestRejected | PictureNotClassified):
+        return False
+    if isinstance(error, DeadlineExceeded):
+        short = options.timeout_s is not None and options.timeout_s < limit_s
+        return not (short and time.monotonic() >= deadline - CLOCK_TOLERANCE_S)
+    return is_engine_fault(error) or (
+        not is_primary and not isinstance(error, Overloaded | Cancelled | ModerationBlocked)
+    )
+
+
+def timeout_error(limit_s: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"no answer within {limit_s:.3g} s")
+
+
+def summary(error: AtelierError) -> str:
+    return f"{error.label()}: {error.message[:200]}"

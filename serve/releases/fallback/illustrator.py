@@ -40,7 +40,7 @@ from serve.observability import request_context, tracing
 from serve.observability.metrics.catalogue import SERVED
 from serve.releases.fallback.circuit_breaker import CircuitBreaker, Trial
 from serve.releases.fallback.engines import DelegatedEngines
-from serve.releases.fallback.failures import (
+from serve.releases.fallback.http_calls import (
     CLOCK_TOLERANCE_S,
     is_engine_fault,
     is_failure,

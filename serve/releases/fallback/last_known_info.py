@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from serve.ensembles.illustrator.illustration import FamilyInfo, IllustratorService
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
 from serve.releases.fallback.circuit_breaker import CLOSED, CircuitBreaker
-from serve.releases.fallback.failures import timeout_error
+from serve.releases.fallback.http_calls import timeout_error
 
 LOOKUP_TIMEOUT_S = 5.0
 """Timeout of these calls when a cached answer exists."""

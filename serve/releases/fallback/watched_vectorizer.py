@@ -22,7 +22,7 @@ from serve.errors import AtelierError
 from serve.observability import request_context
 from serve.releases.fallback.circuit_breaker import CircuitBreaker
 from serve.releases.fallback.engines import DelegatedEngines
-from serve.releases.fallback.failures import is_engine_fault
+from serve.releases.fallback.http_calls import is_engine_fault
 from serve.settings import BreakerSettings
 
 T = TypeVar("T")

@@ -14,12 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.engines.triton import repository_view
+from serve.engines.triton import manifests
 from serve.errors import Conflict, InvalidRequest
 from serve.releases.rollouts import smoke_test
-from serve.releases.rollouts.readiness_quorum import all_ready
-from serve.releases.rollouts.rollout import Rollout, concurrent_change_error, read_all
-from serve.releases.rollouts.site import default_version
+from serve.releases.rollouts.site import Rollout, concurrent_change_error, default_version, read_all
+from serve.releases.rollouts.version_reconciler import all_ready
 from serve.security.identity.audit import Actor, record
 from serve.state import State
 from serve.state.tables import rollouts, utc_now
@@ -128,7 +127,7 @@ def _check_unchanged(rollout: Rollout, known: Rollout) -> None:
 
 
 def _check(version: str) -> None:
-    if not repository_view.is_version_number(version):
+    if not manifests.is_version_number(version):
         raise InvalidRequest("must be a whole number, as the version's folder is called", "version")
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from serve.errors import Conflict, NotFound
 from serve.releases.experiments.report import report_of
-from serve.releases.rollouts.rollout import Rollout, experiment_name, read_all
+from serve.releases.rollouts.site import Rollout, experiment_name, read_all
 from serve.settings import ArmSettings, ExperimentSettings
 from serve.state.database import Database
 from serve.state.tables import exposures, measurements

@@ -10,8 +10,7 @@ from serve.engines.client import EngineClient
 from serve.engines.triton.manifests import check_files, check_manifest
 from serve.engines.triton.server import TritonServer
 from serve.errors import AtelierError, Conflict, EngineUnavailable
-from serve.releases.rollouts.rollout import Rollout
-from serve.releases.rollouts.site import ensemble_settings
+from serve.releases.rollouts.site import Rollout, ensemble_settings
 from serve.settings import IllustratorSettings, VectorizerSettings
 from serve.state import State
 

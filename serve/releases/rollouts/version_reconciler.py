@@ -1,7 +1,7 @@
 """`VersionReconciler`: keeps one replica's engines at the versions that the site wants, and reports their state.
 
 Replicas read the wanted state from the database only, so writers need not know the replicas, and new replicas start
-with the present state.
+with the present state. `wait_for_replicas` waits until all of them have accepted a version.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ import sqlalchemy as sa
 
 from serve.engines.engine_set import EngineSet
 from serve.engines.triton.manifests import check_files, check_manifest
-from serve.errors import AtelierError, OutOfSpace, StateUnavailable
+from serve.errors import AtelierError, Conflict, OutOfSpace, StateUnavailable
 from serve.releases.rollouts import smoke_test
-from serve.releases.rollouts.rollout import Rollout, read_all
-from serve.releases.rollouts.site import REPLICA_REPORT_TTL
+from serve.releases.rollouts.site import REPLICA_REPORT_TTL, Rollout, concurrent_change_error, read_all
 from serve.settings import Settings
+from serve.state import State
 from serve.state.database import Database, database_url
-from serve.state.job_states import new_id
+from serve.state.job_states import LastSeen, new_id, updated
 from serve.state.tables import replicas, utc_now
 
 LOGGER = logging.getLogger(__name__)
@@ -210,3 +210,60 @@ class VersionReconciler:
         if self._failures.get(engine):
             report["failure"] = self._failures[engine]
         return report
+
+
+QUORUM_TIMEOUT_S = 90.0
+"""For loading and checking a version; large files take a while."""
+REPLICA_TIMEOUT_S = 4 * HEARTBEAT_S
+"""A replica without a heartbeat for this long is gone."""
+POLL_S = 0.25
+
+
+async def all_ready(state: State, rollout: Rollout) -> bool:
+    """Wait until each replica with the engine has checked the candidate of ``rollout``; False: there is no replica.
+
+    Raises Conflict with the reasons of rejection, on timeout, or if the rollout is changed meanwhile.
+    """
+    seen: LastSeen = {}
+    began = time.monotonic()
+    while True:
+        rows, now = await _replicas(state, rollout), time.monotonic()
+        seen = updated(seen, {replica: beat for replica, (beat, _) in rows.items()}, now)
+        findings = {replica: _finding(report, rollout) for replica, (_, report) in rows.items()}
+        bad = sorted({f["reason"] for f in findings.values() if f is not None and not f["ok"]})
+        if bad:
+            raise Conflict("; ".join(bad)[:1000])
+        silent = [replica for replica, finding in findings.items() if finding is None]
+        gone = [replica for replica in silent if now - seen[replica][1] >= REPLICA_TIMEOUT_S]
+        if gone:
+            await _delete_replicas(state, {replica: seen[replica][0] for replica in gone})
+        if len(silent) == len(gone):
+            return len(findings) > len(gone)
+        if now - began >= QUORUM_TIMEOUT_S:
+            raise Conflict(f"{len(silent)} replicas have not said within {QUORUM_TIMEOUT_S:g} s whether it is fit")
+        await asyncio.sleep(POLL_S)
+
+
+async def _replicas(state: State, rollout: Rollout) -> dict[str, tuple[int, Mapping[str, Any]]]:
+    """Raises Conflict if the rollout has changed."""
+    engine = rollout.engine
+    async with state.database.read() as connection:
+        now = (await read_all(connection)).get(engine)
+        if now is None or (now.candidate, now.asked) != (rollout.candidate, rollout.asked):
+            raise concurrent_change_error(engine)
+        rows = await connection.execute(sa.select(replicas))
+        return {row.id: (row.beat, row.engines[engine]) for row in rows if engine in row.engines}
+
+
+def _finding(report: Mapping[str, Any], rollout: Rollout) -> Mapping[str, Any] | None:
+    finding: Mapping[str, Any] | None = report.get("finding")
+    if finding is None or (finding["version"], finding["asked"]) != (rollout.candidate, rollout.asked):
+        return None
+    return finding
+
+
+async def _delete_replicas(state: State, beats: Mapping[str, int]) -> None:
+    async with state.database.write() as connection:
+        for replica, beat in beats.items():
+            here = (replicas.c.id == replica, replicas.c.beat == beat)
+            await connection.execute(sa.delete(replicas).where(*here))

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import InvalidRequest
-from serve.observability.logs.escaping import printable
+from serve.observability.logs.formats import printable
 from serve.security.identity.roles import Principal
 from serve.state.cursors import cursor_of_seq, seq_of
 from serve.state.database import Database

@@ -19,7 +19,7 @@ from test_doors_native import LEAKS
 
 from serve.api.a1111.drawing_models import DEFAULTS
 from serve.api.app import create_app
-from serve.api.openapi.samples import inlined
+from serve.api.openapi.operation import inlined
 from serve.errors import DeadlineExceeded, EngineFailure, InvalidRequest, Overloaded
 from serve.jobs.direct.service import DirectService
 from serve.settings import LimitsSettings, Settings

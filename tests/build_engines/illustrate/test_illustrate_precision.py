@@ -101,7 +101,7 @@ def test_weights_too_many_for_one_file_go_beside_it(small: nn.Module, tmp_path: 
     expected = parity.answers(small, CONTRACT, [ids(3, 5)])
     served = tmp_path / "view"
     served.mkdir()
-    (served / "1").symlink_to(path.parent)  # as `repository_view.lay_out` shows a version to Triton
+    (served / "1").symlink_to(path.parent)  # as `manifests.lay_out` shows a version to Triton
     for opener in RUNTIMES.values():
         for file in (path, served / "1" / "model.onnx"):
             np.testing.assert_allclose(opener(file, CONTRACT)(ids(3, 5))["out"], expected[0][1][0], atol=1e-5)

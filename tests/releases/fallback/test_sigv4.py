@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 from yarl import URL
 
-from serve.releases.fallback.sigv4 import Credentials, signed
+from serve.releases.fallback.external_services import Credentials, signed
 
 EXAMPLE = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 NOW = dt.datetime(2015, 8, 30, 12, 36, tzinfo=dt.UTC)

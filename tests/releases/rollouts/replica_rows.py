@@ -13,7 +13,7 @@ from versioned import ENGINE
 
 from serve.engines.triton.versions import EngineVersions
 from serve.errors import EngineUnavailable
-from serve.releases.rollouts.rollout import Rollout, read_all
+from serve.releases.rollouts.site import Rollout, read_all
 from serve.releases.rollouts.version_reconciler import VersionReconciler
 from serve.security.identity.audit import Actor
 from serve.state import State

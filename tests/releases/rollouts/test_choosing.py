@@ -22,7 +22,7 @@ from serve.jobs.worker.claims import ClaimedJob
 from serve.jobs.worker.execution import JobExecutor
 from serve.releases.experiments.exposures import Exposure, expose
 from serve.releases.rollouts.report import compare_versions
-from serve.releases.rollouts.rollout import Rollout
+from serve.releases.rollouts.site import Rollout
 from serve.state import State
 from serve.state.tables import exposures, generations
 

@@ -17,9 +17,8 @@ from replica_rows import ME, read_rollout, write_finding, write_replica, write_r
 from versioned import ENGINE, GOOD
 
 from serve.errors import Conflict, EngineUnavailable
-from serve.releases.rollouts import changes, readiness_quorum, smoke_test
-from serve.releases.rollouts.rollout import Rollout
-from serve.releases.rollouts.site import default_version, ensemble_settings, list_versions
+from serve.releases.rollouts import changes, smoke_test, version_reconciler
+from serve.releases.rollouts.site import Rollout, default_version, ensemble_settings, list_versions
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import utc_now
@@ -109,7 +108,7 @@ async def test_repeated_rollback_does_nothing_more(state: State) -> None:
 
 
 async def test_replica_that_dies_is_not_waited_for(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness_quorum, "REPLICA_TIMEOUT_S", 1.5)
+    monkeypatch.setattr(version_reconciler, "REPLICA_TIMEOUT_S", 1.5)
     for replica in ("lives", "dies"):
         await write_replica(state, replica, 1, {"current": "1", "loaded": ["1"]})
     loading, began = await begun(changes.load(state, ENGINE, GOOD, ME)), time.monotonic()
@@ -121,7 +120,7 @@ async def test_replica_that_dies_is_not_waited_for(state: State, monkeypatch: py
 
 
 async def test_slow_replica_is_waited_for(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness_quorum, "REPLICA_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(version_reconciler, "REPLICA_TIMEOUT_S", 1.0)
     await write_finding(state, "fast", 1, GOOD, 1)
     await write_replica(state, "slow", 1, {"current": "1", "loaded": ["1"]})
     loading = await begun(changes.load(state, ENGINE, GOOD, ME))

@@ -20,9 +20,8 @@ from versioned import ENGINE, model, write_engine, write_version
 
 from serve.cli.main import app
 from serve.engines.triton import repository_install
-from serve.engines.triton.manifests import check_files, version_label
+from serve.engines.triton.manifests import check_files, version_label, version_numbers
 from serve.engines.triton.repository_install import install_engines
-from serve.engines.triton.repository_view import version_numbers
 from serve.errors import Conflict, NotFound
 from serve.settings import HOME
 

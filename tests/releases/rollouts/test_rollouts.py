@@ -26,8 +26,7 @@ from versioned_site import VersionedSite, opened, versioned_site
 
 from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.releases.rollouts import changes
-from serve.releases.rollouts.rollout import Rollout
-from serve.releases.rollouts.site import list_versions
+from serve.releases.rollouts.site import Rollout, list_versions
 from serve.security.identity.audit import Actor
 from serve.settings import Settings
 from serve.state import State

@@ -19,7 +19,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 from two_versions import HALF, TRACER, UNET, Tracing, Versioned
 
-from serve.releases.rollouts.rollout import Rollout
+from serve.releases.rollouts.site import Rollout
 from serve.state import State
 
 pytestmark = pytest.mark.usefixtures("seen_at_once")

@@ -19,7 +19,7 @@ from waiting import until
 from serve.engines.engine_set import EngineSet
 from serve.errors import Conflict, EngineUnavailable
 from serve.releases.rollouts import changes
-from serve.releases.rollouts.rollout import Rollout
+from serve.releases.rollouts.site import Rollout
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import replicas, utc_now

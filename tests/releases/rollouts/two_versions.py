@@ -13,7 +13,7 @@ from standin import StandIn
 
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, StreamItem, StreamOptions
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions
-from serve.releases.rollouts.rollout import Rollout
+from serve.releases.rollouts.site import Rollout
 
 UNET, TRACER = "mini_unet", "plus_one"
 HALF = Rollout(UNET, "1", candidate="2", percentage=50)
