@@ -222,9 +222,6 @@ async def _shown(job_id: str, services: JobServices, settings: Settings) -> Resp
     return render(job_of(await services.views.get(job_id), settings), 200, None)
 
 
-router = APIRouter()
-
-
 @router.get("/v1/batches/{batch_id}", response_model=BatchInfo, response_description="The batch")
 async def get_batch(batch_id: BatchId, services: JobServicesOf, settings: SiteSettings) -> Response:
     """A batch: its jobs in brief, how many are in which status, and how far they are."""
