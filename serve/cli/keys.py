@@ -18,9 +18,10 @@ from serve.security.identity.roles import ADMINISTRATOR, ROLES, SCOPES
 from serve.settings import Settings
 
 if TYPE_CHECKING:  # slow to import; other commands must not wait for it
-    from serve.security.identity.keys import CreatedKey, Key, KeyPage
-    from serve.security.identity.users import User, UserPage
+    from serve.security.identity.keys import CreatedKey, Key
+    from serve.security.identity.users import User
     from serve.state import State
+    from serve.state.cursors import Page
 
 keys = typer.Typer(
     help=f"API keys. Roles: {', '.join(ROLES)}; scopes: {', '.join(SCOPES)}.",
@@ -88,7 +89,7 @@ def list_keys(
 
         opened = await Keys.open(state)
 
-        async def page(cursor: str | None) -> KeyPage:
+        async def page(cursor: str | None) -> Page[Key]:
             return await opened.page(user, cursor, AT_ONCE, active=not everything)
 
         return await all_of(page)
@@ -128,7 +129,7 @@ def list_users(as_json: JsonOption = False, config: ConfigOption = None) -> None
     async def do(state: State) -> list[User]:
         from serve.security.identity.users import page_of_users
 
-        async def page(cursor: str | None) -> UserPage:
+        async def page(cursor: str | None) -> Page[User]:
             return await page_of_users(state.database, cursor, AT_ONCE)
 
         return await all_of(page)

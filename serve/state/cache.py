@@ -12,14 +12,13 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.observability.metrics.catalogue import CACHE_LOOKUPS
 from serve.settings import CacheSettings
 from serve.state import State
 from serve.state.objects import Stored
-from serve.state.tables import cache, cached_objects, utc_now
+from serve.state.tables import cache, cached_objects, insert_into, utc_now
 
 ANALYSIS, PRESET, PREFERENCES = "analysis", "preset", "preferences"
 """Kinds with their own lifetime; all others are kept for ``ttl_h``."""
@@ -56,7 +55,7 @@ class Cache:
     def __init__(self, state: State) -> None:
         self._database = state.database
         self._limits = state.settings.cache
-        insert: Any = (sqlite if self._database.is_sqlite else postgresql).insert(cache)
+        insert = insert_into(cache, self._database.is_sqlite)
         values = {name: insert.excluded[name] for name in _COLUMNS}
         self._upsert = insert.on_conflict_do_update(index_elements=["key"], set_=values)
         self._bytes_left = 0

@@ -1,4 +1,4 @@
-"""Sort orders of lists, and their cursors (keyset pagination).
+"""Pages of lists: sort orders, and cursors (keyset pagination).
 
 A cursor is the order's name and the sort values of a row, as JSON in base64url. A forged cursor only names a position:
 the filters decide what is shown.
@@ -13,9 +13,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import InvalidRequest
 from serve.state.tables import UtcTime, generations
@@ -27,6 +28,38 @@ _UNRATED = -1e300
 """The sort value of unrated rows: below any rating. A number, so that row comparisons contain no NULL."""
 
 _g = generations.c
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """``next_cursor`` is None at the end."""
+
+    items: Sequence[T]
+    next_cursor: str | None
+
+
+def check_limit(limit: int, maximum: int) -> None:
+    """Raises InvalidRequest naming ``limit``."""
+    if not 1 <= limit <= maximum:
+        raise InvalidRequest(f"must be from 1 to {maximum}", "limit")
+
+
+async def fetch_page(
+    connection: AsyncConnection,
+    query: sa.Select[Any],
+    limit: int,
+    item_of: Callable[[sa.Row[Any]], T],
+    cursor_of: Callable[[sa.Row[Any]], str],
+) -> Page[T]:
+    """``limit`` rows of the ordered ``query``, which begins after the cursor; ``cursor_of`` has a row's."""
+    rows = (await connection.execute(query.limit(limit + 1))).all()
+    return Page([item_of(row) for row in rows[:limit]], cursor_of(rows[limit - 1]) if len(rows) > limit else None)
+
+
+def from_row(kind: type[T], row: sa.Row[Any]) -> T:
+    """A ``kind``, a dataclass, of the columns of ``row`` that have the names of its fields."""
+    return kind(**{name: getattr(row, name) for name in kind.__dataclass_fields__})  # type: ignore[attr-defined]
 
 
 def _time(value: Any) -> datetime:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import Conflict, InvalidRequest, NotFound
-from serve.state.cursors import NEWEST, Sort
+from serve.state.cursors import NEWEST, Page, Sort, check_limit
 from serve.state.database import AlsoWrite, Database
 from serve.state.job_states import TERMINAL
 from serve.state.tables import cache, cached_objects, generations, measurements, results
@@ -131,23 +131,14 @@ def _contains_word(word: str, is_sqlite: bool) -> sa.ColumnElement[bool]:
     return sa.or_(*(matches(form, autoescape=True) for form in sorted(forms)))
 
 
-@dataclass(frozen=True)
-class Page:
-    """``next_cursor`` is None at the end."""
-
-    items: Sequence[Generation]
-    next_cursor: str | None
-
-
 async def page(
     database: Database, filters: Filters, sort: Sort = NEWEST, cursor: str | None = None, limit: int = 20
-) -> Page:
+) -> Page[Generation]:
     """From the start, or from where the page whose ``next_cursor`` is ``cursor`` ended; the sort must be the same.
 
     Raises InvalidRequest naming ``cursor`` or ``limit``, StateUnavailable.
     """
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidRequest(f"must be from 1 to {MAX_PAGE_SIZE}", "limit")
+    check_limit(limit, MAX_PAGE_SIZE)
     conditions = filters.conditions(database.is_sqlite)
     if cursor is not None:
         conditions.append(sort.after(cursor))

@@ -23,7 +23,6 @@ import obstore
 import sqlalchemy as sa
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import InvalidRequest, NotFound, OutOfSpace, StateUnavailable
@@ -31,7 +30,7 @@ from serve.observability.metrics import catalogue
 from serve.settings import ObjectsSettings, Settings
 from serve.state import tables
 from serve.state.database import Database, measured
-from serve.state.tables import UtcTime, utc_now
+from serve.state.tables import UtcTime, insert_into, utc_now
 
 EXTENSIONS = {
     "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/svg+xml": "svg", "image/gif": "gif",
@@ -146,7 +145,7 @@ class Objects:
         return True
 
     async def _upsert_rows(self, found: Sequence[Stored], media_types: Sequence[str]) -> None:
-        insert = (sqlite if self._database.is_sqlite else postgresql).insert(tables.objects)
+        insert = insert_into(tables.objects, self._database.is_sqlite)
         now = utc_now()
         rows = {
             one.name: {"name": one.name, "bytes": one.bytes, "media_type": kind, "touched_at": now}

@@ -105,7 +105,7 @@ async def test_queue_limits_per_user_and_in_total(state: State) -> None:
         await queue.add(request(), BEN)
     with pytest.raises(TooManyJobs):
         await queue.add_batch([request()] * 2, BEN)
-    assert len(await JobViews(state.database).open_counts()) == 1
+    assert len(await JobViews(state.database).lanes([])) == 1
 
 
 async def test_total_limit_holds_across_gateways(state: State) -> None:
@@ -122,7 +122,7 @@ async def test_user_limit_holds_for_concurrent_submissions(state: State) -> None
     queue = GenerationQueue(with_jobs(state, max_queued_per_user=5))
     answers = await asyncio.gather(*(queue.add(request(), ANA) for _ in range(12)), return_exceptions=True)
     assert sum(isinstance(answer, TooManyJobs) for answer in answers) == 7
-    assert (await JobViews(state.database).open_counts())["illustrate"] == {"pending": 5}
+    assert (await JobViews(state.database).lanes([]))["illustrate"].counts == {"pending": 5}
     async with state.database.read() as connection:
         rounds = (await connection.scalars(sa.select(jobs.c.round).order_by(jobs.c.round))).all()
     assert rounds == [0, 1, 2, 3, 4]

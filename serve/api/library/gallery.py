@@ -25,9 +25,9 @@ from serve.api.middleware.authentication import principal_of
 from serve.api.native.conversion import SiteSettings
 from serve.api.openapi.operation import CONFLICT, UNKNOWN
 from serve.state import State, gallery
-from serve.state.cursors import NEWEST, SORTS
+from serve.state.cursors import NEWEST, SORTS, Page
 from serve.state.database import Database
-from serve.state.gallery import MAX_IDS, MAX_PAGE_SIZE, MAX_SEARCH_WORDS, Filters, Page
+from serve.state.gallery import MAX_IDS, MAX_PAGE_SIZE, MAX_SEARCH_WORDS, Filters, Generation
 from serve.state.job_states import STATUSES
 
 router = APIRouter()
@@ -187,7 +187,7 @@ async def _favorite(user_id: str, generation_id: str, state: State, value: bool)
     return render({"id": generation_id, "favorite": value}, 200, None)
 
 
-async def _page(query: GalleryQuery, request: Request, database: Database) -> Page:
+async def _page(query: GalleryQuery, request: Request, database: Database) -> Page[Generation]:
     names = ("kind", "model", "status", "favorite", "batch_id", "since", "until", "min_rating")
     filters = Filters(
         user_id=principal_of(request).visible_user_id(query.user_id, "user_id"),

@@ -10,21 +10,19 @@ import asyncio
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.api.library.renditions import THUMBNAIL_PX, may_be_svg, rasterised, thumbnail, without_idle_alpha
 from serve.ensembles.illustrator.encoding import Encoding, to_file
-from serve.errors import Conflict, InvalidRequest, NotFound
+from serve.errors import Conflict, NotFound
 from serve.security.limits.quotas import Quotas
 from serve.settings import Settings
 from serve.state import State
-from serve.state.cursors import cursor_of_seq, seq_of
+from serve.state.cursors import Page, check_limit, cursor_of_seq, fetch_page, from_row, seq_of
 from serve.state.database import AlsoWrite, Database
 from serve.state.objects import Objects
 from serve.state.tables import subject_references, utc_now
@@ -61,14 +59,6 @@ class Reference:
     def file_name(self) -> str:
         """The name for downloads; nothing is stored under it."""
         return re.sub(r"[^A-Za-z0-9_-]", "_", f"{self.user_id}_{self.subject_name}_{self.md5[:8]}") + ".png"
-
-
-@dataclass(frozen=True)
-class ReferencePage:
-    """``next_cursor`` is None at the end."""
-
-    items: Sequence[Reference]
-    next_cursor: str | None
 
 
 class SubjectReferenceManager:
@@ -124,22 +114,21 @@ class SubjectReferenceManager:
 
     async def page(
         self, user_id: str, subject_name: str | None = None, cursor: str | None = None, limit: int = 20
-    ) -> ReferencePage:
+    ) -> Page[Reference]:
         """The newest first, from where the page with ``cursor`` as its ``next_cursor`` ended.
 
         Raises InvalidRequest naming ``cursor`` or ``limit``.
         """
-        if not 1 <= limit <= MOST_ITEMS:
-            raise InvalidRequest(f"must be from 1 to {MOST_ITEMS}", "limit")
-        query = sa.select(subject_references).where(_r.user_id == user_id)
+        check_limit(limit, MOST_ITEMS)
+        query = sa.select(subject_references).where(_r.user_id == user_id).order_by(_r.seq.desc())
         if subject_name is not None:
             query = query.where(_r.subject_name == subject_name)
         if cursor is not None:
             query = query.where(_r.seq < seq_of(cursor))
         async with self._database.read() as connection:
-            rows = (await connection.execute(query.order_by(_r.seq.desc()).limit(limit + 1))).all()
-        more = len(rows) > limit
-        return ReferencePage([_of(row) for row in rows[:limit]], cursor_of_seq(rows[limit - 1].seq) if more else None)
+            return await fetch_page(
+                connection, query, limit, lambda row: from_row(Reference, row), lambda row: cursor_of_seq(row.seq)
+            )
 
     async def get(self, user_id: str, reference_id: str) -> Reference:
         """Raises NotFound."""
@@ -148,7 +137,7 @@ class SubjectReferenceManager:
             async with self._database.read() as connection:
                 row = (await connection.execute(query)).one_or_none()
             if row is not None:
-                return _of(row)
+                return from_row(Reference, row)
         raise _missing()
 
     async def delete(self, user_id: str, reference_id: str, also: AlsoWrite | None = None) -> None:
@@ -175,13 +164,6 @@ def _without_metadata(data: bytes, limits: ImageLimits) -> tuple[bytes, tuple[in
     height, width = rgba.shape[:2]
     png = to_file(without_idle_alpha(rgba), Encoding())
     return png, (width, height), hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-_FIELDS = [field.name for field in fields(Reference)]
-
-
-def _of(row: sa.Row[Any]) -> Reference:
-    return Reference(**{name: getattr(row, name) for name in _FIELDS})
 
 
 def _missing() -> NotFound:

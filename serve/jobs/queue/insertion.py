@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.ensembles.requests import JobRequest, VectorizeRequest
@@ -18,7 +17,7 @@ from serve.jobs.queue.fair_order import QueueLimits, QueuePlace, assign_places
 from serve.jobs.records import model_of
 from serve.observability import tracing
 from serve.state.job_states import CANCELLED, COMPLETED, FAILED, PENDING
-from serve.state.tables import events, generations, inputs, jobs, utc_now
+from serve.state.tables import events, generations, inputs, insert_into, jobs, utc_now
 from serve.state.tables import idempotency_keys as keys
 
 # Built once: compiling a statement takes SQLAlchemy as long as SQLite takes to run it.
@@ -122,7 +121,7 @@ async def claim(
     same_key = (keys.c.user_id == user_id, keys.c.key == key)
     await connection.execute(sa.delete(keys).where(*same_key, keys.c.created_at < utc_now() - retention))
     row = {"user_id": user_id, "key": key, "body_hash": body_hash, "target": target, "created_at": utc_now()}
-    insert: Any = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(keys)
+    insert = insert_into(keys, connection.dialect.name == "sqlite")
     inserted = await connection.scalar(insert.values(row).on_conflict_do_nothing().returning(keys.c.key))
     if inserted is not None:
         return None

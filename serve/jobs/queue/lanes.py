@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from serve.security.identity.audit import SITE, Actor, record
 from serve.state import State
 from serve.state.database import Database
 from serve.state.job_states import PENDING, PROCESSING
-from serve.state.tables import jobs, lanes
+from serve.state.tables import insert_into, jobs, lanes
 
 
 async def set_lane_paused(database: Database, lane: str, paused: bool, by: Actor = SITE) -> None:
     """A paused lane starts no jobs; running ones continue. Raises StateUnavailable, OutOfSpace."""
-    insert: Any = (sqlite if database.is_sqlite else postgresql).insert(lanes)
+    insert = insert_into(lanes, database.is_sqlite)
     row = insert.values(lane=lane, paused=paused)
     async with database.write() as connection:
         await connection.execute(row.on_conflict_do_update(index_elements=["lane"], set_={"paused": paused}))

@@ -12,10 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.errors import InvalidRequest, NotFound
+from serve.errors import NotFound
 from serve.jobs.queue.fair_order import Positions, ahead
 from serve.jobs.queue.generation_queue import Submission
-from serve.state.cursors import NEWEST
+from serve.state.cursors import NEWEST, check_limit
 from serve.state.database import Database
 from serve.state.job_states import COMPLETED, PAUSED, PENDING, PROCESSING
 from serve.state.tables import generations, jobs, lanes, measurements, results, utc_now, workers
@@ -162,18 +162,12 @@ class JobViews:
 
         Raises InvalidRequest naming ``cursor`` or ``limit``.
         """
-        if not 1 <= limit <= MAX_JOBS_PER_PAGE:
-            raise InvalidRequest(f"must be from 1 to {MAX_JOBS_PER_PAGE}", "limit")
+        check_limit(limit, MAX_JOBS_PER_PAGE)
         query = _QUERY.where(*filters.conditions(), *([NEWEST.after(cursor)] if cursor is not None else []))
         async with self._database.read() as connection:
             rows = (await connection.execute(query.order_by(*NEWEST.order_by).limit(limit + 1))).all()
             shown = await _to_views(connection, rows[:limit])
         return shown, NEWEST.cursor(rows[limit - 1]) if len(rows) > limit else None
-
-    async def open_counts(self) -> dict[str, dict[str, int]]:
-        """The number of unfinished jobs by lane and status."""
-        async with self._database.read() as connection:
-            return await _open_counts(connection)
 
     async def lanes(self, names: Sequence[str]) -> dict[str, LaneView]:
         """Those of ``names``, and every other that has jobs."""

@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from serve.errors import AtelierError
 from serve.jobs.webhooks.delivery import DELIVERED
@@ -35,6 +34,7 @@ from serve.state.tables import (
     exposures,
     generations,
     idempotency_keys,
+    insert_into,
     keys,
     measurements,
     utc_now,
@@ -119,7 +119,7 @@ async def _claim(database: Database, task: MaintenanceTask) -> bool:
                 sa.update(chores).where(name == task.name, done_at == last_done).values(claim)
             )
         else:
-            insert = (sqlite if database.is_sqlite else postgresql).insert(chores)
+            insert = insert_into(chores, database.is_sqlite)
             found = await connection.execute(insert.on_conflict_do_nothing(), {"name": task.name, **claim})
         return found.rowcount == 1
 

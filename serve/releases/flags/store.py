@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from serve.errors import NotFound
 from serve.releases.flags.flag import Flag, is_on
@@ -14,7 +13,7 @@ from serve.security.identity.audit import Actor, record
 from serve.settings import FlagSettings
 from serve.state.cached_value import CachedValue
 from serve.state.database import Database
-from serve.state.tables import flags, utc_now
+from serve.state.tables import flags, insert_into, utc_now
 
 CACHE_S = 5.0
 """Maximum delay until other processes see a change."""
@@ -64,7 +63,7 @@ class Flags:
             "name": name, "enabled": wanted.enabled, "percentage": wanted.percentage,
             "users": sorted(set(wanted.users)), "updated_at": utc_now(),
         }  # fmt: skip
-        insert = (sqlite if self._database.is_sqlite else postgresql).insert(flags).values(row)
+        insert = insert_into(flags, self._database.is_sqlite).values(row)
         changed = {column: value for column, value in row.items() if column != "name"}
         async with self._database.write() as connection:
             await connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_=changed))

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.engines.triton import manifests
@@ -21,7 +20,7 @@ from serve.releases.rollouts.site import Rollout, concurrent_change_error, defau
 from serve.releases.rollouts.version_reconciler import all_ready
 from serve.security.identity.audit import Actor, record
 from serve.state import State
-from serve.state.tables import rollouts, utc_now
+from serve.state.tables import insert_into, rollouts, utc_now
 
 Change = Callable[[Rollout], Rollout]
 ReadinessCheck = Callable[[State, Rollout], Awaitable[None]]
@@ -186,7 +185,7 @@ async def _write(
     async with state.database.write() as connection:
         if initial is not None:  # creates the row to lock
             values = {**initial.row(), "updated_at": utc_now()}
-            insert = (sqlite if state.database.is_sqlite else postgresql).insert(rollouts).values(values)
+            insert = insert_into(rollouts, state.database.is_sqlite).values(values)
             await connection.execute(insert.on_conflict_do_nothing())
         before = await _lock_rollout(state, connection, engine)
         if before is None:

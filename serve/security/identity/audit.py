@@ -7,18 +7,17 @@ like two. Maintenance deletes old and surplus entries (`access.keep_audit_days`,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.errors import InvalidRequest
 from serve.observability.logs.formats import printable
 from serve.security.identity.roles import Principal
-from serve.state.cursors import cursor_of_seq, seq_of
+from serve.state.cursors import Page, check_limit, cursor_of_seq, fetch_page, from_row, seq_of
 from serve.state.database import Database
 from serve.state.tables import audit, utc_now
 
@@ -83,14 +82,6 @@ class Filters:
         return conditions
 
 
-@dataclass(frozen=True)
-class Page:
-    """The newest first. ``next_cursor`` is None at the end."""
-
-    items: Sequence[Entry]
-    next_cursor: str | None
-
-
 async def record(
     connection: AsyncConnection,
     actor: Actor,
@@ -114,27 +105,19 @@ async def record_now(database: Database, actor: Actor, action: str, subject: str
         await record(connection, actor, action, subject, details or None)
 
 
-async def page(database: Database, filters: Filters, cursor: str | None = None, limit: int = 50) -> Page:
+async def page(database: Database, filters: Filters, cursor: str | None = None, limit: int = 50) -> Page[Entry]:
     """From the newest, or from where the page whose ``next_cursor`` is ``cursor`` ended.
 
     Raises InvalidRequest naming ``cursor`` or ``limit``, StateUnavailable.
     """
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidRequest(f"must be from 1 to {MAX_PAGE_SIZE}", "limit")
-    query = sa.select(audit).where(*filters.conditions())
+    check_limit(limit, MAX_PAGE_SIZE)
+    query = sa.select(audit).where(*filters.conditions()).order_by(_a.seq.desc())
     if cursor is not None:
         query = query.where(_a.seq < seq_of(cursor))
     async with database.read() as connection:
-        rows = (await connection.execute(query.order_by(_a.seq.desc()).limit(limit + 1))).all()
-    more = len(rows) > limit
-    return Page([_entry(row) for row in rows[:limit]], cursor_of_seq(rows[limit - 1].seq) if more else None)
-
-
-_FIELDS = [field.name for field in fields(Entry)]
-
-
-def _entry(row: sa.Row[Any]) -> Entry:
-    return Entry(**{name: getattr(row, name) for name in _FIELDS})
+        return await fetch_page(
+            connection, query, limit, lambda row: from_row(Entry, row), lambda row: cursor_of_seq(row.seq)
+        )
 
 
 def _to_plain(value: Any) -> Any:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +22,7 @@ from serve.security.identity.roles import Principal, scopes_of
 from serve.security.identity.users import User, fetch_user, insert_user, validate_name
 from serve.security.signing.secret_store import keys_of
 from serve.state import State
+from serve.state.cursors import Page, check_limit, fetch_page, from_row
 from serve.state.database import Database
 from serve.state.tables import keys, users, utc_now
 
@@ -62,14 +62,6 @@ class CreatedKey:
     key: Key
     role: str
     secret: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class KeyPage:
-    """The newest first. ``next_cursor`` is None at the end."""
-
-    items: Sequence[Key]
-    next_cursor: str | None
 
 
 class Keys:
@@ -131,14 +123,13 @@ class Keys:
 
     async def page(
         self, user_id: str | None = None, cursor: str | None = None, limit: int = 50, *, active: bool = False
-    ) -> KeyPage:
-        """All keys, or those of a user; with ``active``, only usable ones.
+    ) -> Page[Key]:
+        """All keys, or those of a user, the newest first; with ``active``, only usable ones.
 
         ``cursor`` is the ``next_cursor`` of the page before. Raises InvalidRequest.
         """
-        if not 1 <= limit <= MAX_PAGE_SIZE:
-            raise InvalidRequest(f"must be from 1 to {MAX_PAGE_SIZE}", "limit")
-        query = sa.select(keys).order_by(_k.created_at.desc(), _k.id.desc()).limit(limit + 1)
+        check_limit(limit, MAX_PAGE_SIZE)
+        query = sa.select(keys).order_by(_k.created_at.desc(), _k.id.desc())
         if user_id is not None:
             query = query.where(_k.user_id == user_id)
         if active:
@@ -146,9 +137,7 @@ class Keys:
         async with self._database.read() as connection:
             if cursor is not None:
                 query = query.where(await _after(connection, cursor))
-            rows = (await connection.execute(query)).all()
-        more = len(rows) > limit
-        return KeyPage([_key(row) for row in rows[:limit]], rows[limit - 1].id if more else None)
+            return await fetch_page(connection, query, limit, lambda row: from_row(Key, row), lambda row: str(row.id))
 
     async def revoke(self, key: str, by: Actor, user_id: str | None = None) -> Key:
         """``key``: its id, the key itself, or the first part of either; with ``user_id``, only that user's.
@@ -172,7 +161,7 @@ class Keys:
                 await record(connection, by, "key.revoke", found[0])
             row = (await connection.execute(sa.select(keys).where(selected))).one()
         self._key_cache.forget(row.id)
-        return _key(row)
+        return from_row(Key, row)
 
     async def _user(self, connection: AsyncConnection, user_id: str, role: str | None, by: Actor) -> User:
         if role is not None:
@@ -205,10 +194,3 @@ async def _after(connection: AsyncConnection, cursor: str) -> sa.ColumnElement[b
     if created_at is None:
         raise InvalidRequest("is not one that a page told", "cursor")
     return sa.or_(_k.created_at < created_at, sa.and_(_k.created_at == created_at, _k.id < cursor))
-
-
-_FIELDS = [one.name for one in fields(Key)]
-
-
-def _key(row: sa.Row[Any]) -> Key:
-    return Key(**{name: getattr(row, name) for name in _FIELDS})

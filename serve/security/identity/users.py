@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.security.identity.audit import Actor, record
 from serve.security.identity.roles import LOCAL, check_role
+from serve.state.cursors import Page, check_limit, fetch_page, from_row
 from serve.state.database import Database
-from serve.state.tables import users, utc_now
+from serve.state.tables import insert_into, users, utc_now
 
 MAX_NAME = 100
 USER_ID = "[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}"
@@ -51,14 +49,6 @@ class User:
     disabled_at: datetime | None
 
 
-@dataclass(frozen=True)
-class UserPage:
-    """Ordered by id. ``next_cursor`` is None at the end."""
-
-    items: Sequence[User]
-    next_cursor: str | None
-
-
 async def create_user(database: Database, user_id: str, role: str, by: Actor, name: str = "") -> User:
     """Raises InvalidRequest, Conflict for an existing one, StateUnavailable, OutOfSpace."""
     async with database.write() as connection:
@@ -79,7 +69,7 @@ async def insert_user(
         "name": validate_name(name),
         "created_at": utc_now(),
     }
-    insert: Any = (sqlite if database.is_sqlite else postgresql).insert(users)
+    insert = insert_into(users, database.is_sqlite)
     result = await connection.execute(insert.on_conflict_do_nothing(), row)
     if result.rowcount != 1:
         return False
@@ -87,16 +77,14 @@ async def insert_user(
     return True
 
 
-async def page_of_users(database: Database, cursor: str | None = None, limit: int = 50) -> UserPage:
-    """``cursor`` is the ``next_cursor`` of the page before. Raises InvalidRequest, StateUnavailable."""
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidRequest(f"must be from 1 to {MAX_PAGE_SIZE}", "limit")
-    query = sa.select(users).order_by(_u.id).limit(limit + 1)
+async def page_of_users(database: Database, cursor: str | None = None, limit: int = 50) -> Page[User]:
+    """Ordered by id. ``cursor`` is the ``next_cursor`` of the page before. Raises InvalidRequest, StateUnavailable."""
+    check_limit(limit, MAX_PAGE_SIZE)
+    query = sa.select(users).order_by(_u.id)
     if cursor is not None:
         query = query.where(_u.id > validate_user_id(cursor))
     async with database.read() as connection:
-        rows = (await connection.execute(query)).all()
-    return UserPage([_user(row) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None)
+        return await fetch_page(connection, query, limit, lambda row: from_row(User, row), lambda row: str(row.id))
 
 
 async def set_role(database: Database, user_id: str, role: str, by: Actor) -> User:
@@ -129,11 +117,4 @@ async def fetch_user(connection: AsyncConnection, user_id: str, *, for_update: b
     row = (await connection.execute(query.with_for_update() if for_update else query)).one_or_none()
     if row is None:
         raise NotFound(f"there is no user {user_id}", "user_id")
-    return _user(row)
-
-
-_FIELDS = [field.name for field in fields(User)]
-
-
-def _user(row: sa.Row[Any]) -> User:
-    return User(**{name: getattr(row, name) for name in _FIELDS})
+    return from_row(User, row)

@@ -21,13 +21,12 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
-from sqlalchemy.dialects import postgresql, sqlite
 
 from serve.errors import AtelierError, InvalidRequest, NotFound, StateUnavailable
 from serve.security.identity.audit import Actor, record
 from serve.settings import NAME, Settings
 from serve.state import State
-from serve.state.tables import sealed_secrets, utc_now
+from serve.state.tables import insert_into, sealed_secrets, utc_now
 
 MAX_SECRET = 16_384
 """Characters."""
@@ -129,7 +128,7 @@ class SecretStore:
         if not 1 <= len(secret.get_secret_value()) <= MAX_SECRET:
             raise InvalidRequest(f"must have 1 to {MAX_SECRET} characters", "secret")
         row = {"name": name, "sealed": (await self._box()).encrypt(secret, _context(name)), "updated_at": utc_now()}
-        insert = (sqlite if self._database.is_sqlite else postgresql).insert(sealed_secrets).values(row)
+        insert = insert_into(sealed_secrets, self._database.is_sqlite).values(row)
         changed = {column: row[column] for column in ("sealed", "updated_at")}
         async with self._database.write() as connection:
             await connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_=changed))

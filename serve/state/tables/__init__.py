@@ -20,7 +20,7 @@ from serve.state.tables.generations import (
     results,
 )
 from serve.state.tables.queue import checkpoints, deliveries, events, jobs, lanes, workers
-from serve.state.tables.schema import UtcTime, metadata, utc_now
+from serve.state.tables.schema import UtcTime, insert_into, metadata, utc_now
 from serve.state.tables.site import (
     audit,
     chores,
@@ -34,10 +34,3 @@ from serve.state.tables.site import (
     users,
 )
 from serve.state.tables.storage import cache, cached_objects, objects, subject_references
-
-__all__ = [
-    "UtcTime", "audit", "batches", "cache", "cached_objects", "checkpoints", "chores", "conversations", "counters",
-    "deliveries", "events", "exposures", "feedback", "flags", "flights", "generations", "idempotency_keys",
-    "inputs", "jobs", "keys", "lanes", "measurements", "metadata", "objects", "preferences", "prompts", "replicas",
-    "results", "rollouts", "sealed_secrets", "subject_references", "users", "utc_now", "workers",
-]  # fmt: skip

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 metadata = sa.MetaData(
@@ -36,6 +37,11 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def insert_into(table: sa.Table, is_sqlite: bool) -> Any:
+    """An INSERT with `on_conflict_do_nothing` and `on_conflict_do_update`, which both databases have."""
+    return (sqlite if is_sqlite else postgresql).insert(table)
 
 
 SequenceNumber = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
