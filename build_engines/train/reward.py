@@ -1,8 +1,8 @@
 """What a trace is worth: fidelity together with size, by the same utility that serving chooses with.
 
 ``true_reward`` judges measured traces with ``serve.vector.parameters``; ``predicted_reward`` is the same formula in
-torch, differentiable, on the `quality` network's predictions (a test holds it to the original). Both are gains over VTracer's
-defaults with path precision 2, and may charge time beyond a limit: ``max(0, ms / limit - 1)``.
+torch, differentiable, on the `quality` network's predictions (a test holds it to the original). Both are gains over
+VTracer's defaults with path precision 2, and may charge time beyond a limit: ``max(0, ms / limit - 1)``.
 """
 
 from __future__ import annotations
