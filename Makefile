@@ -15,12 +15,12 @@ COVERAGE ?=
 # Pytest would otherwise compile its test modules anew in every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run stop status test training shared-stack own-stacks coverage quick check clients postgresql redis prometheus iproute load chaos attack mutations bench docs
+.PHONY: help run studio studio-types studio-check stop status test training shared-stack own-stacks coverage quick check clients postgresql redis prometheus iproute load chaos attack mutations bench docs
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-run: .venv/.compiled ## set up, start the stack, draw PROMPT through it, make an SVG of the drawing, keep serving
+run: .venv/.compiled studio ## set up, start the stack, draw PROMPT through it, make an SVG of the drawing, keep serving
 	@$(BIN)/atelier up --detach --config $(CONFIG)
 	@mkdir -p var
 	@ATELIER_CONFIG=$(CONFIG) $(BIN)/atelier illustrate "$(PROMPT)" --seed $(SEED) --output var/drawing.png
@@ -30,6 +30,23 @@ run: .venv/.compiled ## set up, start the stack, draw PROMPT through it, make an
 	@echo "  $(abspath var/drawing.png)"
 	@echo "  $(abspath var/drawing.svg)"
 	@echo "The stack keeps serving. Look at it with 'make status', stop it with 'make stop'."
+
+studio: studio/dist/index.html ## build the web application, which the stack serves at /
+
+STUDIO := $(shell find studio/src studio/public -type f) $(addprefix studio/,index.html vite.config.ts package-lock.json)
+studio/dist/index.html: studio/node_modules/.ready $(STUDIO)
+	@echo "Building the web application"
+	@cd studio && ./with-node npm run --silent build -- --logLevel warn
+
+studio/node_modules/.ready: studio/package-lock.json
+	@cd studio && ./with-node npm ci --silent --no-progress && touch node_modules/.ready
+
+studio-types: .venv/.testing studio/node_modules/.ready ## the web application's types, from the HTTP API
+	$(BIN)/atelier openapi | (cd studio && ./with-node npm run --silent types)
+
+studio-check: .venv/.testing studio/node_modules/.ready
+	cd studio && ./with-node npm run --silent check
+	$(BIN)/atelier openapi | (cd studio && ./with-node npm run --silent types -- --check)
 
 stop: ## stop the stack
 	@$(BIN)/atelier down --config $(CONFIG)
@@ -49,7 +66,7 @@ OWN_STACKS := $(foreach name,chaos machines_on_stack rollouts_on_stack scaling_o
 STACKS = $(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 $(COVERAGE)
 STACKS_AT_A_TIME ?= 1
 TWO_AT_A_TIME := --jobs $(if $(COVERAGE),1,2) --output-sync=target
-test: clients postgresql redis prometheus iproute .venv/.compiled ## everything that a fresh machine can run
+test: clients postgresql redis prometheus iproute .venv/.compiled studio ## everything that a fresh machine can run
 	$(MAKE) $(TWO_AT_A_TIME) check training
 	$(BIN)/python -m pytest -m "not (cluster or gpu)" --durations=15 $(SIDE_BY_SIDE) $(COVERAGE) \
 	  --ignore=tests/build_engines
@@ -76,7 +93,7 @@ quick: check .venv/.compiled ## lint, types, and the tests that need no server
 	  --durations=5 $(SIDE_BY_SIDE) --ignore=tests/build_engines --ignore=tests/attacks \
 	  --ignore=tests/api/test_openapi_promises.py
 
-check: .venv/.testing
+check: .venv/.testing studio-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

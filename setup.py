@@ -1,8 +1,8 @@
 """The packages of the wheel; all else is in pyproject.toml.
 
-The engines and what a running stack reads of `deployments` lie at the top of a checkout, and in the wheel inside the
-package, as `serve/data` (`serve.settings.section` finds them). Folders that are absent are left out: an image installs
-the dependencies before it has them.
+The engines, the built web application and what a running stack reads of `deployments` lie at the top of a checkout,
+and in the wheel inside the package, as `serve/data` (`serve.settings.section` finds them). Folders that are absent are
+left out: an image installs the dependencies before it has them.
 """
 
 from pathlib import Path
@@ -15,6 +15,7 @@ DATA = {
     "deployments": ["*.yaml", "haproxy", "*.http"],
     "deployments/grafana": ["*.json"],
     "deployments/prometheus": ["*.yml"],
+    "studio/dist": ["**/*"],
 }
 """Which files of which folders. What needs a checkout (images, Kubernetes, systemd) stays in the checkout."""
 

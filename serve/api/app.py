@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute
 
-from serve.api import a1111, jobs, openai
+from serve.api import a1111, jobs, openai, studio
 from serve.api.admin import accounts, costs, quality, releases, versions
 from serve.api.http.problems import as_atelier_error, as_problem, described
 from serve.api.inference import http as open_inference
@@ -88,20 +88,9 @@ def create_app(
     Without a ``state`` nothing is kept: there are answers, and no jobs, history or addresses of pictures. Without an
     ``entrance`` there are neither API keys nor rate limits.
     """
-    app = Documented(
-        title="Atelier",
-        version=version("atelier"),
-        summary="Self-hosted serving stack for generative art.",
-        description=reference_page.DESCRIPTION,
-        openapi_url=None,  # serve.api.openapi.reference_page has it, and pages that load nothing from elsewhere
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,  # the address would be made from the caller's Host header
-        routes=_routes(),
-    )
+    app = _documented(settings)
     app.state.service = service
     app.state.illustrator = illustrator
-    app.state.settings = settings
     app.state.state = state
     app.state.entrance = entrance
     app.state.direct = direct or DirectService(None, illustrator, service, settings)
@@ -132,6 +121,27 @@ def create_app(
     return app
 
 
+def openapi_document(settings: Settings) -> dict[str, Any]:
+    """The OpenAPI document of a site with these settings."""
+    return _documented(settings).openapi()
+
+
+def _documented(settings: Settings) -> Documented:
+    app = Documented(
+        title="Atelier",
+        version=version("atelier"),
+        summary="Self-hosted serving stack for generative art.",
+        description=reference_page.DESCRIPTION,
+        openapi_url=None,  # serve.api.openapi.reference_page has it, and pages that load nothing from elsewhere
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # the address would be made from the caller's Host header
+        routes=_routes(),
+    )
+    app.state.settings = settings
+    return app
+
+
 @cache
 def _routes() -> list[BaseRoute]:
     """Shared by all applications: FastAPI prepares them at the first request, anew for each list of them."""
@@ -145,6 +155,7 @@ def _routes() -> list[BaseRoute]:
     site.include_router(openai.router, responses=described("application/json", openai.ERROR_SCHEMA))
     site.include_router(a1111.router, responses=described("application/json", a1111.ERROR_SCHEMA))
     site.include_router(health.router, responses=described())
+    site.include_router(studio.router, responses=described())
     site.include_router(reference_page.router)
     return site.routes
 

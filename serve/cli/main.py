@@ -91,6 +91,14 @@ def of_all_commands(data: DataOption = None) -> None:
 
 
 @app.command()
+def openapi(config: ConfigOption = None) -> None:
+    """Print the OpenAPI document of the HTTP API, as the stack serves it at /openapi.json."""
+    from serve.api.app import openapi_document  # every route: that takes a while to load
+
+    print(json.dumps(openapi_document(settings_from(config)), indent=1))
+
+
+@app.command()
 def up(
     config: ConfigOption = None,
     data: DataOption = None,

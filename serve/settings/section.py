@@ -37,6 +37,7 @@ FOLDERS: Mapping[str, Path] = (
     {
         "model_repository": PACKAGE_DATA / "model_repository",
         "deployments": PACKAGE_DATA / "deployments",
+        "studio": PACKAGE_DATA / "studio",
         "var": HOME,
     }
     if IS_INSTALLED

@@ -23,10 +23,12 @@ from serve.api.middleware.scopes import PROBES, READS, needed
 from serve.errors import AtelierError
 from serve.security.identity.authentication import API_KEY, Authenticator
 from serve.security.identity.roles import LINK, LOCAL, Principal
+from serve.security.identity.sessions import SessionCookies
 from serve.security.limits.addresses import FORWARDING
 from serve.security.limits.limiter import Client, Limiter, raise_if_exceeded, rate_limit_headers
 from serve.security.limits.rate_leases import RateStatus
 from serve.security.signing import signed_urls
+from serve.security.signing.secret_store import secret_box_of
 from serve.settings import Settings
 from serve.state import State
 
@@ -53,6 +55,7 @@ class Authentication:
 
     gate: Authenticator
     limiter: Limiter
+    sessions: SessionCookies
     settings: Settings
 
     @classmethod
@@ -60,9 +63,10 @@ class Authentication:
         """Raises StateUnavailable, and InvalidRequest for an invalid `rates.redis_url`."""
         gate = await Authenticator.open(state)
         await asyncio.to_thread(signed_urls.signer_of, state.settings)  # reads the site's secret
+        sessions = SessionCookies(await asyncio.to_thread(secret_box_of, state.settings))
         limiter = Limiter.create(state.settings.rates, state.database)
         limiter.start()
-        return cls(gate, limiter, state.settings)
+        return cls(gate, limiter, sessions, state.settings)
 
     async def close(self) -> None:
         await self.limiter.close()
@@ -102,8 +106,10 @@ class Authentication:
         return principal, client
 
     async def authenticate(self, headers: Sequence[tuple[bytes, bytes]], address: str) -> Principal:
-        """The principal of the key. Raises as `Authenticator.authenticate` does."""
+        """The principal of the key, else of the browser's session. Raises as `Authenticator.authenticate` does."""
         values = {name: [value.decode("latin-1") for own, value in headers if own == name] for name in _KEYS}
+        if not any(values.values()) and (key := self.sessions.key_in(headers)) is not None:
+            values[_API_KEY] = [key]
         return await self.gate.authenticate(values[_AUTHORIZATION], values[_API_KEY], address or None)
 
     async def _authorize(

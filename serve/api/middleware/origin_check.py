@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serve.api.http.urls import own_url
 from serve.api.middleware.scopes import PROBES
 from serve.errors import Forbidden
-from serve.security.identity.authentication import is_key_required
+from serve.security.identity.authentication import API_KEY, is_key_required
+from serve.security.identity.sessions import COOKIE
 from serve.settings import Settings
 
 _READING = ("GET", "HEAD", "OPTIONS")
@@ -55,6 +56,15 @@ def _is_address(name: str) -> bool:
     return True
 
 
+def _refusal_of_session(headers: Headers) -> Forbidden | None:
+    """Browsers send a session's cookie by themselves, and the origin with every change; a change without one is not
+    from a page."""
+    has_key = "authorization" in headers or API_KEY in headers
+    if has_key or f"{COOKIE}=" not in headers.get("cookie", ""):
+        return None
+    return Forbidden("a browser's session may only change things from a page of this site; send a key", "Origin")
+
+
 def _plain(authority: str) -> str:
     """``authority`` without a default port."""
     return authority.lower().removesuffix(":443").removesuffix(":80")
@@ -90,8 +100,10 @@ class OriginCheck:
         checks_host = self._checks_host and not scope["path"].startswith(PROBES)
         if checks_host and not is_known_host(headers.get("host", ""), self._settings):
             return Forbidden("this site does not go by that name; http.public_url says which one it has", "Host")
-        if scope["type"] == "websocket" or scope["method"] in _READING or "origin" not in headers:
+        if scope["type"] == "websocket" or scope["method"] in _READING:
             return None  # WebSocket routes check the origin themselves
+        if "origin" not in headers:
+            return _refusal_of_session(headers)
         if is_allowed_origin(headers["origin"], headers.get("host", ""), self._settings):
             return None
         return Forbidden("not for pages of other sites; http.allowed_origins names those that may", "Origin")

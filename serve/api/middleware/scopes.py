@@ -10,11 +10,15 @@ from serve.security.identity.roles import ADMIN, GENERATE, INFERENCE, METRICS, R
 
 READS = frozenset(["GET", "HEAD"])
 PROBES = ("/health/", "/v2/health/", "/-/")
-OPENAPI, DOCS = "/openapi.json", "/docs"
+OPENAPI, DOCS, STUDIO = "/openapi.json", "/docs", "/studio"
+STUDIO_PAGES = ("/", "/vectorise", "/queue", "/gallery", "/references", "/models", "/operate", "/profile")
+"""Addresses of the web application's pages. They hold no data of the site: the pages ask for it with a key."""
+SESSION = "/api/session"
 _OPEN_PAGES = frozenset(
     [
         OPENAPI,
         DOCS,
+        *STUDIO_PAGES,
         *(f"{DOCS}/{name}" for name in ("start.js", "swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")),
     ]
 )
@@ -28,7 +32,9 @@ _MADE = (
 
 def needed(method: str, path: str) -> str | None:
     """The scope; None for public paths. A WebSocket's ``method`` is GET."""
-    if path.startswith(PROBES) or (path in _OPEN_PAGES and method in READS):
+    if path.startswith(PROBES) or path == SESSION:
+        return None
+    if method in READS and (path in _OPEN_PAGES or _below(STUDIO, path)):
         return None
     if _below("/api/admin", path):
         return METRICS if path in _FIGURES and method in READS else ADMIN

@@ -23,8 +23,10 @@ from serve.api.middleware.rate_classes import work_of
 from serve.api.middleware.response_headers import RequestId
 from serve.security.identity.authentication import Authenticator
 from serve.security.identity.keys import Keys
+from serve.security.identity.sessions import SessionCookies
 from serve.security.limits.counters import Counters
 from serve.security.limits.limiter import Client, Limiter
+from serve.security.signing.secret_store import SecretBox
 from serve.settings import DatabaseSettings, HttpSettings, ProxySettings, RatesSettings, Settings
 from serve.state import State
 from serve.state.database import Database, database_url
@@ -33,6 +35,8 @@ from serve.state.migrate import migrate
 TOKEN = "f" * 32
 CLIENT = "203.0.113.9"
 LISTENS = HttpSettings()
+
+SESSIONS = SessionCookies(SecretBox([b"0" * 32]))
 
 
 @pytest.fixture
@@ -57,7 +61,7 @@ class Site:
         settings = Settings(rates=RatesSettings(**rates), http=http, proxy=ProxySettings(token=SecretStr(TOKEN)))
         limiter = Limiter(settings.rates, Counters.create(settings.rates, self.database), Clock())
         self.limiters.append(limiter)
-        authentication = Authentication(optional_keys(self.database, settings), limiter, settings)
+        authentication = Authentication(optional_keys(self.database, settings), limiter, SESSIONS, settings)
         return ClientAddress(create_app(StandIn(), settings, entrance=authentication), settings)
 
 
@@ -280,7 +284,7 @@ def test_websockets_are_rate_limited(tmp_path: Path) -> None:
     database = Database(database_url(settings), settings.database)
     rates = RatesSettings(address_requests=1, loopback=True)
     limiter = Limiter(rates, Counters.create(rates, database), lambda: NOW)
-    authentication = Authentication(optional_keys(database, settings), limiter, settings)
+    authentication = Authentication(optional_keys(database, settings), limiter, SESSIONS, settings)
     limited = AuthenticationMiddleware(Refusals(app, answer), lambda: authentication)
 
     async def opened(scope: Any, receive: Any, send: Any) -> None:

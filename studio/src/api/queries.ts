@@ -1,0 +1,155 @@
+// What pages read and change, one hook each, over TanStack Query.
+import {
+  keepPreviousData,
+  QueryClient,
+  useInfiniteQuery,
+  useMutation,
+  useQuery,
+  useQueryClient,
+} from "@tanstack/react-query";
+import { useEffect } from "react";
+import { Problem, request, type Schemas } from "./client";
+
+export type Job = Schemas["JobInfo"];
+export type Generation = Schemas["GenerationInfo"];
+export type Session = { required: boolean; user_id: string | null; role: string | null; scopes: string[] };
+
+export const queryClient = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 5_000,
+      refetchOnWindowFocus: true,
+      retry: (count, error) => error instanceof Problem && (error.isUnreachable || error.status === 503) && count < 20,
+      retryDelay: (count) => Math.min(500 * 2 ** count, 3_000),
+    },
+  },
+});
+
+export const isOver = (job: { status: string }) => ["completed", "failed", "cancelled"].includes(job.status);
+
+export const useSession = () =>
+  useQuery({ queryKey: ["session"], queryFn: () => request<Session>("GET", "/api/session"), staleTime: 60_000 });
+
+export const useModels = () =>
+  useQuery({
+    queryKey: ["models"],
+    queryFn: () => request<Schemas["ModelList"]>("GET", "/v1/models"),
+    staleTime: 60_000,
+  });
+
+export const usePresets = () =>
+  useQuery({
+    queryKey: ["presets"],
+    queryFn: () => request<Schemas["PresetsResponse"]>("GET", "/api/diffusion/presets"),
+    staleTime: 300_000,
+  });
+
+export const useSamplers = () =>
+  useQuery({
+    queryKey: ["samplers"],
+    queryFn: () => request<Schemas["SamplerItem"][]>("GET", "/sdapi/v1/samplers"),
+    staleTime: 300_000,
+  });
+
+export const useEngines = () =>
+  useQuery({
+    queryKey: ["engines"],
+    queryFn: () => request<Schemas["AiHealthResponse"]>("GET", "/api/ai-health"),
+    refetchInterval: 15_000,
+  });
+
+export const useQueueInfo = () =>
+  useQuery({
+    queryKey: ["queue"],
+    queryFn: () => request<Schemas["QueueInfo"]>("GET", "/v1/queue"),
+    refetchInterval: 4_000,
+  });
+
+export const useJobs = (filter: { status?: string; kind?: string }) =>
+  useQuery({
+    queryKey: ["jobs", filter],
+    queryFn: () => request<Schemas["JobsPage"]>("GET", "/v1/jobs", { query: { ...filter, limit: 50 } }),
+    refetchInterval: 3_000,
+    placeholderData: keepPreviousData,
+  });
+
+/** A job as it goes on: pushed by its event stream, and asked for again when the stream ends early. */
+export function useJob(id: string) {
+  const client = useQueryClient();
+  const query = useQuery({
+    queryKey: ["job", id],
+    queryFn: () => request<Job>("GET", `/v1/jobs/${id}`),
+    refetchInterval: ({ state }) => (state.data && isOver(state.data) ? false : 5_000),
+  });
+  const over = query.data ? isOver(query.data) : false;
+  useEffect(() => {
+    if (over) return;
+    const events = new EventSource(`/v1/jobs/${id}/events?stream=true`);
+    const refresh = () => client.invalidateQueries({ queryKey: ["job", id] });
+    for (const kind of EVENTS) events.addEventListener(kind, refresh);
+    return () => events.close();
+  }, [id, over, client]);
+  return query;
+}
+const EVENTS = ["queued", "started", "progress", "preview", "paused", "resumed", "completed", "failed", "cancelled"];
+
+export interface GalleryFilter {
+  kind?: string;
+  model?: string;
+  favorite?: boolean;
+  q?: string;
+  sort?: string;
+  since?: string;
+}
+
+export const useGallery = (filter: GalleryFilter) =>
+  useInfiniteQuery({
+    queryKey: ["gallery", filter],
+    queryFn: ({ pageParam }) =>
+      request<Schemas["GalleryPage"]>("GET", "/v1/generations", {
+        query: { ...filter, status: "completed", limit: 48, cursor: pageParam },
+      }),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.next_cursor,
+    placeholderData: keepPreviousData,
+  });
+
+export const useReferences = () =>
+  useQuery({
+    queryKey: ["references"],
+    queryFn: () => request<Schemas["ReferencesPage"]>("GET", "/api/references", { query: { limit: 100 } }),
+  });
+
+/** Posts a job; a number above one makes a batch, whose jobs are returned in the order of their seeds. */
+export function useDraw() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: async (body: Record<string, unknown>) => {
+      const posted = await request<Partial<Schemas["BatchInfo"]> & { id: string }>("POST", "/v1/jobs", { body });
+      return posted.jobs ? posted.jobs.map((job) => job.id) : [posted.id];
+    },
+    onSettled: () => client.invalidateQueries({ queryKey: ["queue"] }),
+  });
+}
+
+export function useJobAction() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: ({ id, action, body }: { id: string; action: string; body?: unknown }) =>
+      request<Job>(action === "priority" ? "PUT" : "POST", `/v1/jobs/${id}/${action}`, { body }),
+    onSettled: (_data, _error, { id }) => {
+      client.invalidateQueries({ queryKey: ["job", id] });
+      client.invalidateQueries({ queryKey: ["jobs"] });
+      client.invalidateQueries({ queryKey: ["queue"] });
+    },
+  });
+}
+
+export function useFavorite() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: ({ id, favorite }: { id: string; favorite: boolean }) =>
+      request<Schemas["Favorite"]>(favorite ? "PUT" : "DELETE", `/v1/generations/${id}/favorite`),
+    onSettled: () => client.invalidateQueries({ queryKey: ["gallery"] }),
+  });
+}

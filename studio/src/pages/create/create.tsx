@@ -1,0 +1,89 @@
+// Prompt to picture. Each drawing is a durable job: it survives this page, and shows its previews while it is drawn.
+import { useEffect, useState } from "react";
+import { useOffer } from "../../api/offer";
+import { useDraw } from "../../api/queries";
+import { Empty, Failed, Skeletons } from "../../ui/feedback";
+import { toastError } from "../../ui/toasts";
+import { Drawing } from "./drawing";
+import { Form } from "./form";
+import { jobOf, randomSeed, type Settings, useSettings } from "./settings";
+
+const KEPT = "create.drawings";
+const MOST_KEPT = 48;
+
+export function Create() {
+  const offer = useOffer();
+  const [settings, change] = useSettings();
+  const [drawings, setDrawings] = useState<string[]>(() => JSON.parse(sessionStorage.getItem(KEPT) ?? "[]"));
+  const add = useDraw();
+
+  const show = (ids: string[]) => {
+    setDrawings((before) => {
+      const after = [...ids, ...before].slice(0, MOST_KEPT);
+      sessionStorage.setItem(KEPT, JSON.stringify(after));
+      return after;
+    });
+  };
+  const draw = async (own: Settings = settings) => {
+    const seed = own.seed !== null ? own.seed : randomSeed();
+    try {
+      show(await add.mutateAsync(jobOf(own, seed)));
+      change({ seed: own.lockSeed ? seed : null });
+    } catch (error) {
+      toastError(error);
+    }
+  };
+  useEffect(() => {
+    const listen = (event: KeyboardEvent) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && settings.prompt.trim()) {
+        event.preventDefault();
+        draw();
+      }
+    };
+    window.addEventListener("keydown", listen);
+    return () => window.removeEventListener("keydown", listen);
+  });
+
+  if (offer.isError) return <Failed error={offer.error} retry={offer.refetch} />;
+  return (
+    <div className="split">
+      <section className="panel" aria-labelledby="create">
+        <h1 id="create">Create</h1>
+        {offer.data ? (
+          <Form
+            settings={settings}
+            change={change}
+            families={offer.data.families}
+            limits={offer.data.limits}
+            draw={() => draw()}
+            isDrawing={add.isPending}
+          />
+        ) : (
+          <Skeletons count={4} className="line" />
+        )}
+      </section>
+      <section className="canvas" aria-label="Pictures">
+        {drawings.length === 0 && (
+          <Empty title="Your pictures appear here">
+            <p>
+              Describe one on the left and press <kbd>Ctrl Enter</kbd>. You see it while it is drawn, and every picture
+              is kept in the gallery.
+            </p>
+          </Empty>
+        )}
+        <ul className="grid">
+          {drawings.map((id) => (
+            <Drawing
+              key={id}
+              id={id}
+              take={change}
+              vary={(taken) => draw({ ...settings, ...taken, seed: randomSeed(), lockSeed: false, count: 1 })}
+              show={show}
+              remove={() => setDrawings((before) => before.filter((other) => other !== id))}
+            />
+          ))}
+        </ul>
+      </section>
+    </div>
+  );
+}

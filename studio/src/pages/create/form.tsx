@@ -1,0 +1,162 @@
+import { usePresets } from "../../api/queries";
+import { Button, Choice, NumberInput, Range, Segments, Text, Toggle } from "../../ui/controls";
+import { type Family, randomSeed, type Settings } from "./settings";
+
+interface Props {
+  settings: Settings;
+  change: (change: Partial<Settings>) => void;
+  families: Family[];
+  limits: { max_prompt_characters: number; max_steps: number; max_guidance: number; max_pictures: number };
+  draw: () => void;
+  isDrawing: boolean;
+}
+
+export function Form({ settings, change, families, limits, draw, isDrawing }: Props) {
+  const family = families.find((family) => family.name === settings.model) ?? families[0];
+  const left = limits.max_prompt_characters - settings.prompt.length;
+  const canDraw = settings.prompt.trim() !== "" && left >= 0 && !isDrawing;
+  return (
+    <form
+      className="form"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (canDraw) draw();
+      }}
+    >
+      <Text
+        label="Prompt"
+        rows={4}
+        value={settings.prompt}
+        onChange={(prompt) => change({ prompt })}
+        placeholder="A red apple, flat style"
+        hint={`${words(settings.prompt)} words · ${settings.prompt.length} of ${limits.max_prompt_characters} characters`}
+      />
+      <Templates change={change} />
+      <Text
+        label="Leave out"
+        rows={2}
+        value={settings.negativePrompt}
+        onChange={(negativePrompt) => change({ negativePrompt })}
+        placeholder="What must not be in the picture"
+      />
+      <Segments
+        label="As"
+        value={settings.format}
+        onChange={(format) => change({ format: format as Settings["format"] })}
+        options={["png", "webp", "jpeg", "svg"].map((id) => ({ id, name: id.toUpperCase() }))}
+      />
+      <Range label="Pictures" value={settings.count} onChange={(count) => change({ count })} min={1} max={8} />
+      <details className="more">
+        <summary>Settings</summary>
+        {family && (
+          <FamilySettings settings={settings} change={change} families={families} family={family} limits={limits} />
+        )}
+      </details>
+      <div className="row">
+        <NumberInput
+          label="Seed"
+          value={settings.seed}
+          onChange={(seed) => change({ seed })}
+          min={0}
+          max={2 ** 32 - 1}
+          step={1}
+          placeholder="random"
+        />
+        <Button label="A new seed" onPress={() => change({ seed: randomSeed() })}>
+          ⚂
+        </Button>
+        <Toggle label="Keep" value={settings.lockSeed} onChange={(lockSeed) => change({ lockSeed })} />
+      </div>
+      <Button primary type="submit" isDisabled={!canDraw}>
+        {isDrawing ? "Sending…" : "Draw"} <kbd>Ctrl Enter</kbd>
+      </Button>
+    </form>
+  );
+}
+
+function FamilySettings({
+  settings,
+  change,
+  families,
+  family,
+  limits,
+}: Omit<Props, "draw" | "isDrawing"> & { family: Family }) {
+  const side = { min: family.min_px, max: family.max_px, step: family.multiple_of_px };
+  return (
+    <div className="stack">
+      {families.length > 1 && (
+        <Choice
+          label="Model"
+          value={family.name}
+          onChange={(model) => change({ model, sampler: "", width: null, height: null })}
+          options={families.map(({ name }) => ({ id: name, name }))}
+        />
+      )}
+      <Choice
+        label="Sampler"
+        value={settings.sampler || family.sampler}
+        onChange={(sampler) => change({ sampler })}
+        options={family.samplers.map((name) => ({ id: name, name }))}
+      />
+      <Range
+        label="Steps"
+        value={settings.steps ?? family.num_inference_steps}
+        onChange={(steps) => change({ steps })}
+        min={1}
+        max={Math.min(60, limits.max_steps)}
+      />
+      <Range
+        label="Guidance"
+        value={settings.guidance ?? family.guidance_scale}
+        onChange={(guidance) => change({ guidance })}
+        min={0}
+        max={Math.min(20, limits.max_guidance)}
+        step={0.5}
+      />
+      {family.min_px < family.max_px && (
+        <div className="row">
+          <NumberInput
+            label="Width"
+            value={settings.width}
+            onChange={(width) => change({ width })}
+            {...side}
+            placeholder={String(family.width)}
+          />
+          <NumberInput
+            label="Height"
+            value={settings.height}
+            onChange={(height) => change({ height })}
+            {...side}
+            placeholder={String(family.height)}
+          />
+        </div>
+      )}
+    </div>
+  );
+}
+
+/** Prompts to begin with, as the site's files have them. */
+function Templates({ change }: { change: Props["change"] }) {
+  const { data } = usePresets();
+  const templates = Object.entries(data?.categories ?? {}).flatMap(([category, list]) =>
+    list.map((template) => ({
+      ...template,
+      id: `${category}/${template.name}`,
+      label: `${category}: ${template.name}`,
+    })),
+  );
+  if (!templates.length) return null;
+  return (
+    <Choice
+      label="Begin with"
+      value=""
+      onChange={(id) => {
+        const chosen = templates.find((template) => template.id === id);
+        if (chosen) change({ prompt: chosen.prompt, negativePrompt: chosen.negative_prompt });
+      }}
+      options={templates.map(({ id, label }) => ({ id, name: label }))}
+    />
+  );
+}
+
+const words = (text: string) => text.split(/\s+/).filter(Boolean).length;

@@ -1,0 +1,60 @@
+import { useOffer } from "../../api/offer";
+import { useEngines } from "../../api/queries";
+import { Fact } from "../../ui/facts";
+import { Empty, Failed, Skeletons } from "../../ui/feedback";
+
+/** The families that draw here, and the engines behind them. */
+export function Models() {
+  const offer = useOffer();
+  const engines = useEngines();
+  return (
+    <div className="page">
+      <h1>Models</h1>
+      {offer.isError && <Failed error={offer.error} retry={offer.refetch} />}
+      {offer.isPending && <Skeletons count={2} className="line" />}
+      {offer.data?.families.map((family) => (
+        <section key={family.name} className="card" aria-labelledby={`family-${family.name}`}>
+          <h2 id={`family-${family.name}`}>{family.name}</h2>
+          <dl className="facts columns">
+            <Fact name="Size" value={`${family.width} × ${family.height} px`} />
+            <Fact
+              name="Sides"
+              value={family.min_px === family.max_px ? "fixed" : `${family.min_px} to ${family.max_px} px`}
+            />
+            <Fact name="Steps" value={String(family.num_inference_steps)} />
+            <Fact name="Guidance" value={String(family.guidance_scale)} />
+            <Fact name="Samplers" value={family.samplers.join(", ")} />
+          </dl>
+        </section>
+      ))}
+      {offer.data?.families.length === 0 && <Empty title="No family draws here" />}
+      <section className="card" aria-labelledby="engines">
+        <h2 id="engines">Engines of the vectoriser</h2>
+        {engines.isError && <Failed error={engines.error} retry={engines.refetch} />}
+        <table className="table">
+          <thead>
+            <tr>
+              <th>Engine</th>
+              <th>State</th>
+              <th>Version</th>
+              <th>Answers in</th>
+            </tr>
+          </thead>
+          <tbody>
+            {Object.entries(engines.data?.models ?? {}).map(([name, engine]) => (
+              <tr key={name}>
+                <td>{name}</td>
+                <td>
+                  <span className={engine.ready ? "dot good" : "dot bad"} aria-hidden="true" />{" "}
+                  {engine.ready ? "ready" : engine.reason || "not ready"}
+                </td>
+                <td>{engine.version}</td>
+                <td>{engine.latency_ms.toFixed(1)} ms</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </section>
+    </div>
+  );
+}

@@ -1,0 +1,170 @@
+// Pictures to SVG: drop or paste them, compare each with its source, see why the stack chose what it chose.
+import { useEffect, useState } from "react";
+import { Problem } from "../../api/client";
+import { useOffer } from "../../api/offer";
+import { Button, Drop, NumberInput, Range, Segments } from "../../ui/controls";
+import { Empty, Progress } from "../../ui/feedback";
+import { bytes, percent } from "../../ui/format";
+import { toast } from "../../ui/toasts";
+import { Compare } from "./compare";
+import { type Conversion, type Options, useConversions } from "./conversions";
+import { Insights } from "./insights";
+import { saveAll } from "./zip";
+
+const ACCEPTED = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff"];
+const TIERS = ["auto", "1", "2", "3"].map((id) => ({ id, name: id === "auto" ? "Automatic" : `Tier ${id}` }));
+
+export function Vectorise() {
+  const offer = useOffer();
+  const [options, setOptions] = useState<Options>({ tier: "auto", targetQuality: 0.9, maxBytes: null, maxPaths: null });
+  const { all, add, again, clear } = useConversions(options);
+  const [chosen, setChosen] = useState<string>();
+  const shown = all.find((one) => one.key === chosen) ?? all[0];
+  const done = all.filter((one) => one.state === "done");
+
+  const receive = (files: File[]) => {
+    const limit = offer.data?.limits.max_upload_bytes ?? Number.POSITIVE_INFINITY;
+    const tooLarge = files.filter((file) => file.size > limit);
+    if (tooLarge.length)
+      toast("error", `${tooLarge[0]?.name}: larger than ${bytes(limit)}, the most that this site takes`);
+    const added = add(files.filter((file) => file.size <= limit));
+    if (added[0]) setChosen(added[0].key);
+    else if (!tooLarge.length) toast("error", "These are no pictures");
+  };
+  useEffect(() => {
+    const paste = (event: ClipboardEvent) => {
+      const files = [...(event.clipboardData?.files ?? [])];
+      if (files.length) receive(files);
+    };
+    const press = (event: KeyboardEvent) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) again();
+    };
+    window.addEventListener("paste", paste);
+    window.addEventListener("keydown", press);
+    return () => {
+      window.removeEventListener("paste", paste);
+      window.removeEventListener("keydown", press);
+    };
+  });
+
+  return (
+    <div className="split">
+      <section className="panel" aria-labelledby="vectorise">
+        <h1 id="vectorise">Vectorise</h1>
+        <Drop label="Pictures" accept={ACCEPTED} multiple onFiles={receive}>
+          <p>Drop pictures here, or paste one.</p>
+        </Drop>
+        <Segments
+          label="Tier"
+          value={options.tier}
+          onChange={(tier) => setOptions({ ...options, tier })}
+          options={TIERS}
+        />
+        <Range
+          label="Target quality"
+          value={options.targetQuality}
+          onChange={(targetQuality) => setOptions({ ...options, targetQuality })}
+          min={0.5}
+          max={1}
+          step={0.01}
+          shown={percent(options.targetQuality)}
+        />
+        <div className="row">
+          <NumberInput
+            label="Most bytes"
+            value={options.maxBytes}
+            onChange={(maxBytes) => setOptions({ ...options, maxBytes })}
+            min={100}
+            placeholder="any"
+          />
+          <NumberInput
+            label="Most paths"
+            value={options.maxPaths}
+            onChange={(maxPaths) => setOptions({ ...options, maxPaths })}
+            min={1}
+            placeholder="any"
+          />
+        </div>
+        {all.length > 0 && (
+          <div className="actions">
+            <Button onPress={again}>Again, with these settings</Button>
+            <Button onPress={() => saveAll(done)} isDisabled={!done.length}>
+              Save all as ZIP
+            </Button>
+            <Button quiet onPress={clear}>
+              Clear
+            </Button>
+          </div>
+        )}
+        <List all={all} chosen={shown?.key} choose={setChosen} />
+      </section>
+      <section className="canvas" aria-label="Comparison">
+        {shown ? (
+          <Shown conversion={shown} />
+        ) : (
+          <Empty title="From pixels to curves">
+            <p>
+              Logos, icons, drawings and scans become small SVGs that can be edited and scaled. One picture or a
+              hundred.
+            </p>
+          </Empty>
+        )}
+      </section>
+    </div>
+  );
+}
+
+function List({ all, chosen, choose }: { all: Conversion[]; chosen?: string; choose: (key: string) => void }) {
+  if (all.length < 2) return null;
+  const done = all.filter((one) => one.state === "done" || one.state === "failed").length;
+  return (
+    <>
+      <Progress value={done / all.length} label="Pictures done" />
+      <ul className="list" aria-label="Pictures">
+        {all.map((one) => (
+          <li key={one.key}>
+            <button
+              type="button"
+              className="listitem"
+              aria-pressed={one.key === chosen}
+              onClick={() => choose(one.key)}
+            >
+              <img src={one.svg ?? one.source} alt="" width="36" height="36" loading="lazy" />
+              <span className="ellipsis">{one.file.name}</span>
+              <span className="muted">{standing(one)}</span>
+            </button>
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}
+
+const standing = (one: Conversion) =>
+  one.state === "done" && one.result
+    ? bytes(one.result.ai_metadata.bytes)
+    : { waiting: "waiting", running: "…", failed: "failed", done: "" }[one.state];
+
+function Shown({ conversion }: { conversion: Conversion }) {
+  const { result, svg, state, error } = conversion;
+  if (state === "failed") {
+    return (
+      <div className="empty" role="alert">
+        <h2>{error instanceof Problem ? error.title : "It failed"}</h2>
+        <p>{error instanceof Problem ? error.detail : String(error)}</p>
+      </div>
+    );
+  }
+  return (
+    <div className="stack">
+      <Compare
+        source={conversion.source}
+        svg={svg}
+        content={result?.svg_content}
+        name={conversion.file.name}
+        isBusy={state !== "done"}
+      />
+      {result && <Insights conversion={conversion} result={result} />}
+    </div>
+  );
+}

@@ -1,0 +1,73 @@
+// Every page of the studio, in the order of the navigation. A capability that comes later adds one line.
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
+import { Shell } from "./shell";
+import { Failed } from "./ui/feedback";
+
+export interface Page {
+  path: string;
+  name: string;
+  icon: string;
+  /** The scope of a key that the page is for. */
+  scope?: string;
+}
+
+export const PAGES: Page[] = [
+  { path: "/", name: "Create", icon: "✦" },
+  { path: "/vectorise", name: "Vectorise", icon: "⬡" },
+  { path: "/queue", name: "Queue", icon: "≡" },
+  { path: "/gallery", name: "Gallery", icon: "▦" },
+  { path: "/references", name: "References", icon: "◈" },
+  { path: "/models", name: "Models", icon: "◎" },
+  { path: "/operate", name: "Operate", icon: "⚙", scope: "admin" },
+  { path: "/profile", name: "Profile", icon: "☺" },
+];
+
+const root = createRootRoute({ component: Shell });
+const page = <Path extends string>(path: Path, component: ReturnType<typeof lazyRouteComponent>) =>
+  createRoute({ getParentRoute: () => root, path, component });
+
+export const router = createRouter({
+  routeTree: root.addChildren([
+    page(
+      "/",
+      lazyRouteComponent(() => import("./pages/create/create"), "Create"),
+    ),
+    page(
+      "/vectorise",
+      lazyRouteComponent(() => import("./pages/vectorise/vectorise"), "Vectorise"),
+    ),
+    page(
+      "/queue",
+      lazyRouteComponent(() => import("./pages/queue/queue"), "Queue"),
+    ),
+    page(
+      "/gallery",
+      lazyRouteComponent(() => import("./pages/gallery/gallery"), "Gallery"),
+    ),
+    page(
+      "/references",
+      lazyRouteComponent(() => import("./pages/library/references"), "References"),
+    ),
+    page(
+      "/models",
+      lazyRouteComponent(() => import("./pages/library/models"), "Models"),
+    ),
+    page(
+      "/operate",
+      lazyRouteComponent(() => import("./pages/operate/operate"), "Operate"),
+    ),
+    page(
+      "/profile",
+      lazyRouteComponent(() => import("./pages/profile/profile"), "Profile"),
+    ),
+  ]),
+  defaultPreload: "intent",
+  scrollRestoration: true,
+  defaultErrorComponent: ({ error, reset }) => <Failed error={error} retry={reset} />,
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}

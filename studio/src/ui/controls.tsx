@@ -1,0 +1,240 @@
+// The form controls of every page: react-aria-components with the project's classes.
+import type { ReactNode } from "react";
+import * as aria from "react-aria-components";
+
+interface ButtonProps {
+  children: ReactNode;
+  onPress?: () => void;
+  label?: string;
+  primary?: boolean;
+  quiet?: boolean;
+  isDisabled?: boolean;
+  type?: "button" | "submit";
+  pressed?: boolean;
+}
+
+export function Button({ children, label, primary, quiet, pressed, ...rest }: ButtonProps) {
+  const kind = primary ? "primary" : quiet ? "quiet" : "plain";
+  return (
+    <aria.Button className={`button ${kind}`} aria-label={label} aria-pressed={pressed} {...rest}>
+      {children}
+    </aria.Button>
+  );
+}
+
+export function LinkButton({ href, download, children }: { href: string; download?: string; children: ReactNode }) {
+  return (
+    <a className="button plain" href={href} download={download}>
+      {children}
+    </a>
+  );
+}
+
+interface TextProps {
+  label: string;
+  value: string;
+  onChange: (value: string) => void;
+  rows?: number;
+  hint?: ReactNode;
+  placeholder?: string;
+  type?: string;
+  maxLength?: number;
+  autoFocus?: boolean;
+}
+
+export function Text({ label, rows, hint, placeholder, autoFocus, ...rest }: TextProps) {
+  return (
+    <aria.TextField className="field" {...rest}>
+      <aria.Label>{label}</aria.Label>
+      {rows ? (
+        <aria.TextArea className="input" rows={rows} placeholder={placeholder} autoFocus={autoFocus} />
+      ) : (
+        <aria.Input className="input" placeholder={placeholder} autoFocus={autoFocus} />
+      )}
+      {hint && (
+        <aria.Text slot="description" className="hint">
+          {hint}
+        </aria.Text>
+      )}
+    </aria.TextField>
+  );
+}
+
+interface NumberProps {
+  label: string;
+  value: number | null;
+  onChange: (value: number | null) => void;
+  min?: number;
+  max?: number;
+  step?: number;
+  placeholder?: string;
+}
+
+/** Empty means: what the stack takes by itself. */
+export function NumberInput({ label, value, onChange, min, max, step, placeholder }: NumberProps) {
+  return (
+    <aria.NumberField
+      className="field"
+      value={value ?? Number.NaN}
+      onChange={(next) => onChange(Number.isNaN(next) ? null : next)}
+      minValue={min}
+      maxValue={max}
+      step={step}
+      formatOptions={{ useGrouping: false, maximumFractionDigits: 2 }}
+    >
+      <aria.Label>{label}</aria.Label>
+      <aria.Input className="input" placeholder={placeholder} />
+    </aria.NumberField>
+  );
+}
+
+interface RangeProps {
+  label: string;
+  value: number;
+  onChange: (value: number) => void;
+  min: number;
+  max: number;
+  step?: number;
+  shown?: string;
+}
+
+export function Range({ label, value, onChange, min, max, step = 1, shown }: RangeProps) {
+  return (
+    <aria.Slider
+      className="slider"
+      value={value}
+      onChange={(next) => onChange(next as number)}
+      minValue={min}
+      maxValue={max}
+      step={step}
+    >
+      <aria.Label>{label}</aria.Label>
+      <aria.SliderOutput>{shown ?? String(value)}</aria.SliderOutput>
+      <aria.SliderTrack className="track">
+        <aria.SliderThumb className="thumb" />
+      </aria.SliderTrack>
+    </aria.Slider>
+  );
+}
+
+interface ChoiceProps {
+  label: string;
+  value: string;
+  onChange: (value: string) => void;
+  options: { id: string; name: string }[];
+  isDisabled?: boolean;
+}
+
+export function Choice({ label, value, onChange, options, isDisabled }: ChoiceProps) {
+  return (
+    <aria.Select
+      className="field"
+      selectedKey={value}
+      onSelectionChange={(key) => onChange(String(key))}
+      isDisabled={isDisabled}
+    >
+      <aria.Label>{label}</aria.Label>
+      <aria.Button className="input select">
+        <aria.SelectValue />
+        <span aria-hidden="true">▾</span>
+      </aria.Button>
+      <aria.Popover className="popover">
+        <aria.ListBox className="listbox" items={options}>
+          {(option) => <aria.ListBoxItem className="option">{option.name}</aria.ListBoxItem>}
+        </aria.ListBox>
+      </aria.Popover>
+    </aria.Select>
+  );
+}
+
+interface ToggleProps {
+  label: string;
+  value: boolean;
+  onChange: (value: boolean) => void;
+}
+
+export function Toggle({ label, value, onChange }: ToggleProps) {
+  return (
+    <aria.Switch className="switch" isSelected={value} onChange={onChange}>
+      <span className="knob" />
+      {label}
+    </aria.Switch>
+  );
+}
+
+interface SegmentsProps {
+  label: string;
+  value: string;
+  onChange: (value: string) => void;
+  options: { id: string; name: string }[];
+}
+
+/** A few choices side by side, one of them taken. */
+export function Segments({ label, value, onChange, options }: SegmentsProps) {
+  return (
+    <aria.RadioGroup className="segments" aria-label={label} orientation="horizontal" value={value} onChange={onChange}>
+      {options.map(({ id, name }) => (
+        <aria.Radio key={id} value={id} className="segment">
+          {name}
+        </aria.Radio>
+      ))}
+    </aria.RadioGroup>
+  );
+}
+
+interface DropProps {
+  label: string;
+  accept: string[];
+  multiple?: boolean;
+  onFiles: (files: File[]) => void;
+  children: ReactNode;
+}
+
+/** Files by drag and drop, or by the file dialog. */
+export function Drop({ label, accept, multiple, onFiles, children }: DropProps) {
+  return (
+    <aria.DropZone
+      className="drop"
+      aria-label={label}
+      onDrop={async (event) => {
+        const files = event.items.filter((item) => item.kind === "file");
+        onFiles(await Promise.all(files.map((item) => item.getFile())));
+      }}
+    >
+      {children}
+      <aria.FileTrigger
+        acceptedFileTypes={accept}
+        allowsMultiple={multiple}
+        onSelect={(list) => list && onFiles([...list])}
+      >
+        <aria.Button className="button plain">Choose {multiple ? "files" : "a file"}</aria.Button>
+      </aria.FileTrigger>
+    </aria.DropZone>
+  );
+}
+
+interface DialogProps {
+  title: string;
+  isOpen: boolean;
+  onClose: () => void;
+  children: ReactNode;
+  wide?: boolean;
+}
+
+export function Dialog({ title, isOpen, onClose, children, wide }: DialogProps) {
+  return (
+    <aria.ModalOverlay className="overlay" isOpen={isOpen} onOpenChange={(open) => open || onClose()} isDismissable>
+      <aria.Modal className={wide ? "modal wide" : "modal"}>
+        <aria.Dialog className="dialog">
+          <header className="row spread">
+            <aria.Heading slot="title">{title}</aria.Heading>
+            <Button quiet label="Close" onPress={onClose}>
+              ✕
+            </Button>
+          </header>
+          {children}
+        </aria.Dialog>
+      </aria.Modal>
+    </aria.ModalOverlay>
+  );
+}
