@@ -51,10 +51,10 @@ EXPERIMENTS = (
     Experiment("denoiser UNet 160-288", replace(_UNET, widths=(160, 288), heads=(5, 9))),
     Experiment("denoiser DiT 256 wide, 8 deep", _DIT),
     Experiment("denoiser DiT 384 wide, 10 deep, patches of 2", _WIDE_DIT),
-    Experiment("denoiser hybrid 128-384", _HYBRID),
-    Experiment("denoiser hybrid 128-384, batch 32", replace(_HYBRID, batch=32)),
-    Experiment("denoiser hybrid 128-384, compiled", _HYBRID, compiled=True),
-    Experiment("denoiser hybrid 128-384, 6 deep, compiled", replace(_HYBRID, layers=6), compiled=True),
+    Experiment("denoiser hybrid 96-384, 4 deep", _HYBRID),
+    Experiment("denoiser hybrid 96-384, 4 deep, batch 32", replace(_HYBRID, batch=32)),
+    Experiment("denoiser hybrid 96-384, 4 deep, compiled", _HYBRID, compiled=True),
+    Experiment("denoiser hybrid 128-384, 10 deep", replace(_HYBRID, widths=(128, 384), layers=10, blocks=2)),
 )
 
 

@@ -34,10 +34,15 @@ _COLOURED_SHARE = 0.25
 """Share of the pictures of a colourable icon that are recoloured."""
 _MIRRORED_SHARE = 0.15
 """Share of the other pictures that are mirrored, where they may be."""
-_PICTOGRAM_WEIGHT = 0.12
-"""How often a pictogram is shown for each time that an emoji of an everyday thing is."""
-_KIND_WEIGHTS = {"face": 0.3, "person": 0.2, "hand": 0.2, "heart": 0.3, "shape": 0.2, None: 0.4}
-"""The same of an emoji by its concept's first kind (None: it has none)."""
+_KIND_WEIGHTS = {"face": 0.2, "person": 0.1, "hand": 0.1, "heart": 0.3, "shape": 0.15, None: 0.3}
+"""How often an emoji is shown for each time that one of an everyday thing is, by its concept's first kind (None: it
+has none)."""
+_SET_WEIGHTS = {"noto-v1": 0.5, "fxemoji": 0.5, "emojione": 0.5, "streamline-emojis": 0.5}
+"""The same by the set, for the families whose looks are furthest from the others'."""
+_PICTOGRAM_WEIGHT = 0.05
+"""The same of a pictogram."""
+_AVERAGE_EVERY = 4
+"""Steps between updates of the averaged weights."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +118,12 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         self._writer = CaptionWriter(corpus.concepts)
 
     def _weight(self, row: int) -> float:
-        concept = self.corpus.concepts[self.corpus.entries[self.latents.variants[row].index].concept]
+        entry = self.corpus.entries[self.latents.variants[row].index]
+        concept = self.corpus.concepts[entry.concept]
+        if not concept.emoji:
+            return _PICTOGRAM_WEIGHT
         kind = concept.kinds[0] if concept.kinds else None
-        return _KIND_WEIGHTS.get(kind, 1.0) if concept.emoji else _PICTOGRAM_WEIGHT
+        return _KIND_WEIGHTS.get(kind, 1.0) * _SET_WEIGHTS.get(entry.set, 1.0)
 
     def pick(self, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Latents, noise (B, C, side, side), sigmas (B,) and token ids (B, 16) of step ``n``."""
@@ -144,7 +152,8 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         self.optimizer.param_groups[0]["lr"] = preset.learning_rate * rate
         torch.manual_seed(n)
         value = self.descend(self.loss(self.model, n), 1.0)
-        self._follow(min(preset.ema_decay, (1 + n) / (20 + n)))
+        if n % _AVERAGE_EVERY == _AVERAGE_EVERY - 1:
+            self._follow(min(preset.ema_decay, (1 + n) / (20 + n)) ** _AVERAGE_EVERY)
         return value
 
     @torch.no_grad()

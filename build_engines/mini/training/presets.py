@@ -45,10 +45,10 @@ class DenoiserPreset:
     """
 
     kind: str = "hybrid"
-    widths: tuple[int, ...] = (128, 384)
+    widths: tuple[int, ...] = (96, 384)
     heads: tuple[int, ...] = (4, 6)
-    layers: int = 10
-    blocks: int = 2
+    layers: int = 4
+    blocks: int = 1
     patch: int = 1
     text_width: int = 256
     text_layers: int = 2
