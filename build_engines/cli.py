@@ -99,6 +99,10 @@ def train(
         bool, typer.Option("--compile", help="mini: compile the UNet first, for two minutes; needs a C++ compiler.")
     ] = False,
     folder: MiniFolder = None,
+    begin_with: Annotated[
+        Path | None,
+        typer.Option("--begin-with", help="mini, rgba: a model repository whose engines give the first weights."),
+    ] = None,
 ) -> None:
     """Train what the engines are made of.
 
@@ -110,7 +114,7 @@ def train(
     if _family(family) == "mini":
         from build_engines.mini.commands import train_mini
 
-        return train_mini(preset or "cpu", stages or [], minutes, threads, compiled, folder)
+        return train_mini(preset or "cpu", stages or [], minutes, threads, compiled, folder, begin_with)
     from build_engines.train.pipeline import Run, make_engines
 
     make_engines(Run(PRESETS[_preset(preset or "quick")], processes, repository, version, labels_tag=labels_tag))

@@ -8,10 +8,13 @@ from pathlib import Path
 import torch
 import typer
 
+from build_engines.mini.corpus import pictures
 from build_engines.mini.evaluate import evaluate
 from build_engines.mini.loop import Stop
 from build_engines.mini.pipeline import DEFAULT_STAGES, MINI_DIR, STAGES, Run
 from build_engines.mini.presets import MINI_PRESETS, MiniPreset
+from build_engines.mini.training import checkpoint as rgba_checkpoint
+from build_engines.mini.training import evaluation
 from build_engines.mini.training import pipeline as training
 from build_engines.mini.training.compare import compare
 from build_engines.mini.training.presets import RGBA
@@ -28,8 +31,15 @@ def preset_of(name: str) -> MiniPreset:
 
 
 def evaluate_mini(checkpoint: Path, threads: int, repository: Path) -> None:
-    """Prints the table of ``build_engines.mini.evaluate`` for a checkpoint folder."""
+    """Prints the table of ``build_engines.mini.evaluate`` for a checkpoint folder.
+
+    Of one that draws with alpha that of ``build_engines.mini.training.evaluation``; its corpus is beside it.
+    """
     torch.set_num_threads(threads)
+    if rgba_checkpoint.holds_rgba(checkpoint):
+        painter, folder = rgba_checkpoint.load(checkpoint), checkpoint.parent
+        evaluation.evaluate(folder, pictures.load(folder), painter.draw_all, checkpoint.name)
+        return
     evaluate(MINI_DIR, checkpoint, repository=repository)
 
 
@@ -42,15 +52,21 @@ def compare_mini(folder: Path | None, seconds: float, threads: int, words: Seque
 
 
 def train_mini(
-    preset: str, stages: Sequence[str], minutes: float | None, threads: int, compiled: bool, folder: Path | None
+    preset: str,
+    stages: Sequence[str],
+    minutes: float | None,
+    threads: int,
+    compiled: bool,
+    folder: Path | None,
+    engines: Path | None = None,
 ) -> None:
-    """Trains the stages in order, or goes on where they stopped."""
+    """Trains the stages in order, or goes on where they stopped. ``engines``: see ``training.pipeline.Run``."""
     torch.set_num_threads(threads)
     stop = Stop(minutes)
     run: Run | training.Run
     if preset == RGBA.name:
         run, known, usual = (
-            training.Run(RGBA, stop, folder or RGBA_DIR, compiled),
+            training.Run(RGBA, stop, folder or RGBA_DIR, compiled, engines=engines),
             training.STAGES,
             training.DEFAULT_STAGES,
         )

@@ -67,7 +67,7 @@ class JudgeLearner(Descent[PictureEncoder]):
         """Each picture shifted, scaled, blurred, a little noisy, and mirrored where that is right."""
         flips = [flippable(self.pictures.entries[v.index].name) and rng.random() < 0.5 for v in chosen]
         drawn = [self.pictures.draw(Variant(v.index, v.colour, f)) for v, f in zip(chosen, flips, strict=True)]
-        images = _moved(rng, to_tensor(np.stack(drawn)))
+        images = moved(rng, to_tensor(np.stack(drawn)))
         coarse = int(rng.integers(20, 65))
         blurred = F.interpolate(images, (coarse, coarse), mode="bilinear", antialias=True)
         images = F.interpolate(blurred, images.shape[-2:], mode="bilinear")
@@ -88,7 +88,7 @@ class JudgeLearner(Descent[PictureEncoder]):
         return self.descend(loss)
 
 
-def _moved(rng: np.random.Generator, images: Tensor) -> Tensor:
+def moved(rng: np.random.Generator, images: Tensor) -> Tensor:
     """Each image scaled by 0.9 to 1.12 and shifted by up to 4 of 64 pixels; what comes in at the border is white."""
     scale = rng.uniform(0.9, 1.12, len(images))
     shift = rng.uniform(-0.125, 0.125, (len(images), 2))

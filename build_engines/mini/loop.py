@@ -126,6 +126,11 @@ class Loop:
             action.act(self.done)
         return self.done >= self.steps
 
+    def finish(self, learner: Learner) -> None:
+        """Keeps the learner as if it had been trained to the end."""
+        self.done = self.steps
+        self._save(learner)
+
     def _resume(self, learner: Learner) -> None:
         if self.path.is_file():
             saved = torch.load(self.path, map_location="cpu", weights_only=True)

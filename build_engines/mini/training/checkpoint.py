@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import CLIPTextModel
 
 from build_engines.mini.checkpoint import MODEL_INDEX, SavePart, save_parts
 from build_engines.mini.corpus.pictures import SIDE_PX
 from build_engines.mini.tokenizer import save_tokenizer
 from build_engines.mini.training.denoisers import Hybrid
 from build_engines.mini.training.drawing import GUIDANCE_SCALE, STEPS, Painter
+from build_engines.mini.training.flow import ConditionedDenoiser
+from build_engines.mini.training.hybrid import HybridDenoiser
+from build_engines.mini.training.networks import RgbaAutoencoder
 from build_engines.mini.training.text import TOKENS, shipped
 
 _MODULE = "build_engines.mini.training"
@@ -28,14 +36,49 @@ RGBA_ATELIER = {
 """Sides are multiples of 32 px: the transformer's positions are 2x2 latents of 16 px."""
 
 
+class LoadedDenoiser(nn.Module):
+    """The networks of a checkpoint folder, as ``Painter`` calls them."""
+
+    def __init__(self, text_encoder: CLIPTextModel, network: HybridDenoiser) -> None:
+        super().__init__()
+        self.text_encoder, self.network = text_encoder, network
+
+    def embed(self, ids: Tensor) -> Tensor:
+        embeds: Tensor = self.text_encoder(ids).last_hidden_state
+        return embeds
+
+    def denoiser(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        velocity: Tensor = self.network.velocity(noisy, timesteps, text)
+        return velocity
+
+
+def holds_rgba(folder: Path) -> bool:
+    """Whether the checkpoint in ``folder`` draws with alpha."""
+    index = folder / "model_index.json"
+    return index.is_file() and json.loads(index.read_text())["vae"][1] == "RgbaAutoencoder"
+
+
+def load(folder: Path) -> Painter:
+    """What draws, from a folder that ``save`` wrote."""
+    network = HybridDenoiser.from_pretrained(folder / "unet")
+    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", attn_implementation="eager")
+    autoencoder = RgbaAutoencoder.from_pretrained(folder / "vae")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
+    config = network.config
+    shape = (config.in_channels, config.sample_size, config.sample_size)
+    model = LoadedDenoiser(text_encoder, network).eval()
+    return Painter(model, autoencoder.eval(), tokenizer, autoencoder.config.scaling_factor, shape)
+
+
 def save(painter: Painter, folder: Path, origin: Mapping[str, Any]) -> None:
     """Writes the folder anew. Raises TypeError for a denoiser that no engine is made of (a UNet, a DiT)."""
-    if not isinstance(painter.model.denoiser, Hybrid):
-        raise TypeError(f"engines are made of a hybrid denoiser, not of {type(painter.model.denoiser).__name__}")
+    model = painter.model
+    if not isinstance(model, ConditionedDenoiser) or not isinstance(model.denoiser, Hybrid):
+        raise TypeError("engines are made of a hybrid denoiser that was trained here")
     painter.autoencoder.register_to_config(scaling_factor=painter.scale)
     parts: dict[str, SavePart] = {
-        "unet": painter.model.denoiser.network.save_pretrained,
-        "text_encoder": shipped(painter.model.text_encoder).save_pretrained,
+        "unet": model.denoiser.network.save_pretrained,
+        "text_encoder": shipped(model.text_encoder).save_pretrained,
         "vae": painter.autoencoder.save_pretrained,
         "tokenizer": lambda path: save_tokenizer(painter.tokenizer, path, TOKENS),
     }

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from build_engines.mini import drawing
 from build_engines.mini.corpus.pictures import Rgba
 from build_engines.mini.flow import TRAIN_TIMESTEPS
 from build_engines.mini.tokenizer import encode
 from build_engines.mini.training.autoencoder import laid_on, to_pixels
-from build_engines.mini.training.flow import ConditionedDenoiser
 from build_engines.mini.training.networks import RgbaAutoencoder
 from build_engines.mini.training.text import TOKENS
 
@@ -33,11 +34,22 @@ SHEET_PROMPTS = (
 """What a sheet of samples shows; the words of the last row are in no caption."""
 
 
+class Draws(Protocol):
+    """The networks of a step."""
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids (B, 16) to the text (B, 16, width)."""
+
+    @property
+    def denoiser(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """Noisy latents, timesteps and text to velocities."""
+
+
 @dataclass(frozen=True)
 class Painter:
     """The parts that draw. ``scale`` is that of ``Latents``."""
 
-    model: ConditionedDenoiser
+    model: Draws
     autoencoder: RgbaAutoencoder
     tokenizer: Tokenizer
     scale: float
@@ -62,6 +74,11 @@ class Painter:
             guided, free = self.model.denoiser(both, times, embeds).chunk(2)
             latents = latents + float(following - sigma) * (free + guidance_scale * (guided - free))
         return to_pixels(self.autoencoder.decoder(latents / self.scale))
+
+    def draw_all(self, prompts: Sequence[str], seeds: Sequence[int], chunk: int = 16) -> Rgba:
+        """``draw`` in batches."""
+        starts = range(0, len(prompts), chunk)
+        return np.concatenate([self.draw(prompts[i : i + chunk], seeds[i : i + chunk]) for i in starts])
 
 
 def save_sheet(painter: Painter, path: Path, prompts: Sequence[str] = (), columns: int = 6, chunk: int = 9) -> None:

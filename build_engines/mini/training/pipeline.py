@@ -18,7 +18,7 @@ from build_engines.mini.corpus.pictures import Corpus, Rgba
 from build_engines.mini.corpus.sets import attribution, install_sources
 from build_engines.mini.corpus.vectors import Vocabulary
 from build_engines.mini.loop import Every, Loop, Stop, samples_of
-from build_engines.mini.training import autoencoder, checkpoint, latents
+from build_engines.mini.training import autoencoder, checkpoint, engine_weights, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner
 from build_engines.mini.training.drawing import Painter, save_sheet
 from build_engines.mini.training.flow import FlowLearner
@@ -27,6 +27,7 @@ from build_engines.mini.training.presets import TrainingPreset
 
 STAGES = ("data", "autoencoder", "latents", "denoiser", "decoder")
 DEFAULT_STAGES = STAGES[:4]
+FAMILY = "mini"
 _GROUND = (205, 222, 240)
 """The colour that sheets lay transparent pictures on."""
 
@@ -40,6 +41,8 @@ class Run:
     folder: Path
     compiled: bool = False
     processes: int = 1
+    engines: Path | None = None
+    """A repository whose family "mini" the networks begin with, where the folder has none yet."""
 
     def train(self, stages: Sequence[str] = DEFAULT_STAGES) -> bool:
         """Runs the stages; whether all of them are finished."""
@@ -78,6 +81,9 @@ class Run:
 
     def _autoencoder(self) -> bool:
         learner = AutoencoderLearner(self.preset.autoencoder, self.corpus)
+        if self.engines is not None and not (self.folder / "autoencoder.pt").is_file():
+            engine_weights.load_autoencoder(learner.model, self.engines, FAMILY)
+            self._loop("autoencoder", learner.steps).finish(learner)
         report = Every(self.preset.sheet_s, lambda n: self._report_autoencoder("autoencoder", learner, n))
         return self._loop("autoencoder", learner.steps, report).run(learner)
 
@@ -124,6 +130,9 @@ class Run:
     def _denoiser(self) -> bool:
         learner = self.flow_learner()
         print(f"denoiser: {learner.parameters / 1e6:.1f} M parameters with the text encoder's", flush=True)
+        if self.engines is not None and not (self.folder / "denoiser.pt").is_file():
+            engine_weights.load_denoiser(learner.model, self.engines, FAMILY)
+            learner.average.load_state_dict(learner.model.state_dict())
         sheet = Every(self.preset.sheet_s, lambda n: self._draw(learner, n * learner.batch))
         return self._loop("denoiser", learner.steps, sheet).run(learner)
 

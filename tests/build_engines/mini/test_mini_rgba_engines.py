@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ from typer.testing import CliRunner
 from build_engines.cli import app
 from build_engines.mini.corpus.pictures import Corpus
 from build_engines.mini.loop import Stop
-from build_engines.mini.training import checkpoint, latents
+from build_engines.mini.training import checkpoint, engine_weights, evaluation, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner, to_pixels
 from build_engines.mini.training.drawing import Painter
-from build_engines.mini.training.flow import FlowLearner
+from build_engines.mini.training.flow import ConditionedDenoiser, FlowLearner
+from build_engines.mini.training.judges import CaptionJudgeLearner, PictureJudgeLearner, fits, kernel_distance
+from build_engines.mini.training.pipeline import Run
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.settings import IllustratorSettings
@@ -32,6 +35,9 @@ def painter(tmp_path_factory: pytest.TempPathFactory) -> Painter:
     known: Corpus = corpus()
     folder = tmp_path_factory.mktemp("latents")
     model = AutoencoderLearner(TINY_RGBA.autoencoder, known).model.eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # alike ones would be stored once
+            parameter.add_(0.01 * torch.randn_like(parameter))
     assert latents.make(model, known, folder, Stop())
     encoded = latents.load(folder)
     learner = FlowLearner(TINY_RGBA.denoiser, known, encoded, vocabulary(known))
@@ -79,14 +85,65 @@ def test_engines_draw_what_the_painter_draws(painter: Painter, repository: Path)
     assert made.shape == (128, 128, 4)
 
 
-def test_only_a_hybrid_becomes_engines(painter: Painter, tmp_path: Path) -> None:
-    other = Painter(
-        torch.nn.Module(),
-        painter.autoencoder,
-        painter.tokenizer,
-        painter.scale,
-        painter.latent_shape,  # type: ignore[arg-type]
-    )
-    other.model.denoiser = torch.nn.Linear(1, 1)  # type: ignore[assignment]
+def test_a_loaded_checkpoint_draws_alike_and_is_not_saved_again(
+    painter: Painter, repository: Path, tmp_path: Path
+) -> None:
+    loaded = checkpoint.load(repository.parent / "checkpoint")
+    assert checkpoint.holds_rgba(repository.parent / "checkpoint")
+    prompts = ["red apple", "kitten"]
+    wanted, made = painter.draw_all(prompts, [1, 2], chunk=1), loaded.draw_all(prompts, [1, 2])
+    assert np.abs(wanted.astype(int) - made).mean() < 1
     with pytest.raises(TypeError, match="hybrid"):
-        checkpoint.save(other, tmp_path / "checkpoint", {})
+        checkpoint.save(loaded, tmp_path / "checkpoint", {})
+
+
+def test_evaluation_has_every_group(painter: Painter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = corpus()
+    monkeypatch.setattr(evaluation, "PictureJudgeLearner", lambda c: PictureJudgeLearner(c, steps=2, batch=4))
+    monkeypatch.setattr(evaluation, "PROMPTS", ("red apple", "kitten"))
+    cases = evaluation.CaseMaker(known, candidates=4).all(per_group=3)
+    assert {c.group for c in cases} >= {"known"}
+    assert all(len(set(c.candidates)) == len(c.candidates) for c in cases)
+    table = evaluation.evaluate(tmp_path, known, painter.draw_all, "checkpoint", per_group=2)
+    assert 0 <= table["drawn: known"]["R@1"] <= 1
+    assert (tmp_path / "prompts-checkpoint.png").is_file()
+
+
+def test_a_caption_judge_learns_which_picture_is_meant() -> None:
+    known = corpus()
+    words = vocabulary(known)
+    learner = CaptionJudgeLearner(known, words, steps=60, batch=8)
+    losses = [learner.step(n) for n in range(60)]
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+    fit = fits(learner.model, learner.tokenizer, known.pixels[:2], ["red apple", "yellow lemon"])
+    assert fit.shape == (2,)
+    assert np.all(np.abs(fit) <= 1.001)
+
+
+def test_kernel_distance_is_least_for_alike_sets() -> None:
+    rng = np.random.default_rng(0)
+    a, b, c = (rng.standard_normal((60, 8)).astype(np.float32) + shift for shift in (0, 0, 1))
+    assert abs(kernel_distance(a, b)) < kernel_distance(a, c)
+
+
+def test_weights_come_back_out_of_the_engines(painter: Painter, repository: Path, tmp_path: Path) -> None:
+    known = corpus()
+    model = ConditionedDenoiser(TINY_RGBA.denoiser, vocabulary(known), 4, 8).eval()
+    engines = repository.parent / "renamed"
+    for part in ("unet", "text_encoder", "vae_decoder", "vae_encoder"):
+        shutil.copytree(repository / f"tiny_{part}", engines / f"mini_{part}")
+    engine_weights.load_denoiser(model, engines, "mini")
+    ids = torch.tensor([[1, 9, 10, 11, 2, *[0] * 11]])
+    noisy, times = torch.randn(1, 4, 8, 8), torch.tensor([500.0])
+    with torch.no_grad():
+        text, wanted_text = model.embed(ids), painter.model.embed(ids)
+        made, wanted = model.denoiser(noisy, times, text), painter.model.denoiser(noisy, times, wanted_text)
+    assert float((text - wanted_text).abs().mean() / wanted_text.abs().mean()) < 0.05
+    assert float((made - wanted).abs().mean() / wanted.abs().mean()) < 0.1
+    facts = {"entries": [vars(e) for e in known.entries], "concepts": {k: vars(c) for k, c in known.concepts.items()}}
+    (tmp_path / "pictures.json").write_text(json.dumps(facts))
+    np.save(tmp_path / "pictures.npy", known.pixels)
+    run = Run(TINY_RGBA, Stop(), tmp_path, engines=engines)
+    assert run.train(("autoencoder",))
+    first, wanted = run.finished_autoencoder().decoder[0].weight, painter.autoencoder.decoder[0].weight
+    assert float((first - wanted).detach().abs().mean() / wanted.detach().abs().mean()) < 0.05
