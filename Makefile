@@ -127,11 +127,12 @@ load: .venv/.testing ## users on a running stack; SCENARIO=smoke|... ARGS=--stac
 chaos: .venv/.testing postgresql redis iproute .venv/.compiled ## kill and freeze the parts of a stack under load; CHAOS=--short
 	$(BIN)/python -m loadtests.chaos $(CHAOS)
 	$(if $(CHAOS),,$(BIN)/python -m loadtests.chaos.nodes)
+	$(if $(CHAOS),,LONG_FORM=1 $(BIN)/python -m pytest -q tests/jobs/test_killed_workers.py tests/jobs/test_storage_outage.py)
 
 attack: .venv/.testing postgresql redis .venv/.compiled ## malformed requests at every door, many more than the tests throw
 	$(BIN)/python -m tests.attacks.malformed --seed $(SEED) --requests 10000
-	PROMISED_EXAMPLES=60 $(BIN)/python -m pytest -q tests/api/test_openapi_promises.py
-	RANDOM_BYTES_S=120 $(BIN)/python -m pytest -q tests/cluster/test_random_bytes_on_stack.py
+	LONG_FORM=1 $(BIN)/python -m pytest -q tests/attacks tests/api/test_openapi_promises.py \
+	  tests/cluster/test_random_bytes_on_stack.py
 
 mutations: .venv/.testing ## break the code in thirty places, one at a time: do the tests notice? ARGS=NAME ...
 	$(BIN)/python -m tests.mutations $(ARGS)

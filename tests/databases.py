@@ -20,6 +20,9 @@ from serve.state.database import Database, database_url
 from serve.state.migrate import migrate
 
 KINDS = ["sqlite", "postgresql"]
+TIMEOUT_S = 30.0
+"""Longer than the default: on a busy machine an answer may take more than 5 s, and a cache that cannot be read in time
+is a miss."""
 TEMPLATE = "template"
 
 
@@ -36,7 +39,7 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseSe
     if request.param == "sqlite":
         return sqlite_at(tmp_path / "atelier.db")
     server: PostgreSQL = request.getfixturevalue("postgresql")
-    return DatabaseSettings(url=SecretStr(server.new_database()))
+    return database_at(server.new_database())
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +53,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgresql_template(postgresql: PostgreSQL) -> str:
     """Name of a database with the current tables and no connections."""
-    _migrated(DatabaseSettings(url=SecretStr(postgresql.new_database(TEMPLATE))))
+    _migrated(database_at(postgresql.new_database(TEMPLATE)))
     return TEMPLATE
 
 
@@ -62,7 +65,7 @@ def sqlite_settings(sqlite_template: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def postgresql_settings(postgresql: PostgreSQL, postgresql_template: str) -> Iterator[DatabaseSettings]:
     url = postgresql.new_database(template=postgresql_template)
-    yield DatabaseSettings(url=SecretStr(url))
+    yield database_at(url)
     postgresql.drop(url)
 
 
@@ -93,7 +96,11 @@ async def state(settings: Settings) -> AsyncIterator[State]:
 
 
 def sqlite_at(path: Path) -> DatabaseSettings:
-    return DatabaseSettings(url=SecretStr(f"sqlite:///{path}"))
+    return database_at(f"sqlite:///{path}")
+
+
+def database_at(url: str) -> DatabaseSettings:
+    return DatabaseSettings(url=SecretStr(url), timeout_s=TIMEOUT_S)
 
 
 def _migrated(settings: DatabaseSettings) -> None:

@@ -40,9 +40,10 @@ def family(name: str, side: int = 64, **more: object) -> FamilyInfo:
 
 
 class IllustratorStandIn(StandIn):
-    """``step_s`` is the time of a step; ``failure`` is raised after ``fails_after`` steps of a picture. ``asked``
-    records the options, ``steps`` every step: (seed of the picture, step). ``cancelled`` and ``closed`` count
-    drawings and streams that ended early. Checkpoints are real, with latents of one number."""
+    """``step_s`` is the time of a step; ``failure`` is raised after ``fails_after`` steps of a picture; while
+    ``holds_after`` is set, a drawing stands still after that many. ``asked`` records the options, ``steps`` every
+    step: (seed of the picture, step). ``cancelled`` and ``closed`` count drawings and streams that ended early.
+    Checkpoints are real, with latents of one number."""
 
     def __init__(self, *families: FamilyInfo) -> None:
         super().__init__()
@@ -52,6 +53,7 @@ class IllustratorStandIn(StandIn):
         self.step_s = 0.0
         self.failure: Exception | None = None
         self.fails_after = 0
+        self.holds_after: int | None = None
         self.closed = 0
 
     async def families(self) -> Sequence[FamilyInfo]:
@@ -116,6 +118,8 @@ class IllustratorStandIn(StandIn):
             raise self.failure
         try:
             await asyncio.sleep(self.step_s)
+            while self.holds_after is not None and step > self.holds_after:  # noqa: ASYNC110 (a test sets it)
+                await asyncio.sleep(0.005)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise

@@ -39,6 +39,8 @@ _SENTENCES = ("detail", "message", "errors", "error_description")
 _VARIES = re.compile(
     r"(_at|At|_s|S|_ms|_ns|^ns|^last|[tT]ime|timings.*|latency.*|created|since|expires|reset|free|used|total)$"
 )
+_TIMED = ("estimated_s", "position", "timings_s", "timingsS", "used_at")
+"""Members that are null or not depending on the time: the last use of a key is written in the background."""
 _IDS = re.compile(
     r"(?<![0-9a-f])([0-9a-f]{32}|[0-9a-f]{16})(?![0-9a-f])|(?<=results/)\w+|\batl_[\w-]+|\bk[0-9a-z]{8,}\b"
     r"|(?<=atelier-)[0-9a-f]{8}\b"
@@ -193,7 +195,7 @@ def _events(text: str) -> Iterator[Any]:
 def _plain(value: Any, name: str = "") -> Any:
     if name.endswith("ursor") and value:
         return "<cursor>"
-    if name in ("estimated_s", "position", "timings_s", "timingsS") or (name == "seed" and _is_drawn(value)):
+    if name in _TIMED or (name == "seed" and _is_drawn(value)):
         return "<>"
     if value is None or isinstance(value, bool):
         return value

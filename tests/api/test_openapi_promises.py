@@ -5,7 +5,6 @@ of finished jobs, because others do not end."""
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +16,7 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from illustrator_standin import IllustratorStandIn
+from long_form import length
 from promised_site import PromisedSite, promised_site
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -54,8 +54,8 @@ CHECKS = [
     response_schema_conformance,
     ignored_auth,
 ]
-EXAMPLES = int(os.environ.get("PROMISED_EXAMPLES", "3"))
-"""Examples per operation and key, valid and invalid. More of them find rare failures: `make attack` has 60."""
+EXAMPLES = length(2, 60)
+"""Examples per operation and key, valid and invalid. More of them find rare failures."""
 TIMEOUT_S = 20
 MOST_WAIT_S = 0.05
 LONGEST = 60_000

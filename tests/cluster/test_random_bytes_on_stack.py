@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import socket
 import time
@@ -13,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import httpx
 import pytest
+from long_form import length
 from pictures import drawn, encode
 from tritonclient.grpc import service_pb2 as pb
 from whole_stack import Stack
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
-DURATION_S = float(os.environ.get("RANDOM_BYTES_S", "8"))
-"""`make attack` takes longer."""
+DURATION_S = length(8, 120)
 LOGO = encode(drawn(size=32))
 PATHS = [
     "/api/convert",

@@ -98,7 +98,7 @@ def test_other_engines_step_or_size_are_refused() -> None:
         np.zeros(SHAPE, object),
         np.asfortranarray(np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)),
     ],
-    ids=str,
+    ids=["float64", "big-endian", "shape", "nan", "infinite", "objects", "order"],
 )
 @pytest.mark.parametrize("name", ["sample", "state.x0"])
 def test_invalid_arrays_are_refused(array: Any, name: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from illustrator_standin import IllustratorStandIn
+from long_form import length
 from pydantic import SecretStr
 from standin import StandIn
 
@@ -28,9 +29,9 @@ JOBS = JobsSettings(poll_s=0.02, beat_s=0.1, lease_s=2.0, progress_s=0.0, checkp
 DATABASE = DatabaseSettings(timeout_s=1.0)
 PATIENT = JOBS.model_copy(update={"lease_s": 10.0})
 """A restarted server is slow at first: no worker may be declared dead meanwhile."""
-OUTAGE_S = 30.0
-"""For a stopped PostgreSQL, the longest outage that a site has to survive; the others last a few seconds."""
-SHORT_S = 6.0
+OUTAGE_S = length(12, 30)
+"""For a stopped PostgreSQL: longer than a lease, or the longest outage that a site has to survive."""
+SHORT_S = length(4, 6)
 
 
 class Site:
@@ -115,6 +116,7 @@ async def check_requests_get_503(running_site: Site, running: str, until: float)
         ):
             assert answer.status_code == 503, answer.text
             assert int(answer.headers["retry-after"]) > 0
+        await asyncio.sleep(0.1)
 
 
 @pytest.mark.slow

@@ -152,12 +152,12 @@ async def test_running_job_is_cancelled(quick: State, worker: Worker, illustrato
 async def test_paused_job_resumes_from_its_checkpoint(
     quick: State, worker: Worker, illustrator: IllustratorStandIn
 ) -> None:
-    illustrator.step_s = 0.02
+    illustrator.holds_after = 10
     queue, job_id = GenerationQueue(quick), await add(quick, request(num_inference_steps=30))
     await until(quick, job_id, lambda view: view.progress > 0.2)
     await queue.pause(job_id)
     await until(quick, job_id, lambda view: view.status == "paused")
-    made = len(illustrator.steps)
+    made, illustrator.holds_after = len(illustrator.steps), None
     await queue.resume(job_id)
     view = await until(quick, job_id, over)
     assert view.status == "completed"
@@ -167,13 +167,14 @@ async def test_paused_job_resumes_from_its_checkpoint(
 
 
 async def test_closed_worker_requeues_its_jobs(quick: State, illustrator: IllustratorStandIn) -> None:
-    illustrator.step_s = 0.02
+    illustrator.holds_after = 10
     first = Worker(quick, JobExecutor(quick, StandIn(), illustrator))
     await first.start()
     job_id = await add(quick, request(num_inference_steps=30))
     await until(quick, job_id, lambda view: view.progress > 0.2)
     await first.close()
     assert (await JobViews(quick.database).get(job_id)).status == "pending"
+    illustrator.holds_after = None
     second = Worker(quick, JobExecutor(quick, StandIn(), illustrator))
     await second.start()
     assert (await until(quick, job_id, over)).status == "completed"
@@ -184,7 +185,7 @@ async def test_closed_worker_requeues_its_jobs(quick: State, illustrator: Illust
 async def test_stalled_worker_is_fenced_and_registers_again(quick: State) -> None:
     """As if its process had been stopped for longer than the lease, and another worker had taken its job."""
     slow, fast = IllustratorStandIn(), IllustratorStandIn()
-    slow.step_s = 0.02
+    slow.step_s = 0.1
     stopped = Worker(quick, JobExecutor(quick, StandIn(), slow))
     await stopped.start()
     job_id = await add(quick, request(num_inference_steps=100))

@@ -195,7 +195,7 @@ def test_a_transparent_colour_stays_so_beside_a_colour_profile(mode: str, named:
         (encode(Image.new("F", (8, 8), 0.5), "TIFF"), UnsupportedMedia, "floating"),
         (encode(Image.fromarray(RGB), "PPM"), UnsupportedMedia, "PNG"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )  # fmt: skip
 def test_bad_pictures(data: bytes, error: type[AtelierError], says: str) -> None:
     with pytest.raises(error) as raised:
