@@ -58,9 +58,9 @@ status: ## whether the stack is ready
 # by themselves, and only their own files are collected. STACKS_AT_A_TIME=2 is shorter on an idle machine; on a busy one
 # Ray's own limits on the start of a node are exceeded.
 # A process that dies ends the run: pytest-xdist 3.8 may wait for ever for the one that takes its place.
-# Tests wait, too, for disks and clocks: with one and a half processes for each processor it is kept busy.
+# The longest files come first (tests/conftest.py). Tests wait, too, for disks and clocks: with one and a half processes for each processor it is kept busy.
 WORKERS := $(shell n=$$(( $$(nproc) * 3 / 2 )); echo $$(( n > 6 ? 6 : n )))
-SIDE_BY_SIDE := -n $(WORKERS) --max-worker-restart 0 --dist loadfile
+SIDE_BY_SIDE := -n $(WORKERS) --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 STACK_TESTS = $(shell grep -rl 'mark\.cluster' tests --include='test_*.py')
 OWN_STACKS := $(foreach name,chaos machines_on_stack rollouts_on_stack scaling_on_stack,tests/cluster/test_$(name).py)
 STACKS = $(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 $(COVERAGE)

@@ -4,8 +4,11 @@ run once for each kind; every test has a copy of the result."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
+import subprocess
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +16,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from loadtests.queue.postgresql import PostgreSQL
+from loadtests.queue.postgresql import ACCOUNT, PostgreSQL
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
 from serve.state.database import Database, database_url
@@ -50,6 +53,45 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+class Console:
+    """One `psql` for many statements outside of transactions: a process for each would take longer than it."""
+
+    def __init__(self, server: PostgreSQL) -> None:
+        self._server = server
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, statement: str) -> None:
+        """Once more where the server was stopped meanwhile. Raises AssertionError when it fails."""
+        assert self._outcome(statement) == "00000" or self._outcome(statement) == "00000", statement
+
+    def _outcome(self, statement: str) -> str:
+        if self._process is None:
+            command = [str(self._server.binaries / "psql"), "-XqAt", "-U", ACCOUNT, "-h", str(self._server.folder)]
+            pipe = subprocess.PIPE
+            self._process = subprocess.Popen([*command, ACCOUNT], stdin=pipe, stdout=pipe, text=True, bufsize=1)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{statement};\n\\echo :SQLSTATE\n")
+        outcome = self._process.stdout.readline().strip()
+        if outcome != "00000":
+            self.close()
+        return outcome
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+@pytest.fixture(scope="session")
+def console(postgresql: PostgreSQL) -> Iterator[Console]:
+    opened = Console(postgresql)
+    yield opened
+    opened.close()
+
+
 @pytest.fixture(scope="session")
 def postgresql_template(postgresql: PostgreSQL) -> str:
     """Name of a database with the current tables and no connections."""
@@ -63,10 +105,14 @@ def sqlite_settings(sqlite_template: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def postgresql_settings(postgresql: PostgreSQL, postgresql_template: str) -> Iterator[DatabaseSettings]:
-    url = postgresql.new_database(template=postgresql_template)
-    yield database_at(url)
-    postgresql.drop(url)
+def postgresql_settings(
+    postgresql: PostgreSQL, console: Console, postgresql_template: str
+) -> Iterator[DatabaseSettings]:
+    name = f"test_{uuid.uuid4().hex}"
+    copying = "strategy file_copy" if int(postgresql.binaries.parent.name) >= 15 else ""  # the other way is slower
+    console.run(f"create database {name} template {postgresql_template} {copying}")
+    yield database_at(postgresql.url(name))
+    console.run(f"drop database if exists {name} with (force)")
 
 
 @pytest.fixture(params=KINDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -43,6 +44,8 @@ def upgrade(connection: sa.Connection, revision: str) -> None:
     current = MigrationContext.configure(connection).get_current_revision()
     if current is not None and current not in revisions():
         raise StateUnavailable(f"the database is of a newer Atelier (revision {current}); update this one")
+    if revision == "head" and current == head():
+        return
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 
@@ -54,11 +57,13 @@ def alembic_config() -> Config:
     return config
 
 
-def revisions() -> set[str]:
+@cache
+def revisions() -> frozenset[str]:
     """All revisions that this code knows."""
-    return {found.revision for found in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+    return frozenset(found.revision for found in ScriptDirectory.from_config(alembic_config()).walk_revisions())
 
 
+@cache
 def head() -> str:
     """The newest revision."""
     found = ScriptDirectory.from_config(alembic_config()).get_current_head()

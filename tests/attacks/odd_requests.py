@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 
 import odd_values
+from fastapi import FastAPI
 from odd_values import BREAKS, SQL, TEXTS, TRAVERSAL, Draw
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -81,6 +82,16 @@ def inlined(value: Any, schemas: Mapping[str, Any], depth: int = 0) -> Any:
     if isinstance(reference := value.get("$ref"), str):
         return inlined(schemas.get(reference.rpartition("/")[2], {}), schemas, depth + 1) if depth < 8 else {}
     return {name: inlined(one, schemas, depth) for name, one in value.items()}
+
+
+_documents: list[Mapping[str, Any]] = []
+
+
+def document_of(app: FastAPI) -> Mapping[str, Any]:
+    """Made once in a process: it takes a second, and all sites of these tests have the same operations."""
+    if not _documents:
+        _documents.append(app.openapi())
+    return _documents[0]
 
 
 def routes_of(document: Mapping[str, Any]) -> list[Route]:

@@ -14,7 +14,7 @@ import odd_bytes
 import odd_calls
 import websockets
 from keyed_door import KeyedSite
-from odd_requests import AttackRequest, Requests
+from odd_requests import AttackRequest, Requests, document_of
 from tritonclient.grpc import service_pb2 as pb
 from verdicts import Seen, fault_of
 from whole_door import Answer, send_request
@@ -34,7 +34,7 @@ class Thrower:
         self._site, self._keys, self._admin, self._door = site, keys, admin, door
         self._secrets = {key.encode() for key in keys if key and len(key) > 20}
         self._draw = random.Random(seed)
-        self._requests = Requests(self._draw, site.app.openapi(), known)
+        self._requests = Requests(self._draw, document_of(site.app), known)
         self._known = known
         self.seen = Seen()
 

@@ -124,9 +124,13 @@ CALM = {
 """A site that works, though its users make mistakes."""
 
 
-def firing_alerts(folder: Path, series: dict[str, str], at: str) -> set[str]:
-    """Names of the alerts that Prometheus raises for ``series`` at ``at``, read from promtool's failure message."""
-    (folder / "rules.yml").write_text(to_yaml(rules(budget_per_day=1.0, cpu_hour=0.05)))
+def firing_alerts(folder: Path, series: dict[str, str], at: str, of: str = "") -> set[str]:
+    """Names of the alerts that Prometheus raises for ``series`` at ``at``, read from promtool's failure message.
+
+    ``of``: this rule alone is evaluated, which is faster.
+    """
+    evaluated = [rule for rule in rules(budget_per_day=1.0, cpu_hour=0.05) if of in ("", rule.name)]
+    (folder / "rules.yml").write_text(to_yaml(evaluated))
     case: dict[str, Any] = {
         "interval": "1m",
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
@@ -157,7 +161,7 @@ def test_prometheus_reads_the_rules(tmp_path: Path) -> None:
 @pytest.mark.prometheus
 def test_each_rule_fires_on_its_condition(rule: Any, tmp_path: Path) -> None:
     series, at = FIRES[rule.name]
-    assert rule.name in firing_alerts(tmp_path, series, at)
+    assert firing_alerts(tmp_path, series, at, rule.name) == {rule.name}
 
 
 @pytest.mark.prometheus
@@ -168,13 +172,13 @@ def test_healthy_site_fires_no_alert(tmp_path: Path) -> None:
 @pytest.mark.prometheus
 def test_unbiased_predictor_fires_no_drift_alert(tmp_path: Path) -> None:
     """Although each single prediction is off, above or below."""
-    assert firing_alerts(tmp_path, CALM | predicted(0.002), "1499m") == set()
+    assert firing_alerts(tmp_path, CALM | predicted(0.002), "1499m", "AtelierQualityDrifts") == set()
 
 
 @pytest.mark.parametrize("mean", [0.08, -0.08])
 @pytest.mark.prometheus
 def test_biased_predictor_fires_drift_alert(mean: float, tmp_path: Path) -> None:
-    assert "AtelierQualityDrifts" in firing_alerts(tmp_path, predicted(mean), "1499m")
+    assert firing_alerts(tmp_path, predicted(mean), "1499m", "AtelierQualityDrifts")
 
 
 def count_series(kind: str, outcome: str, histogram: str = "database_transaction", label: str = "kind") -> str:

@@ -230,7 +230,7 @@ async def test_repeated_wrong_key_counts_once(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True)
-async def test_ten_thousand_wrong_keys_keep_memory_bounded(
+async def test_thousands_of_wrong_keys_keep_memory_bounded(
     keys: Keys, created_key: CreatedKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_cache, "MAX_CACHED", 500)
@@ -240,9 +240,9 @@ async def test_ten_thousand_wrong_keys_keep_memory_bounded(
         for number in numbers:
             await refusal_reason(keys, wrong_key(), f"10.1.{number >> 8}.{number & 255}")
 
-    await guess(range(8000))
+    await guess(range(2000))
     tracemalloc.start()
-    await guess(range(8000, 10_000))
+    await guess(range(2000, 4000))
     gc.collect()
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
