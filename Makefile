@@ -54,22 +54,24 @@ stop: ## stop the stack
 status: ## whether the stack is ready
 	@$(BIN)/atelier status --config $(CONFIG)
 
-# What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either. Whole stacks run
+# What trains runs in a process of its own, with what else imports PyTorch: no server has to live with it, and no test of
+# one either; and to import it takes each process several seconds. Whole stacks run
 # by themselves, and only their own files are collected. STACKS_AT_A_TIME=2 is shorter on an idle machine; on a busy one
 # Ray's own limits on the start of a node are exceeded.
 # A process that dies ends the run: pytest-xdist 3.8 may wait for ever for the one that takes its place.
 # The longest files come first (tests/conftest.py). Tests wait, too, for disks and clocks: with one and a half processes for each processor it is kept busy.
 WORKERS := $(shell n=$$(( $$(nproc) * 3 / 2 )); echo $$(( n > 6 ? 6 : n )))
 SIDE_BY_SIDE := -n $(WORKERS) --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
+TORCH_TESTS = $(shell grep -rlE '^(import|from) (torch|diffusers)' tests --include='test_*.py' --exclude-dir=build_engines)
 STACK_TESTS = $(shell grep -rl 'mark\.cluster' tests --include='test_*.py')
+WITHOUT_TORCH = --ignore=tests/build_engines $(TORCH_TESTS:%=--ignore=%)
 OWN_STACKS := $(foreach name,chaos machines_on_stack rollouts_on_stack scaling_on_stack,tests/cluster/test_$(name).py)
 STACKS = $(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 $(COVERAGE)
 STACKS_AT_A_TIME ?= 1
 TWO_AT_A_TIME := --jobs $(if $(COVERAGE),1,2) --output-sync=target
 test: clients postgresql redis prometheus iproute .venv/.compiled studio ## everything that a fresh machine can run
 	$(MAKE) $(TWO_AT_A_TIME) check training
-	$(BIN)/python -m pytest -m "not (cluster or gpu)" --durations=15 $(SIDE_BY_SIDE) $(COVERAGE) \
-	  --ignore=tests/build_engines
+	$(BIN)/python -m pytest -m "not (cluster or gpu)" --durations=15 $(SIDE_BY_SIDE) $(COVERAGE) $(WITHOUT_TORCH)
 	$(MAKE) --jobs $(STACKS_AT_A_TIME) --output-sync=target shared-stack own-stacks
 
 # The shared stack and what else is as long together as the tests with settings and kills of their own.
@@ -80,7 +82,7 @@ own-stacks: .venv/.testing
 	$(STACKS) $(OWN_STACKS)
 
 training: .venv/.testing
-	$(BIN)/python -m pytest -m "not gpu" --durations=5 $(COVERAGE) tests/build_engines
+	$(BIN)/python -m pytest -m "not gpu" --durations=5 $(COVERAGE) tests/build_engines $(TORCH_TESTS)
 
 # Lines are counted in replicas and stubs, too, which makes whatever has a time limit slower: so by itself.
 coverage: .venv/.testing ## the same tests, and which lines they run
@@ -90,8 +92,7 @@ coverage: .venv/.testing ## the same tests, and which lines they run
 
 quick: check .venv/.compiled ## lint, types, and the tests that need no server
 	$(BIN)/python -m pytest -m "not (cluster or ray or triton or postgresql or redis or prometheus or slow or gpu)" \
-	  --durations=5 $(SIDE_BY_SIDE) --ignore=tests/build_engines --ignore=tests/attacks \
-	  --ignore=tests/api/test_openapi_promises.py
+	  --durations=5 $(SIDE_BY_SIDE) $(WITHOUT_TORCH) --ignore=tests/attacks --ignore=tests/api/test_openapi_promises.py
 
 check: .venv/.testing studio-check
 	$(BIN)/ruff check .
@@ -131,7 +132,7 @@ chaos: .venv/.testing postgresql redis iproute .venv/.compiled ## kill and freez
 
 attack: .venv/.testing postgresql redis .venv/.compiled ## malformed requests at every door, many more than the tests throw
 	$(BIN)/python -m tests.attacks.malformed --seed $(SEED) --requests 10000
-	LONG_FORM=1 $(BIN)/python -m pytest -q tests/attacks tests/api/test_openapi_promises.py \
+	LONG_FORM=1 $(BIN)/python -m pytest -q tests/attacks tests/api/test_openapi_promises.py tests/api/test_jobs_agree.py \
 	  tests/cluster/test_random_bytes_on_stack.py
 
 mutations: .venv/.testing ## break the code in thirty places, one at a time: do the tests notice? ARGS=NAME ...

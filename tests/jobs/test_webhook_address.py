@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from webhook_receiver import Receiver
 
+from loadtests.load.stack import free_ports
 from serve.errors import InvalidRequest
 from serve.jobs.webhooks.client import WebhookClient, check_webhook_url
 from serve.security.fetching.dns_pinning import PinnedResolver
@@ -250,7 +251,7 @@ async def test_dns_rebinding_is_refused(certificate: Path, server_tls: ssl.SSLCo
     names = PinnedResolver(lambda _, address: address != "127.0.0.1", look_up)
     client = WebhookClient(settings(), names, ssl.create_default_context(cafile=certificate))
     async with (
-        Receiver(host="127.0.0.2").listening(server_tls) as outer,
+        Receiver(host="127.0.0.2", port=free_ports(1)[0]).listening(server_tls) as outer,  # free at both
         Receiver(port=outer.port).listening(server_tls) as inner,
         client,
     ):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loadtests.benchmarks import unet
+from loadtests.simulate import tables
 from loadtests.simulate.__main__ import main
 from loadtests.simulate.curve_files import read
-from loadtests.simulate.simulation import OURS, Demand
-from loadtests.simulate.tables import run
 
 PROFILE = Path(__file__).parents[2] / "model_repository" / "mini_unet" / "profile.json"
 
@@ -27,21 +24,11 @@ def test_profile_is_read_with_two_rows_for_a_picture() -> None:
     assert "2 rows a picture" in guided.source
 
 
-def test_result_of_bench_unet_can_be_simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "unet.json"
-    command = ["bench_unet", "--shape", "tiny", "--batch", "1", "2", "4", "--seconds", "0", "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", command)
-    unet.main()
-    out.write_text(json.dumps(2 * json.loads(out.read_text())))
-    curve, same = read(str(out))
-    assert curve == same
-    assert set(curve.milliseconds) == {1, 2}
-    assert curve.name.startswith("tiny, 64 x 64, ")
-    found = run(curve, OURS, 1, 0.5, Demand((8,)))
-    assert found.latency_s(0.0) > 0.99 * 8 * min(curve.milliseconds.values()) / 1e3
-
-
-def test_profile_is_simulated_by_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_profile_is_simulated_by_the_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "LEAST", 400)
+    monkeypatch.setattr(tables, "A_GPU", 10)
     main(["--curve", str(PROFILE), "--gpus", "1", "--loads", "0.3", "--steps", "2"])
     assert "mini_unet" in capsys.readouterr().out
 

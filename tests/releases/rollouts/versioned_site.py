@@ -57,6 +57,7 @@ class VersionedSite:
         async def go_on(user: str, replica: int) -> None:
             while not ended.is_set():
                 await self.ask(user, replica)
+                await asyncio.sleep(0.02)  # users pause: the machine has other tests to run
 
         async with asyncio.TaskGroup() as group:
             for i in range(users):

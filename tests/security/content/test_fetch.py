@@ -13,6 +13,7 @@ from picture_hosts import INSIDE, OUTSIDE, PNG, Host, answering, moved, picture,
 from pictures import drawn, encode
 from waiting import until
 
+from loadtests.load.stack import free_ports
 from serve.errors import InvalidRequest, Overloaded, TooLarge, UnsupportedMedia
 from serve.security.fetching.dns_pinning import PinnedResolver
 from serve.security.fetching.fetcher import Fetcher
@@ -64,7 +65,7 @@ async def test_dns_rebinding_is_refused() -> None:
     site = settings(allow=(f"{OUTSIDE}/32",))
     names = PinnedResolver(destinations(site.allow).may_call, answering(OUTSIDE, INSIDE))
     async with (
-        Host({"/a.png": picture()}, OUTSIDE).listening() as outer,
+        Host({"/a.png": picture()}, OUTSIDE, *free_ports(1)).listening() as outer,  # one that is free at both
         Host({"/a.png": picture()}, INSIDE, outer.port).listening() as inner,
     ):
         fetcher = Fetcher(site, names)
@@ -98,7 +99,7 @@ async def test_name_with_public_and_private_addresses_is_refused() -> None:
 async def test_redirect_to_a_forbidden_url_is_refused(to: str, status: int) -> None:
     site = settings(allow=(f"{OUTSIDE}/32",))
     async with (
-        Host({"/a.png": picture()}, OUTSIDE).listening() as outer,
+        Host({"/a.png": picture()}, OUTSIDE, *free_ports(1)).listening() as outer,  # one that is free at both
         Host({"/a.png": picture()}, INSIDE, outer.port).listening() as inner,
     ):
         outer.answers["/go"] = moved(to.format(port=outer.port), status)
