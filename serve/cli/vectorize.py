@@ -19,8 +19,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from serve.api.native.conversion import to_answer
-from serve.api.native.conversion_models import vectorize_options
 from serve.cluster.http_client import StackClient
 from serve.cluster.stack import StackRecord
 from serve.ensembles.vectorizer.vectorization import VectorizerService
@@ -88,6 +86,9 @@ class InProcess:
             self._undo = undo.pop_all()
 
     def vectorize(self, image: bytes, options: dict[str, Any]) -> dict[str, Any]:
+        from serve.api.native.conversion import to_answer  # FastAPI takes a second to load
+        from serve.api.native.conversion_models import vectorize_options
+
         return to_answer(self._loop.run(self._vectorizer.vectorize(image, vectorize_options(options))))
 
     def close(self) -> None:
@@ -149,6 +150,8 @@ def vectorize(
     limits = {"time_budget": time_budget, "max_bytes": max_bytes, "max_paths": max_paths}
     options |= {name: value for name, value in limits.items() if value is not None}
     try:
+        from serve.api.native.conversion_models import vectorize_options  # FastAPI takes a second to load
+
         vectorize_options(options)
         pairs = plan(pictures, output)
         with converter(url, load()) as backend:
