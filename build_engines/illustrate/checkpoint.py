@@ -16,6 +16,8 @@ PIPELINES: dict[str, FamilyClass] = {
     "StableDiffusionPipeline": "stable-diffusion",
     "LatentConsistencyModelPipeline": "stable-diffusion",
     "StableDiffusionXLPipeline": "stable-diffusion-xl",
+    "StableDiffusionInpaintPipeline": "stable-diffusion",
+    "StableDiffusionXLInpaintPipeline": "stable-diffusion-xl",
 }
 _CLASSES = {
     "text_encoder": ("CLIPTextModel",),
@@ -72,6 +74,11 @@ class Checkpoint:
         return 4 if self.class_of("vae") == "RgbaAutoencoder" else 3
 
     @property
+    def inpainting(self) -> bool:
+        """Whether the UNet takes a mask and the latents of the masked picture after the sample."""
+        return int(self.config("unet").get("in_channels", 4)) == 2 * self.latent_channels + 1
+
+    @property
     def downsample(self) -> int:
         """Pixels per latent, along one axis."""
         config = self.config("vae")
@@ -100,8 +107,6 @@ def open_checkpoint(source: Source) -> Checkpoint:
 
 def _check_pipeline(checkpoint: Checkpoint) -> None:
     name = str(checkpoint.index.get("_class_name"))
-    if "Inpaint" in name:
-        raise Refused(f"{name} is an inpainting checkpoint; take the base checkpoint of the same model")
     if name not in PIPELINES:
         raise Refused(f"pipelines of the class {name} have no engines here; those that do: {', '.join(PIPELINES)}")
     unknown = set(checkpoint.overrides) - set(OVERRIDES)
@@ -123,9 +128,7 @@ def _check_part(checkpoint: Checkpoint, part: str) -> None:
 def _check_unet(checkpoint: Checkpoint) -> None:
     config, channels = checkpoint.config("unet"), checkpoint.latent_channels
     takes = config.get("in_channels", 4)
-    if takes == 9 and channels == 4:
-        raise Refused("the UNet takes 9 channels: an inpainting checkpoint; take the base checkpoint of the same model")
-    if takes != channels or config.get("out_channels", 4) != channels:
+    if takes not in (channels, 2 * channels + 1) or config.get("out_channels", 4) != channels:
         raise Refused(
             f"the UNet takes {takes} and gives {config.get('out_channels', 4)} channels, latents have {channels}"
         )

@@ -61,10 +61,12 @@ def _text_encoder(name: str, checkpoint: Checkpoint, part: str, tokens: int) -> 
 
 def _unet(name: str, checkpoint: Checkpoint, tokens: int, sizes: Sizes, max_batch: int | None) -> Engine:
     """``timestep`` is one per sample of the batch, so that steps of different requests share a run."""
-    latents = (checkpoint.latent_channels, -1, -1)
+    channels = checkpoint.latent_channels
+    latents = (channels, -1, -1)
+    sample = (2 * channels + 1, -1, -1) if checkpoint.inpainting else latents
     width = int(checkpoint.config("unet")["cross_attention_dim"])
     inputs = [
-        Tensor("sample", latents, axes=_LATENT_AXES),
+        Tensor("sample", sample, axes=_LATENT_AXES),
         Tensor("timestep", (1,)),
         Tensor("encoder_hidden_states", (-1, width), axes=("tokens",)),
     ]

@@ -38,6 +38,7 @@ def family(
         "sizes": {"multiple_of": sizes.multiple_of, "min_px": sizes.min_px, "max_px": sizes.max_px},
         "few_step": few_step,
         "alpha": checkpoint.picture_channels == 4,
+        "inpainting": checkpoint.inpainting,
         "zeros_for_no_prompt": _zeros_for_no_prompt(checkpoint),
     }
 

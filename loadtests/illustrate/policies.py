@@ -123,7 +123,7 @@ class RequestLevel:
             outputs = await self._predict([plans[k] for k in going], [samples[k] for k in going], i)
             for k, output in zip(going, outputs, strict=True):
                 samples[k], states[k] = plans[k].trajectory.step(states[k], output, samples[k], i, None)
-        await pipeline.infer(family.vae_decoder, {"latents": np.stack(samples)}, time.monotonic() + 600, {})
+        await pipeline.calls.infer(family.vae_decoder, {"latents": np.stack(samples)}, time.monotonic() + 600, {})
 
     async def _predict(self, plans: Sequence[Plan], samples: Sequence[Array], i: int) -> list[Array]:
         """One request for the step ``i`` of all ``plans``."""
@@ -132,7 +132,7 @@ class RequestLevel:
             "timestep": np.concatenate([np.full((2, 1), p.trajectory.timesteps[i], np.float32) for p in plans]),
             "encoder_hidden_states": np.concatenate([p.constant["encoder_hidden_states"] for p in plans]),
         }
-        answer = await self._pipeline.infer(self._pipeline.family.unet, inputs, time.monotonic() + 600, {})
+        answer = await self._pipeline.calls.infer(self._pipeline.family.unet, inputs, time.monotonic() + 600, {})
         rows = answer["noise_pred"]
         scale = plans[0].parameters.guidance_scale
         return [guide(rows[2 * k], rows[2 * k + 1], scale) for k in range(len(plans))]

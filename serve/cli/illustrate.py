@@ -205,7 +205,7 @@ def report(drawn: Illustration, targets: list[Path | None], files: list[bytes], 
     made = drawn.parameters
     for picture, target, data in zip(drawn.pictures, targets, files, strict=True):
         if as_json:
-            fields = {**dataclasses.asdict(made), "seed": picture.seed, "bytes": len(data)}
+            fields = {**made.to_json(), "seed": picture.seed, "bytes": len(data)}
             fields |= {"tokens": drawn.tokens, "model_versions": dict(drawn.model_versions)}
             fields |= {} if drawn.moderation is None else {"moderation": dict(drawn.moderation)}
             line = json.dumps({"image": str(target or "-"), **fields, "processing_time_s": drawn.processing_time_s})

@@ -63,6 +63,18 @@ class Sizes(_Part):
     def holds(self, side_px: int) -> bool:
         return self.min_px <= side_px <= self.max_px and side_px % self.multiple_of == 0
 
+    def nearest_side(self, side_px: int) -> int:
+        """The supported side nearest to ``side_px``."""
+        step = self.multiple_of
+        low, high = -(-self.min_px // step) * step, self.max_px // step * step
+        return min(high, max(low, round(side_px / step) * step))
+
+    def nearest(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The supported (width, height) nearest to ``size``, keeping its aspect ratio within the limits."""
+        scale = min(1.0, self.max_px / max(size))
+        scale = max(scale, self.min_px / min(size))
+        return self.nearest_side(round(size[0] * scale)), self.nearest_side(round(size[1] * scale))
+
 
 class Family(_Part):
     """Frozen and checked. Its engines: those of ``text``, ``NAME_unet``, ``NAME_vae_decoder``, ``NAME_vae_encoder``."""
@@ -79,6 +91,8 @@ class Family(_Part):
     few_step: bool = False
     alpha: bool = False
     """Whether the decoder answers with RGBA, straight alpha."""
+    inpainting: bool = False
+    """Whether the UNet takes a mask and the latents of the picture without its masked part after the sample."""
     zeros_for_no_prompt: bool = False
     """Whether the model was trained with zeros for an empty prompt, instead of its embedding."""
 

@@ -17,6 +17,8 @@ LATENTS = 0
 POSTERIOR = 1
 """Draw of the sample from the VAE encoder's posterior."""
 _FIRST_STEP = 2
+MASKED_POSTERIOR = 2**32
+"""Draw of the sample from the VAE encoder's posterior of a picture without its masked part."""
 
 MAX_SEED = 2**63 - 1
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from serve.ensembles.illustrator.encoding import AUTO, Encoding
 from serve.ensembles.illustrator.illustration import FamilyInfo, IllustrateOptions
+from serve.ensembles.illustrator.picture_source import source_from_json
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import InvalidRequest
 
@@ -43,6 +44,17 @@ class IllustrateRequest:
         return self.options.prompt
 
     @property
+    def inputs(self) -> Sequence[str]:
+        """Names in the object store of the pictures that it needs."""
+        source = self.options.source
+        return [] if source is None else [picture.name for picture in source.pictures]
+
+    def with_inputs(self, data: Mapping[str, bytes]) -> IllustrateRequest:
+        """With the contents of ``inputs``."""
+        source = self.options.source
+        return self if source is None else replace(self, options=replace(self.options, source=source.with_data(data)))
+
+    @property
     def repeatable(self) -> bool:
         """Whether equal requests must give equal answers."""
         return self.seed_named and self.options.seed is not None and self.options.seed >= 0
@@ -56,12 +68,12 @@ class IllustrateRequest:
     def resolved(self, family: FamilyInfo) -> IllustrateRequest:
         """With the defaults of ``family`` filled in, so that omitted and explicit defaults are equal; without a
         background where pictures have no alpha."""
-        named = self.options
+        named, size = self.options, family.size_for(self.options)
         options = replace(
             named,
             model=family.name,
-            width=named.width or family.width,
-            height=named.height or family.height,
+            width=size[0],
+            height=size[1],
             num_inference_steps=named.num_inference_steps or family.num_inference_steps,
             guidance_scale=family.guidance_scale if named.guidance_scale is None else named.guidance_scale,
             sampler=named.sampler or family.sampler,
@@ -70,8 +82,11 @@ class IllustrateRequest:
         return replace(self, options=options, encoding=encoding)
 
     def to_json(self) -> dict[str, Any]:
-        options = asdict(self.options)
+        options = asdict(replace(self.options, source=None))
         del options["preview_every"], options["timeout_s"]  # without effect on the pictures
+        del options["source"]
+        if self.options.source is not None:
+            options["source"] = self.options.source.to_json()
         if options["moderation"] is None:
             del options["moderation"]
         if not options["engine_versions"]:
@@ -94,6 +109,10 @@ class VectorizeRequest:
     prompt: ClassVar[str] = ""
     repeatable: ClassVar[bool] = True
 
+    @property
+    def inputs(self) -> Sequence[str]:
+        return [self.image]
+
     def to_json(self) -> dict[str, Any]:
         options = asdict(self.options)
         del options["timeout_s"]
@@ -108,7 +127,10 @@ JobRequest = IllustrateRequest | VectorizeRequest
 def from_json(document: Mapping[str, Any]) -> JobRequest:
     """The inverse of ``to_json``."""
     if document["kind"] == IllustrateRequest.kind:
-        options = IllustrateOptions(**document["options"])
+        values = dict(document["options"])
+        if values.get("source") is not None:
+            values["source"] = source_from_json(values["source"])
+        options = IllustrateOptions(**values)
         named = document.get("seed_named", True)
         return IllustrateRequest(options, Encoding(**document["encoding"]), document["more"], named)
     if document["kind"] == VectorizeRequest.kind:

@@ -21,7 +21,7 @@ def illustration_outcome(
     parameters = illustration.parameters
     details: dict[str, Any] = {
         "model": parameters.model,
-        "parameters": {**dataclasses.asdict(parameters), **extra},
+        "parameters": {**parameters.to_json(), **extra},
         "generation_time": illustration.processing_time_s,
         "tokens": illustration.tokens,
         "negative_tokens": illustration.negative_tokens,

@@ -15,6 +15,7 @@ from tests.fakes import FakeEngines
 
 WORDS = ["<bos>", "<eos>", "<pad>", "<unk>", "red", "green", "apple", "pear", "flat", ","]
 CHUNK, WIDTH, CHANNELS = 8, 4, 3
+PARTS = ("unet", "vae_decoder", "vae_encoder")
 
 FAMILY: dict[str, Any] = {
     "name": "toy",
@@ -56,7 +57,7 @@ def write_family(repository: Path, family: Mapping[str, Any] = FAMILY) -> Path:
         folder = repository / encoder["engine"]
         folder.mkdir(parents=True, exist_ok=True)
         tokenizer.save(str(folder / "tokenizer.json"))
-    for engine in (*(e["engine"] for e in family["text"]), f"{name}_unet", f"{name}_vae_decoder"):
+    for engine in (*(e["engine"] for e in family["text"]), *(f"{name}_{part}" for part in PARTS)):
         folder = repository / engine
         folder.mkdir(parents=True, exist_ok=True)
         manifest = {"name": engine, "version": "7", "created": "2026-11-21T12:00:00+00:00"}
@@ -76,7 +77,10 @@ def denoise(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Row by row like an engine: each row from its own sample, timestep and prompt."""
     sample, prompt = inputs["sample"], inputs["encoder_hidden_states"].mean(axis=(1, 2))
     time = inputs["timestep"][:, 0] / 1000
-    return {"noise_pred": np.tanh(sample * 0.8 + (prompt + time)[:, None, None, None]).astype(np.float32)}
+    noise = np.tanh(sample * 0.8 + (prompt + time)[:, None, None, None]).astype(np.float32)
+    if sample.shape[1] == CHANNELS:
+        return {"noise_pred": noise}
+    return {"noise_pred": noise[:, :CHANNELS] + 0.1 * noise[:, CHANNELS : CHANNELS + 1] + 0.2 * noise[:, -CHANNELS:]}
 
 
 def decode(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -85,5 +89,21 @@ def decode(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {"image": grey.repeat(8, axis=1).repeat(8, axis=2)}
 
 
+def encode_picture(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The inverse of `decode` for pictures of blocks, with a little deviation."""
+    pixels = inputs["image"].astype(np.float32)
+    batch, height, width, channels = pixels.shape
+    blocks = pixels.reshape(batch, height // 8, 8, width // 8, 8, channels).mean(axis=(2, 4))
+    mean = np.arctanh(np.clip(blocks / 127.5 - 1, -0.99, 0.99)).astype(np.float32)
+    return {"mean": np.moveaxis(mean, -1, 1), "std": np.full_like(np.moveaxis(mean, -1, 1), 0.01)}
+
+
 def engines() -> FakeEngines:
-    return FakeEngines({"toy_text_encoder": encode, "toy_unet": denoise, "toy_vae_decoder": decode})
+    return FakeEngines(
+        {
+            "toy_text_encoder": encode,
+            "toy_unet": denoise,
+            "toy_vae_decoder": decode,
+            "toy_vae_encoder": encode_picture,
+        }
+    )

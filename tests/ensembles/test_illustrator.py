@@ -200,7 +200,7 @@ async def test_error_before_the_first_preview_is_raised(repository: Path) -> Non
 
 async def test_drawing_survives_an_engine_restart(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that a killed Triton was computing is repeated: no step is lost, and the picture is the same."""
-    monkeypatch.setattr("serve.ensembles.illustrator.pipeline.RETRY_S", 0.01)
+    monkeypatch.setattr("serve.ensembles.illustrator.engine_calls.RETRY_S", 0.01)
     fake_engines, gone = engines(), iter([False, False, True, True, True])
 
     def fail_sometimes(inputs: Mapping[str, NDArray[Any]]) -> Any:
@@ -216,7 +216,7 @@ async def test_drawing_survives_an_engine_restart(repository: Path, monkeypatch:
 
 async def test_engines_that_stay_unavailable_are_an_error(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.ensembles.illustrator.pipeline.RESTART_TIMEOUT_S", 0.05)
-    monkeypatch.setattr("serve.ensembles.illustrator.pipeline.RETRY_S", 0.01)
+    monkeypatch.setattr("serve.ensembles.illustrator.engine_calls.RETRY_S", 0.01)
     fake_engines = engines()
     fake_engines.answers["toy_unet"] = EngineUnavailable("gone")
     with pytest.raises(EngineUnavailable, match="gone"):

@@ -158,7 +158,7 @@ def _answer(drawn: Illustration, request: InferRequest) -> Answer:
 
 def to_outputs(drawn: Illustration, request: InferRequest) -> dict[str, Array]:
     """The outputs that ``request`` names, or all."""
-    parameters = dataclasses.asdict(drawn.parameters)
+    parameters = drawn.parameters.to_json()
     details = {key: value for key, value in vars(drawn).items() if key not in ("pictures", "parameters")}
     values = {
         "image": np.stack([opaque(picture.pixels) for picture in drawn.pictures]),

@@ -138,7 +138,7 @@ def vectorizer_engines(settings: VectorizerSettings, checksums: bool = False) ->
 
 def illustrator_engines(settings: IllustratorSettings, checksums: bool = False) -> Iterator[Check]:
     """Of each family. Without any, the stack starts and does not draw."""
-    from serve.ensembles.illustrator.illustrator import engines_by_family  # takes a while to load
+    from serve.ensembles.illustrator.families import engines_by_family  # takes a while to load
 
     if settings.engines_url is not None:
         return

@@ -12,7 +12,7 @@ import math
 import struct
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,7 @@ class Stage:
 
 def fingerprint(parameters: Parameters, model_versions: Mapping[str, str]) -> str:
     """Hash of everything that determines one picture; ``parameters`` contain its own seed."""
-    content = {"format": FORMAT, "parameters": asdict(parameters), "model_versions": dict(model_versions)}
+    content = {"format": FORMAT, "parameters": parameters.to_json(), "model_versions": dict(model_versions)}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from serve.diffusion.family import Sizes
 from serve.diffusion.noise import MAX_SEED
 from serve.engines.service import EngineService
+from serve.ensembles.illustrator.picture_source import PictureSource
 from serve.ensembles.ranges import check_number
 from serve.errors import InvalidRequest, NotFound
 
@@ -72,6 +74,8 @@ class IllustrateOptions:
     timeout_s: float | None = None
     moderation: str | None = None
     """low: use `moderation.low_threshold`; None: auto."""
+    source: PictureSource | None = None
+    """The picture to draw from. The prompt may be empty then, and the default size is the picture's."""
     engine_versions: Mapping[str, str] = field(default_factory=dict)
     """Engine versions selected by the site for this request (`serve.releases.rollouts`), by engine; never by
     callers."""
@@ -79,7 +83,7 @@ class IllustrateOptions:
     def __post_init__(self) -> None:
         _check_text(self.prompt, "prompt")
         _check_text(self.negative_prompt, "negative_prompt")
-        if not self.prompt.strip():
+        if not self.prompt.strip() and self.source is None:
             raise InvalidRequest("must not be empty", "prompt")
         for name, whole in RANGES.items():
             _check_whole(getattr(self, name), name, *whole)
@@ -138,6 +142,13 @@ class Parameters:
     guidance_rescale: float
     sampler: str
     seed: int
+    source: Mapping[str, Any] | None = None
+    """The input picture and how it was used (`PictureSource.to_json`)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Without ``source`` where there is none."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in values.items() if name != "source" or value is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,17 +252,22 @@ class FamilyInfo:
     alpha: bool = False
     """Whether pictures have a transparent ground."""
 
+    @property
+    def sizes(self) -> Sizes:
+        return Sizes(multiple_of=self.multiple_of_px, min_px=self.min_px, max_px=self.max_px)
+
     def nearest(self, side_px: int) -> int:
         """The supported side nearest to ``side_px``."""
-        step = self.multiple_of_px
-        low, high = -(-self.min_px // step) * step, self.max_px // step * step
-        return min(high, max(low, round(side_px / step) * step))
+        return self.sizes.nearest_side(side_px)
 
     def nearest_size(self, width_px: int, height_px: int) -> tuple[int, int]:
         """The supported (width, height) nearest to the given size, keeping its aspect ratio within the limits."""
-        scale = min(1.0, self.max_px / max(width_px, height_px))
-        scale = max(scale, self.min_px / min(width_px, height_px))
-        return self.nearest(round(width_px * scale)), self.nearest(round(height_px * scale))
+        return self.sizes.nearest((width_px, height_px))
+
+    def size_for(self, options: IllustrateOptions) -> tuple[int, int]:
+        """(width, height) of a drawing of ``options``: those it names, else its picture's, else the family's own."""
+        natural = (self.width, self.height) if options.source is None else self.nearest_size(*options.source.size)
+        return options.width or natural[0], options.height or natural[1]
 
 
 class IllustratorService(EngineService, Protocol):

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from serve.diffusion.bounds import check_engine_inputs
-from serve.diffusion.family import Family, families_in, manifest_of, parse
+from serve.diffusion.family import families_in, parse
 from serve.diffusion.noise import derived_seeds
 from serve.engines.client import EngineClient
 from serve.engines.engine_set import EngineSet, EngineSetService
 from serve.ensembles.illustrator.checkpoints import Stage, fingerprint, unpack
+from serve.ensembles.illustrator.families import available_engines, find_missing_files, read_manifest
 from serve.ensembles.illustrator.illustration import (
     HOW_TO_BUILD,
     ILLUSTRATE,
@@ -73,14 +72,14 @@ class Illustrator(EngineSetService):
         """``others``: engines served besides the families'. ``engine_versions``: initial versions by engine."""
         self._settings = settings
         repository = settings.model_repository
-        manifests = {name: _manifest(repository, name) for name in settings.families or families_in(repository)}
+        manifests = {name: read_manifest(repository, name) for name in settings.families or families_in(repository)}
         known = {name: parse(manifest) for name, manifest in manifests.items()}
         owned = engines is None and settings.engines_url is None
         for engine in others if owned else ():
             if not (repository / engine / "config.pbtxt").is_file():
                 raise EngineUnavailable(f"there is no engine '{engine}' in {repository.name}/", "moderation.engine")
         self._missing_files = {
-            name: gone for name, family in known.items() if (gone := _find_missing_files(repository, family, owned))
+            name: gone for name, family in known.items() if (gone := find_missing_files(repository, family, owned))
         }
         for name, gone in self._missing_files.items():
             LOGGER.error("model '%s' is not served: it lacks %s; %s", name, ", ".join(gone), HOW_TO_BUILD)
@@ -88,7 +87,7 @@ class Illustrator(EngineSetService):
         super().__init__(
             EngineSet(
                 repository,
-                [*(engine for family in families.values() for engine in _drawing_engines(family)), *others],
+                [*(engine for one in families.values() for engine in available_engines(repository, one)), *others],
                 url=settings.engines_url,
                 timeout_s=settings.engine_timeout_s,
                 start_timeout_s=settings.engine_start_timeout_s,
@@ -188,8 +187,7 @@ class Illustrator(EngineSetService):
             plan = await pipeline.plan(options, seeds[0], request_context.current().until(limit_s), chosen)
         _check_previews(options, plan)
         versions = {
-            engine: self.engine_set.versions.label(engine, chosen.get(engine, ""))
-            for engine in _drawing_engines(pipeline.family)
+            engine: self.engine_set.versions.label(engine, chosen.get(engine, "")) for engine in pipeline.engines(plan)
         }
         fingerprints = [fingerprint(replace(plan.parameters, seed=seed), versions) for seed in seeds]
         planned = time.perf_counter()
@@ -281,32 +279,3 @@ def _stages_to_resume(
         if index in newest
     }
     return {index: stage for index, stage in found.items() if stage is not None}
-
-
-def engines_by_family(settings: IllustratorSettings) -> dict[str, tuple[str, ...]]:
-    """The engines that each family draws with. Raises EngineUnavailable for a family that is not in the repository,
-    InvalidRequest, OSError, ValueError or TypeError for a manifest that cannot be used."""
-    repository = settings.model_repository
-    names = settings.families or families_in(repository)
-    return {name: _drawing_engines(parse(_manifest(repository, name))) for name in names}
-
-
-def _drawing_engines(family: Family) -> tuple[str, ...]:
-    """The engines of drawing, without the VAE's encoder, which is for input pictures."""
-    return (*(encoder.engine for encoder in family.text), family.unet, family.vae_decoder)
-
-
-def _find_missing_files(repository: Path, family: Family, owned: bool) -> list[str]:
-    """Missing files of the family; engines are checked only if they run from ``repository``."""
-    files = [f"{encoder.engine}/tokenizer.json" for encoder in family.text]
-    if owned:
-        files += [f"{engine}/config.pbtxt" for engine in _drawing_engines(family)]
-    return [file for file in files if not (repository / file).is_file()]
-
-
-def _manifest(repository: Path, family: str) -> dict[str, Any]:
-    path = manifest_of(repository, family)
-    if not path.is_file():
-        raise EngineUnavailable(f"there is no model '{family}' in {repository.name}/; {HOW_TO_BUILD}", "families")
-    manifest: dict[str, Any] = json.loads(path.read_text())
-    return manifest

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from dataclasses import asdict
 from importlib.metadata import version
 
 from PIL import Image
@@ -52,6 +51,8 @@ def infotext(made: Parameters) -> str:
         title, schedule = sampler_and_schedule(by_name(made.sampler))
         facts = {"Steps": made.num_inference_steps, "Sampler": title, "Schedule type": schedule}
     facts |= {"CFG scale": f"{made.guidance_scale:g}", "Seed": made.seed, "Size": f"{made.width}x{made.height}"}
+    if made.source is not None:
+        facts["Denoising strength"] = f"{made.source['strength']:g}"
     if made.guidance_rescale:
         facts["CFG rescale"] = f"{made.guidance_rescale:g}"
     facts |= {"Model": made.model, "Version": f"atelier {version('atelier')}"}
@@ -69,7 +70,7 @@ def sampler_and_schedule(sampler: Sampler) -> tuple[str, str]:
 
 def record(illustration: Illustration, made: Parameters) -> str:
     """JSON of all ``Parameters`` and the engine versions."""
-    content = {**asdict(made), "model_versions": dict(illustration.model_versions)}
+    content = {**made.to_json(), "model_versions": dict(illustration.model_versions)}
     return json.dumps({"software": f"atelier {version('atelier')}", **content})
 
 

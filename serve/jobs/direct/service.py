@@ -196,7 +196,9 @@ class DirectService:
         timeout_s = self._settings.illustrator.timeout_s
         run = partial(draw_illustration, illustrator=illustrator, vectorizer=self._vectorizer, signer=self._signer)
         timeout_s = min(original.options.timeout_s or timeout_s, timeout_s)
-        return DirectRequest(original, request, caller, run, timeout_s, exposures=exposures)
+        source = original.options.source
+        inputs = [] if source is None else [(one.data, media_type_of(one.data)) for one in source.pictures]
+        return DirectRequest(original, request, caller, run, timeout_s, inputs=inputs, exposures=exposures)
 
     async def _stream_previews(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.ensembles.requests import JobRequest, VectorizeRequest
+from serve.ensembles.requests import JobRequest
 from serve.errors import KeyReused
 from serve.jobs.queue.fair_order import QueueLimits, QueuePlace, assign_places
 from serve.jobs.records import model_of
@@ -83,9 +83,9 @@ async def insert_jobs(
         await connection.execute(_JOBS, [{**row, "seq": seq} for row, seq in zip(job_rows, seqs, strict=True)])
         await connection.execute(_EVENTS, event_rows)
     input_rows = [
-        {"generation_id": i, "object": r.image}
-        for i, r in zip(ids, requests, strict=True)
-        if isinstance(r, VectorizeRequest)
+        {"generation_id": job_id, "object": name}
+        for job_id, request in zip(ids, requests, strict=True)
+        for name in dict.fromkeys(request.inputs)
     ]
     if input_rows:
         await connection.execute(_INPUTS, input_rows)

@@ -132,6 +132,7 @@ class JobExecutor:
     ) -> tuple[Outcome, Mapping[str, Any]]:
         if self._illustrator is None:
             raise no_illustrator_error()
+        request = request.with_inputs({name: await self._objects.get(name) for name in request.inputs})
         checkpoints = await leases.checkpoints(job)
         resume = [Checkpoint(place, step, data) for place, (step, data) in checkpoints.items()]
         options = replace(request.options, preview_every=self._preview_every(request))

@@ -19,6 +19,8 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "sd21": checkpoints.stable_diffusion_21,
     "sdxl": checkpoints.stable_diffusion_xl,
     "starter": checkpoints.starter,
+    "sd15_inpainting": checkpoints.stable_diffusion_15_inpainting,
+    "sdxl_inpainting": checkpoints.stable_diffusion_xl_inpainting,
 }
 
 

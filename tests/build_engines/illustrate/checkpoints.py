@@ -121,6 +121,20 @@ def stable_diffusion_15(folder: Path) -> Path:
     return folder
 
 
+def stable_diffusion_15_inpainting(folder: Path) -> Path:
+    """The UNet takes the mask and the latents of the masked picture too."""
+    torch.manual_seed(16)
+    tokenizer = clip_tokenizer()
+    scheduler = diffusers.DDIMScheduler(**BETAS, steps_offset=1, clip_sample=False, set_alpha_to_one=False)
+    parts = (text_encoder(tokenizer, 32), tokenizer, unet(32, in_channels=9), autoencoder_kl(), scheduler)
+    _save(folder, *parts, pipeline=diffusers.StableDiffusionInpaintPipeline)
+    return folder
+
+
+def stable_diffusion_xl_inpainting(folder: Path) -> Path:
+    return stable_diffusion_xl(folder, diffusers.StableDiffusionXLInpaintPipeline, in_channels=9)
+
+
 def stable_diffusion_21(folder: Path) -> Path:
     """v prediction, linear projections, heads per level, DDIM."""
     torch.manual_seed(21)
@@ -133,7 +147,7 @@ def stable_diffusion_21(folder: Path) -> Path:
     return folder
 
 
-def stable_diffusion_xl(folder: Path) -> Path:
+def stable_diffusion_xl(folder: Path, pipeline_class: Any = diffusers.StableDiffusionXLPipeline, **more: Any) -> Path:
     """Two encoders, pooled embeddings and sizes as conditions, several transformers at a level, Euler."""
     torch.manual_seed(22)
     first, second = clip_tokenizer(), clip_tokenizer(pad="!")
@@ -147,8 +161,9 @@ def stable_diffusion_xl(folder: Path) -> Path:
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=6 * 8 + 24,
+        **more,
     )
-    pipeline = diffusers.StableDiffusionXLPipeline(
+    pipeline = pipeline_class(
         vae=autoencoder_kl(scaling_factor=0.13025),
         text_encoder=text_encoder(first, 32),
         text_encoder_2=text_encoder(second, 40, pooled=True, act="gelu"),
@@ -180,8 +195,16 @@ def starter(folder: Path) -> Path:
     return folder
 
 
-def _save(folder: Path, encoder: Any, tokenizer: Any, network: Any, vae: Any, scheduler: Any) -> None:
-    diffusers.StableDiffusionPipeline(
+def _save(
+    folder: Path,
+    encoder: Any,
+    tokenizer: Any,
+    network: Any,
+    vae: Any,
+    scheduler: Any,
+    pipeline: Any = diffusers.StableDiffusionPipeline,
+) -> None:
+    pipeline(
         vae=vae,
         text_encoder=encoder,
         tokenizer=tokenizer,

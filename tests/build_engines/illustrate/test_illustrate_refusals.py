@@ -54,11 +54,11 @@ def truncated(folder: Path) -> None:
 SPOILED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no index": (lambda f: (f / "model_index.json").unlink(), "has no model_index.json"),
     "other pipeline": (lambda f: change(f / "model_index.json", _class_name="FluxPipeline"), "FluxPipeline"),
-    "inpainting pipeline": (
-        lambda f: change(f / "model_index.json", _class_name="StableDiffusionInpaintPipeline"),
-        "inpainting",
+    "control pipeline": (
+        lambda f: change(f / "model_index.json", _class_name="StableDiffusionControlNetPipeline"),
+        "StableDiffusionControlNetPipeline",
     ),
-    "inpainting unet": (lambda f: change(f / "unet" / "config.json", in_channels=9), "9 channels: an inpainting"),
+    "unet of other channels": (lambda f: change(f / "unet" / "config.json", in_channels=8), "takes 8 and gives 4"),
     "no text encoder": (lambda f: change(f / "model_index.json", text_encoder=[None, None]), "no text_encoder"),
     "other text encoder": (
         lambda f: change(f / "model_index.json", text_encoder=["transformers", "T5EncoderModel"]),

@@ -1,0 +1,47 @@
+"""The families that a repository holds: their manifests, their engines, and the files that one lacks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from serve.diffusion.family import Family, families_in, manifest_of, parse
+from serve.ensembles.illustrator.illustration import HOW_TO_BUILD
+from serve.errors import EngineUnavailable
+from serve.settings import IllustratorSettings
+
+
+def engines_by_family(settings: IllustratorSettings) -> dict[str, tuple[str, ...]]:
+    """The engines that each family draws with. Raises EngineUnavailable for a family that is not in the repository,
+    InvalidRequest, OSError, ValueError or TypeError for a manifest that cannot be used."""
+    repository = settings.model_repository
+    names = settings.families or families_in(repository)
+    return {name: available_engines(repository, parse(read_manifest(repository, name))) for name in names}
+
+
+def drawing_engines(family: Family) -> tuple[str, ...]:
+    """The engines of drawing from a prompt, without the VAE's encoder, which is for input pictures."""
+    return (*(encoder.engine for encoder in family.text), family.unet, family.vae_decoder)
+
+
+def available_engines(repository: Path, family: Family) -> tuple[str, ...]:
+    """The engines of drawing, and the VAE's encoder where there is one."""
+    encoder = (family.vae_encoder,) if (repository / family.vae_encoder).is_dir() else ()
+    return (*drawing_engines(family), *encoder)
+
+
+def find_missing_files(repository: Path, family: Family, owned: bool) -> list[str]:
+    """Missing files of the family; engines are checked only if they run from ``repository``."""
+    files = [f"{encoder.engine}/tokenizer.json" for encoder in family.text]
+    if owned:
+        files += [f"{engine}/config.pbtxt" for engine in drawing_engines(family)]
+    return [file for file in files if not (repository / file).is_file()]
+
+
+def read_manifest(repository: Path, family: str) -> dict[str, Any]:
+    path = manifest_of(repository, family)
+    if not path.is_file():
+        raise EngineUnavailable(f"there is no model '{family}' in {repository.name}/; {HOW_TO_BUILD}", "families")
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    return manifest

@@ -1,0 +1,191 @@
+"""Drawings from pictures, through a real Triton: against diffusers' image-to-image and inpainting pipelines of both
+kinds, and many mixed ones at once against each alone."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from built import Built
+from diffusers.models.autoencoders import vae as diffusers_vae
+from diffusers.pipelines.stable_diffusion import pipeline_stable_diffusion_img2img, pipeline_stable_diffusion_inpaint
+from diffusers.pipelines.stable_diffusion_xl import (
+    pipeline_stable_diffusion_xl_img2img,
+    pipeline_stable_diffusion_xl_inpaint,
+)
+from PIL import Image
+from test_illustrate_pictures import SCHEDULERS, drawn_by_us, psnr_db
+
+from serve.diffusion.noise import LATENTS, MASKED_POSTERIOR, POSTERIOR, gaussian
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.picture_source import InputPicture, Margins, PictureSource
+
+pytestmark = [pytest.mark.slow, pytest.mark.triton]
+
+STEPS, WIDTH, HEIGHT, SEED = 6, 72, 40, 7
+PIPELINES: dict[tuple[str, bool], Any] = {
+    ("sd15", False): diffusers.StableDiffusionImg2ImgPipeline,
+    ("sd15", True): diffusers.StableDiffusionInpaintPipeline,
+    ("sdxl", False): diffusers.StableDiffusionXLImg2ImgPipeline,
+    ("sdxl", True): diffusers.StableDiffusionXLInpaintPipeline,
+    ("sd15_inpainting", True): diffusers.StableDiffusionInpaintPipeline,
+    ("sdxl_inpainting", True): diffusers.StableDiffusionXLInpaintPipeline,
+}
+_PIPELINE_MODULES = (
+    pipeline_stable_diffusion_img2img,
+    pipeline_stable_diffusion_inpaint,
+    pipeline_stable_diffusion_xl_img2img,
+    pipeline_stable_diffusion_xl_inpaint,
+)
+
+
+def picture() -> np.ndarray:
+    """Smooth colours and an edge, of the drawn size."""
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
+    channels = [columns * 255 / WIDTH, rows * 255 / HEIGHT, np.where(columns > 30, 220, 40)]
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def box_mask() -> np.ndarray:
+    """Aligned with latents of 8 pixels."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[8:32, 16:56] = 255
+    return mask
+
+
+def encoded(pixels: np.ndarray, name: str) -> InputPicture:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return InputPicture(name, pixels.shape[1], pixels.shape[0], file.getvalue())
+
+
+@pytest.fixture
+def our_noise(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int]], None]:
+    """diffusers draws our noise: the VAE's draws in the order given, and that of the latents."""
+
+    def use(vae_draws: list[int]) -> None:
+        remaining: Iterator[int] = iter(vae_draws)
+
+        def of_vae(shape: Any, **_: Any) -> torch.Tensor:
+            return torch.from_numpy(gaussian(SEED, next(remaining), tuple(shape)[1:]))[None]
+
+        def of_latents(shape: Any, **_: Any) -> torch.Tensor:
+            return torch.from_numpy(gaussian(SEED, LATENTS, tuple(shape)[1:]))[None]
+
+        monkeypatch.setattr(diffusers_vae, "randn_tensor", of_vae)
+        for module in _PIPELINE_MODULES:
+            monkeypatch.setattr(module, "randn_tensor", of_latents)
+
+    return use
+
+
+def drawn_by_diffusers(family: Built, sampler: str, strength: float, mask: np.ndarray | None) -> np.ndarray:
+    pipeline: Any = PIPELINES[family.name, mask is not None].from_pretrained(family.checkpoint)
+    kept = {"clip_sample": False} if sampler == "ddim" else {}
+    pipeline.scheduler = SCHEDULERS[sampler].from_config(pipeline.scheduler.config, **kept)
+    pipeline.set_progress_bar_config(disable=True)
+    inputs: dict[str, Any] = {} if mask is None else {"mask_image": Image.fromarray(mask)}
+    size = {"height": HEIGHT, "width": WIDTH} if mask is not None else {}
+    image = pipeline(
+        "red cat re d",
+        image=Image.fromarray(picture()),
+        **inputs,
+        **size,
+        strength=strength,
+        num_inference_steps=STEPS,
+        guidance_scale=7.5,
+        output_type="np",
+    ).images[0]
+    return (255 * image).round()
+
+
+def options(source: PictureSource | None, **more: Any) -> IllustrateOptions:
+    values = {"num_inference_steps": STEPS, "guidance_scale": 7.5, "seed": SEED, "source": source, **more}
+    return IllustrateOptions("red cat re d", **values)
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler", "strength"), [("sd15", "dpmpp_2m", 0.7), ("sdxl", "euler", 0.5), ("sdxl", "heun", 1.0)]
+)
+def test_image_to_image_equals_that_of_diffusers(
+    built: Callable[[str], Built],
+    our_noise: Callable[[list[int]], None],
+    name: str,
+    sampler: str,
+    strength: float,
+) -> None:
+    our_noise([POSTERIOR])
+    expected = drawn_by_diffusers(built(name), sampler, strength, None)
+    source = PictureSource(encoded(picture(), "picture.png"), strength=strength)
+    (drawn,) = asyncio.run(drawn_by_us(built(name).repository, [options(source, sampler=sampler)]))
+    assert expected.std() > 10
+    assert psnr_db(drawn, expected) > 45
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler", "strength"),
+    [
+        ("sd15", "ddim", 0.7),
+        ("sdxl", "dpmpp_2m", 1.0),
+        ("sd15_inpainting", "dpmpp_2m", 1.0),
+        ("sdxl_inpainting", "euler", 0.7),
+    ],
+)
+def test_inpainting_equals_that_of_diffusers(
+    built: Callable[[str], Built],
+    our_noise: Callable[[list[int]], None],
+    name: str,
+    sampler: str,
+    strength: float,
+) -> None:
+    """Under the mask; what it keeps is the input picture, which diffusers passes through its VAE."""
+    own_channels = name.endswith("inpainting")
+    encodes_picture = not own_channels or strength < 1
+    our_noise([*([POSTERIOR] if encodes_picture else []), MASKED_POSTERIOR])
+    mask = box_mask()
+    expected = drawn_by_diffusers(built(name), sampler, strength, mask)[mask > 0]
+    source = PictureSource(encoded(picture(), "picture.png"), encoded(mask, "mask.png"), strength=strength, mask_blur=0)
+    (drawn,) = asyncio.run(drawn_by_us(built(name).repository, [options(source, sampler=sampler)]))
+    assert np.array_equal(drawn[mask == 0], picture()[mask == 0])
+    assert expected.std() > 10
+    assert psnr_db(drawn[mask > 0], expected) > 45
+
+
+def test_sixteen_mixed_drawings_at_once_equal_each_alone(built: Callable[[str], Built]) -> None:
+    """With and without picture, mask and margins; other steps, samplers, guidance and seeds. A larger batch sums in
+    another order, which may move a value at the border of two 8-bit levels to the other side."""
+    image, mask = encoded(picture(), "picture.png"), encoded(box_mask(), "mask.png")
+    sources = [
+        None,
+        PictureSource(image, strength=0.5),
+        PictureSource(image, mask, strength=0.8),
+        PictureSource(image, mask, mask_crop=True, mask_crop_padding=4),
+        PictureSource(image, outpaint=Margins(left=8)),
+    ]
+    samplers = ("flow_euler", "euler", "euler_a", "heun", "dpmpp_2m", "unipc", "lcm", "flow_euler")
+    wanted = [
+        options(
+            sources[i % 5],
+            sampler=samplers[i % 8],
+            num_inference_steps=3 + i % 6,
+            guidance_scale=1.0 + i / 4,
+            seed=i,
+            width=64,
+            height=64,
+        )
+        for i in range(16)
+    ]
+    repository = built("starter").repository
+    together = asyncio.run(drawn_by_us(repository, wanted))
+    alone = asyncio.run(drawn_by_us(repository, wanted, together=False))
+    for a, b in zip(together, alone, strict=True):
+        difference = np.abs(a.astype(int) - b) / 255
+        assert difference.max() <= 1 / 255
+        assert difference.mean() < 1e-3
+    assert len({drawn.tobytes() for drawn in together}) == 16
