@@ -130,7 +130,7 @@ class IllustratorStandIn(StandIn):
         if not found:
             raise NotFound("there is no such model", "model")
         chosen = found[0]
-        width, height = options.width or chosen.width, options.height or chosen.height
+        width, height = chosen.size_for(options)
         for name, side in (("width", width), ("height", height)):
             if chosen.nearest(side) != side:
                 raise InvalidRequest("must be a size of the model", name)
@@ -145,6 +145,7 @@ class IllustratorStandIn(StandIn):
             guidance_rescale=options.guidance_rescale,
             sampler=by_name(options.sampler or chosen.sampler).name,
             seed=41 if options.seed is None else options.seed,
+            source=None if options.source is None else options.source.to_json(),
         )
 
 

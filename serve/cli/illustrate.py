@@ -16,11 +16,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from serve.api.http.input_pictures import PictureUseFields, input_picture, limits_of, mask_picture
+from serve.api.http.models import validate
 from serve.cli.vectorize import EventLoopThread, own_vectorizer
 from serve.cluster.grpc_client import GrpcClient
 from serve.cluster.stack import StackRecord
 from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, Encoding, encode_all
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, StreamItem
+from serve.ensembles.illustrator.picture_source import SIDES, PictureSource
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, NotFound, rename_fields
 from serve.security.moderation.policy import moderated, required_engines
@@ -34,6 +37,8 @@ _UNKNOWN_STEPS = 30
 _OPTIONS = {"num_inference_steps": "--steps", "guidance_scale": "--guidance", "negative_prompt": "--negative"}
 _OPTIONS |= {name: f"--{name}" for name in ("seed", "n", "width", "height", "sampler", "model")}
 _OPTIONS |= {"timeout_s": "--timeout", "url": "--url"}
+_OPTIONS |= {name: f"--{name.replace('_', '-')}" for name in ("image", "mask", "strength", "mask_crop", "mask_blur")}
+_OPTIONS |= {name: "--outpaint" for name in ("outpaint", *(f"outpaint.{side}" for side in SIDES))}
 
 err = Console(stderr=True, highlight=False)
 
@@ -126,6 +131,18 @@ def illustrate(
     quality: Annotated[int, typer.Option(min=0, max=100, help="Of JPEG and WebP.")] = DEFAULT_QUALITY,
     metadata: Annotated[bool | None, typer.Option(help="Whether pictures tell how they were made.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds the drawing may take.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture to draw from.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="A picture of the same size: what is white is drawn anew, grey in part.")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="Share of the steps that are done, above 0 to 1; 0.75, with a mask 1.")
+    ] = None,
+    outpaint: Annotated[str | None, typer.Option(help="Pixels to add on each side, such as left=64,right=64.")] = None,
+    mask_crop: Annotated[
+        bool, typer.Option("--mask-crop", help="Draw the masked part alone, and paste it back.")
+    ] = False,
+    mask_blur: Annotated[int | None, typer.Option(help="Radius of the soft seam in pixels; 4.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON, one line per picture.")] = False,
     url: Annotated[
         str | None, typer.Option(help="host:port of a stack's gRPC door; else a local stack's, else this process.")
@@ -138,9 +155,19 @@ def illustrate(
     try:
         settings = load()
         with rename_fields(_OPTIONS):
-            options = IllustrateOptions(
-                prompt, negative, model, width, height, steps, guidance, 0.0, sampler, seed, n, timeout_s=timeout
+            source = read_source(
+                settings,
+                image,
+                mask,
+                strength=strength,
+                outpaint=outpaint,
+                mask_crop=mask_crop or None,
+                mask_blur=mask_blur,
             )
+            options = IllustrateOptions(
+                prompt, negative, model, width, height, steps, guidance, 0.0, sampler, seed, n, timeout_s=timeout,
+                source=source,
+            )  # fmt: skip
             targets, form = plan(prompt, output, n)
             wanted = settings.pictures.embed_metadata if metadata is None else metadata
             with studio(url, settings, form == "svg") as backend:
@@ -152,6 +179,22 @@ def illustrate(
         err.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(2 if isinstance(error, InvalidRequest | NotFound) else 1) from None
     report(drawn, targets, files, as_json)
+
+
+def read_source(settings: Settings, image: Path | None, mask: Path | None, **uses: Any) -> PictureSource | None:
+    """The picture that is drawn from. Raises InvalidRequest naming the option, and OSError."""
+    uses = {name: value for name, value in uses.items() if value is not None}
+    if image is None:
+        name = next(iter([*(["mask"] if mask is not None else []), *uses]), None)
+        if name is not None:
+            raise InvalidRequest("needs a picture: name one with --image", name)
+        return None
+    fields, limits = validate(PictureUseFields, uses), limits_of(settings)
+
+    picture = asyncio.run(input_picture(image.read_bytes(), "image", limits))
+    if mask is None:
+        return fields.source(picture, None)
+    return fields.source(picture, asyncio.run(mask_picture(mask.read_bytes(), "mask", limits, picture)))
 
 
 def plan(prompt: str, output: str | None, n: int) -> tuple[list[Path | None], str]:

@@ -20,6 +20,7 @@ from serve.api.inference.tensors import Array, bytes_array, from_binary, to_bina
 from serve.cluster.http_client import KEY_HINT
 from serve.engines.grpc_options import NO_PROXY
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Parameters, Picture, Preview
+from serve.ensembles.illustrator.picture_source import PictureSource
 from serve.ensembles.vectorizer.vectorization import Vectorization
 from serve.errors import (
     AtelierError,
@@ -44,7 +45,7 @@ _BY_CODE: dict[str, type[AtelierError]] = {
 }
 _GRACE_S = 30.0
 """Added to the request's time limit when waiting for the response."""
-_NOT_SENT = ("prompt", "timeout_s", "engine_versions")
+_NOT_SENT = ("prompt", "timeout_s", "engine_versions", "source")
 
 
 class GrpcClient:
@@ -73,6 +74,10 @@ class GrpcClient:
         """Previews, then the Illustration. Closing the iterator cancels the drawing."""
         fields = {name: value for name, value in dataclasses.asdict(options).items() if value not in (None, "")}
         request = _request("illustrate", "prompt", options.prompt.encode())
+        if options.source is not None:
+            for name, picture in zip(("image", "mask"), options.source.pictures, strict=False):
+                _add_input(request, name, picture.data)
+            fields |= _uses(options.source)
         set_parameters(request, {name: value for name, value in fields.items() if name not in _NOT_SENT})
         if options.timeout_s is not None:
             set_parameters(request, {"timeout": round(options.timeout_s * 1e6)})
@@ -107,9 +112,23 @@ class GrpcClient:
 
 def _request(model: str, name: str, data: bytes) -> Any:
     request = pb.ModelInferRequest(model_name=model)
+    _add_input(request, name, data)
+    return request
+
+
+def _add_input(request: Any, name: str, data: bytes) -> None:
     request.inputs.add(name=name, datatype="BYTES", shape=[1])
     request.raw_input_contents.append(to_binary(bytes_array([data], (1,), name)))
-    return request
+
+
+def _uses(source: PictureSource) -> dict[str, Any]:
+    """How the picture is drawn from, as parameters of the model."""
+    names = ("strength", "fit", "mask_blur", "mask_fill", "mask_crop", "mask_crop_padding")
+    values = {name: value for name in names if (value := getattr(source, name)) is not None}
+    margins = dataclasses.asdict(source.outpaint)
+    if source.outpaint:
+        values["outpaint"] = ",".join(f"{side}={pixels}" for side, pixels in margins.items())
+    return values
 
 
 def _parse_drawing(response: Any) -> Preview | Illustration:

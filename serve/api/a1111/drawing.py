@@ -1,4 +1,4 @@
-"""``txt2img``, answered once it is drawn, and ``img2img``, which is not offered yet."""
+"""``txt2img``, and the answer that it has in common with ``img2img``, once all is drawn."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.a1111.drawing_models import DEFAULTS, DrawingRequest, Img2ImgRequest, Txt2ImgRequest, Txt2ImgResponse
+from serve.api.a1111.drawing_models import (
+    DEFAULTS,
+    IMG2IMG_DEFAULTS,
+    DrawingRequest,
+    Txt2ImgRequest,
+    Txt2ImgResponse,
+)
 from serve.api.a1111.options import options_of
-from serve.api.a1111.pictures import checked, not_yet
-from serve.api.a1111.progress_registry import ProgressRegistryOf, Task
+from serve.api.a1111.progress_registry import ProgressRegistry, ProgressRegistryOf, Task
 from serve.api.http.bodies import CappedRoute
 from serve.api.http.callers import CACHE_HEADER, CallerOf, DrawsDirectly
 from serve.api.http.drawing import with_answer_headers
@@ -27,8 +32,9 @@ from serve.diffusion.samplers import by_name
 from serve.ensembles.illustrator import provenance
 from serve.ensembles.illustrator.encoding import as_base64
 from serve.ensembles.illustrator.illustration import Parameters, Preview
+from serve.ensembles.illustrator.picture_source import PictureSource
 from serve.ensembles.requests import IllustrateRequest
-from serve.errors import NotFound, Unsupported, rename_fields
+from serve.errors import rename_fields
 from serve.jobs.direct.direct_request import Answer, Caller
 from serve.jobs.direct.service import DirectService
 from serve.settings import Settings
@@ -56,27 +62,28 @@ async def txt2img(
     settings: SiteSettings,
 ) -> Response:
     """Pictures of a prompt."""
-    values, families = await request.json(), await direct.families()
+    return await respond(body, await request.json(), None, caller, direct, registry, settings)
+
+
+async def respond(
+    body: Txt2ImgRequest,
+    values: Mapping[str, Any],
+    source: PictureSource | None,
+    caller: Caller,
+    direct: DirectService,
+    registry: ProgressRegistry,
+    settings: Settings,
+) -> Response:
+    """Draw ``body``, of which the client sent ``values``, from ``source`` if there is one."""
+    families = await direct.families()
     options, unknown = options_of(registry, caller.user_id, families, settings, body.override_settings)
-    parsed = body.parsed(values, families, options, unknown)
+    parsed = body.parsed(values, families, options, unknown, source)
     if parsed.notes:  # they quote the prompt, so the answer has them and the log only their number
-        LOGGER.info("txt2img: %d notes", len(parsed.notes))
+        LOGGER.info("drawing: %d notes", len(parsed.notes))
     with registry.task(caller.user_id, parsed.task_id, parsed.pictures) as task:
         answer = await task.run(_drawn(parsed, direct, caller, task, settings))
     content = await asyncio.to_thread(_body, values, parsed, answer)
     return with_answer_headers(await asyncio.to_thread(render, content, 200, None), answer)
-
-
-@router.post("/img2img", **not_yet(Txt2ImgResponse, "Not answered yet: what was drawn"))
-async def img2img(body: Img2ImgRequest, settings: SiteSettings) -> Response:
-    """Pictures from pictures. Not offered yet: 501, once the pictures are ones."""
-    if not body.init_images:
-        raise NotFound("Init image not found")
-    for image in body.init_images:
-        await checked(image, "init_images", settings)
-    if body.mask is not None:
-        await checked(body.mask, "mask", settings)
-    raise Unsupported("pictures from pictures are not offered yet; txt2img is", "init_images")
 
 
 async def _drawn(
@@ -98,7 +105,8 @@ async def _drawn(
 
 
 def _body(values: Mapping[str, Any], parsed: DrawingRequest, answer: Answer) -> dict[str, Any]:
-    repeated = {name: values.get(name, default) for name, default in DEFAULTS.items()}
+    names = DEFAULTS if parsed.order.options.source is None else {**DEFAULTS, **IMG2IMG_DEFAULTS}
+    repeated = {name: values.get(name, default) for name, default in names.items()}
     return {
         "images": [as_base64(file.data) for file in answer.files] if parsed.send_images else [],
         "parameters": _finite(repeated),
@@ -143,7 +151,7 @@ def _info(parsed: DrawingRequest, answer: Answer) -> dict[str, Any]:
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,
-        "denoising_strength": None,
+        "denoising_strength": None if made.source is None else made.source["strength"],
         "extra_generation_params": {"Schedule type": schedule},
         "index_of_first_image": 0,
         "infotexts": [provenance.infotext(replace(made, seed=seed)) for seed in seeds],

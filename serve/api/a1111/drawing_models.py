@@ -14,15 +14,12 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from serve.api.a1111 import samplers
 from serve.api.a1111.models import (
-    BASE64,
     FORMATS,
     MAX_TASK_ID,
     DrawnPicture,
     LenientModel,
     OptionsRequest,
     OrEmpty,
-    OrNone,
-    Picture,
 )
 from serve.api.a1111.options import CHECKPOINT, NO_OVERRIDE
 from serve.api.a1111.prompts import MOST_STYLES, styled, without_networks
@@ -36,6 +33,7 @@ from serve.ensembles.illustrator.illustration import (
     FamilyInfo,
     IllustrateOptions,
 )
+from serve.ensembles.illustrator.picture_source import PictureSource
 from serve.errors import InvalidRequest, Unsupported, rename_fields
 from serve.state.job_states import new_id
 
@@ -53,6 +51,13 @@ DEFAULTS: Mapping[str, Any] = {
     "do_not_save_samples": False, "do_not_save_grid": False, "alwayson_scripts": {}, "force_task_id": None,
 }  # fmt: skip
 """What an answer repeats of a request, and what it is where the request says nothing."""
+DENOISING_STRENGTH = 0.75
+IMG2IMG_DEFAULTS: Mapping[str, Any] = {
+    "init_images": None, "mask": None, "denoising_strength": DENOISING_STRENGTH, "resize_mode": 0, "mask_blur": 4,
+    "inpainting_fill": 0, "inpaint_full_res": True, "inpaint_full_res_padding": 0, "inpainting_mask_invert": 0,
+    "include_init_images": False,
+}  # fmt: skip
+"""The same of img2img, besides."""
 _IDLE = ("restore_faces", "tiling", "subseed_strength", "s_churn", "eta", "s_min_uncond")
 _NAMES = {"num_inference_steps": "steps", "guidance_scale": "cfg_scale", "sampler": "sampler_name", "n": "batch_size",
           "model": CHECKPOINT}  # fmt: skip
@@ -114,15 +119,17 @@ class Txt2ImgRequest(LenientModel):
         families: Sequence[FamilyInfo],
         options: Mapping[str, Any],
         unknown: Sequence[str],
+        source: PictureSource | None = None,
     ) -> DrawingRequest:
-        """``values`` are the body as it was sent, ``options`` hold for the request, and ``unknown`` are the checkpoints
-        that it names and that do not exist.
+        """``values`` are the body as it was sent, ``options`` hold for the request, ``unknown`` are the checkpoints
+        that it names and that do not exist, and ``source`` is the picture that is drawn from.
 
         Raises InvalidRequest naming the key at fault, NotFound for a sampler, and Unsupported for what is not offered.
         """
         self._refuse_unavailable()
         family = family_for(families, options[CHECKPOINT])
-        size = family.nearest_size(self.width or family.width, self.height or family.height)
+        natural = (family.width, family.height) if source is None else family.nearest_size(*source.size)
+        size = family.nearest_size(self.width or natural[0], self.height or natural[1])
         sampler, notes = samplers.resolved(self.sampler_name or self.sampler_index, self.scheduler, family)
         prompt, negative_prompt, styles, more = self._prompts()
         pictures = self._pictures()
@@ -138,6 +145,7 @@ class Txt2ImgRequest(LenientModel):
                 sampler=sampler.name,
                 seed=self.seed,
                 n=pictures,
+                source=source,
             )
         encoding = Encoding(FORMATS[options["samples_format"]], metadata=options["enable_pnginfo"])
         return DrawingRequest(
@@ -213,7 +221,11 @@ class DrawingRequest:
 
     def preview_every(self, most: int) -> int:
         """Steps between previews, so that there are up to ``most`` of each picture."""
-        steps = self.order.options.num_inference_steps or self.family.num_inference_steps
+        steps, source = (
+            self.order.options.num_inference_steps or self.family.num_inference_steps,
+            self.order.options.source,
+        )
+        steps = steps if source is None else max(1, int(steps * source.resolved_strength))
         return max(1, -(-steps // (most + 1))) if self.previews and most else 0
 
 
@@ -221,13 +233,3 @@ class Txt2ImgResponse(BaseModel):
     images: list[DrawnPicture]
     parameters: dict[str, Any]
     info: Annotated[str, Field(description="a JSON object", examples=["{}"])]
-
-
-class Img2ImgRequest(LenientModel):
-    model_config = ConfigDict(json_schema_extra={"required": ["init_images"], "examples": [{"init_images": [BASE64]}]})
-
-    prompt: Annotated[Any, Field(description="as of txt2img, and so are all other fields of it")] = None
-    init_images: Annotated[list[Picture], FailFast(), Field(max_length=MAX_INIT_IMAGES), OrEmpty] = Field(
-        default_factory=list
-    )
-    mask: Annotated[Picture | None, OrNone] = None

@@ -36,7 +36,7 @@ _INTERROGATORS = ("clip", "deepdanbooru", "deepbooru")
 @router.post("/sdapi/v1/png-info", response_model=models.PngInfoResponse, response_description="What the picture says")
 async def png_info(body: models.PictureRequest, settings: SiteSettings) -> Any:
     """How a picture was made, as it tells itself. One that tells nothing has an empty ``info``."""
-    data = await asyncio.to_thread(_content, body.image, FIELD, settings)
+    data = await asyncio.to_thread(content_of, body.image, FIELD, settings)
     info, items = await asyncio.to_thread(look, data, _texts, _limits(settings))
     return {"info": info, "items": items, "parameters": await asyncio.to_thread(infotext.parsed, info)}
 
@@ -80,13 +80,14 @@ async def checked(picture: str, name: str, settings: Settings) -> bytes:
 
     Raises InvalidRequest, TooLarge, UnsupportedMedia and BadImage, naming ``name``.
     """
-    data = await asyncio.to_thread(_content, picture, name, settings)
+    data = await asyncio.to_thread(content_of, picture, name, settings)
     with rename_fields({FIELD: name}):
         await asyncio.to_thread(check, data, _limits(settings))
     return data
 
 
-def _content(picture: str, name: str, settings: Settings) -> bytes:
+def content_of(picture: str, name: str, settings: Settings) -> bytes:
+    """The bytes of ``picture``, not looked at. Raises InvalidRequest and TooLarge naming ``name``."""
     encoded = "".join(picture.split())
     if not picture:
         raise InvalidRequest("must not be empty", name)

@@ -11,7 +11,8 @@ from fastapi import Depends, Request, Response
 from pydantic import Field, model_validator
 
 from serve.api.http.callers import with_cache_status
-from serve.api.http.models import Flag, Number, RequestModel, Text, Whole, error_at, one_of
+from serve.api.http.input_pictures import NamedFields, PictureFields
+from serve.api.http.models import Flag, Number, Text, Whole, error_at, one_of
 from serve.api.native.presets import Quality, steps_of
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, MEDIA_TYPES, Encoding
@@ -47,7 +48,7 @@ PictureUrl = Annotated[
 _SYNONYMS = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
 
 
-class DrawingFields(RequestModel):
+class DrawingFields(NamedFields):
     """How a picture is drawn and encoded, beside its prompt and its size. Two fields have a second name each."""
 
     negative_prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)] = ""
@@ -77,10 +78,6 @@ class DrawingFields(RequestModel):
                 )
         return self
 
-    @classmethod
-    def client_name(cls, name: str) -> str:
-        return cls.model_fields[name].alias or name
-
     def client_names(self) -> dict[str, str]:
         """The client's name of each option, by the name in `IllustrateOptions`."""
         names = {name: self.client_name(name) for name in type(self).model_fields if name not in _SYNONYMS}
@@ -109,7 +106,9 @@ class DrawingFields(RequestModel):
             return Order(IllustrateOptions(**{**self.options(), **options}), self.encoding(metadata), names)
 
 
-class SizedDrawingFields(DrawingFields):
+class SizedDrawingFields(PictureFields, DrawingFields):
+    """A drawing whose size may be named, and that may start from a picture."""
+
     model: Annotated[Text | None, Field(description="one of GET /v1/models; the first by default")] = None
     width: Side | None = None
     height: Side | None = None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from serve.api.http.drawing import Prompt
+from serve.api.http.input_pictures import PictureUseFields, input_picture, mask_picture
 from serve.api.http.models import Number, RequestModel, Text, Whole, validate
 from serve.api.inference.codec import InferRequest
 from serve.api.inference.description import (
@@ -24,6 +26,7 @@ from serve.api.inference.description import (
 )
 from serve.api.inference.tensors import Array, Tensor
 from serve.api.inference.usage import Recorder
+from serve.api.inference.vectorize_model import read_picture
 from serve.ensembles.illustrator.encoding import opaque
 from serve.ensembles.illustrator.illustration import (
     ILLUSTRATE,
@@ -34,21 +37,31 @@ from serve.ensembles.illustrator.illustration import (
     IllustratorService,
     Preview,
 )
+from serve.ensembles.illustrator.picture_source import PictureSource
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import AtelierError, InvalidRequest, TooLarge, rename_fields
 from serve.jobs.direct.direct_request import assignment_unit
 from serve.releases.fallback.serving import serving
 from serve.releases.rollouts.version_selector import VersionSelector
+from serve.settings import ImageLimitsSettings
+from serve.vector.image import ImageLimits
 
 _TEXTS = ("prompt", "negative_prompt", "model", "sampler")
 _WHOLES = ("width", "height", "num_inference_steps", "n", "preview_every", "seed")
 _NUMBERS = ("guidance_scale", "guidance_rescale")
+_PICTURES = ("image", "mask")
+_PICTURE_TEXTS = ("fit", "mask_fill", "outpaint")
+_PICTURE_WHOLES = ("mask_blur", "mask_crop", "mask_crop_padding")
+_PICTURE_NUMBERS = ("strength",)
 
 INPUTS = [
     TensorSpec("prompt", "BYTES"),
     *(TensorSpec(name, "BYTES", optional=True) for name in _TEXTS[1:]),
     *(TensorSpec(name, "INT64", optional=True) for name in _WHOLES),
     *(TensorSpec(name, "FP32", optional=True) for name in _NUMBERS),
+    *(TensorSpec(name, "BYTES", optional=True) for name in (*_PICTURES, *_PICTURE_TEXTS)),
+    *(TensorSpec(name, "INT64", optional=True) for name in _PICTURE_WHOLES),
+    *(TensorSpec(name, "FP32", optional=True) for name in _PICTURE_NUMBERS),
 ]
 _NAMES = tuple(spec.name for spec in INPUTS)
 
@@ -80,10 +93,16 @@ class IllustrateModel:
     description = DESCRIPTION
 
     def __init__(
-        self, service: IllustratorService, version_selector: VersionSelector | None, recorder: Recorder
+        self,
+        service: IllustratorService,
+        limits: ImageLimitsSettings,
+        version_selector: VersionSelector | None,
+        recorder: Recorder,
     ) -> None:
-        """Without a ``version_selector`` the ensemble selects the versions of its engines."""
+        """``limits`` are those of input pictures. Without a ``version_selector`` the ensemble selects the versions of
+        its engines."""
         self._service = service
+        self._limits = limits
         self._version_selector = version_selector
         self._recorder = recorder
         self._known: Sequence[FamilyInfo] = ()
@@ -121,7 +140,7 @@ class IllustrateModel:
 
     async def _options(self, request: InferRequest, timeout_s: float | None, user_id: str) -> IllustrateOptions:
         DESCRIPTION.requested_outputs(request)
-        options = read_options(request, timeout_s)
+        options = await read_options(request, timeout_s, self._limits)
         await self._check_size(options)
         if self._version_selector is None:
             return options
@@ -132,8 +151,11 @@ class IllustrateModel:
         """Raises ``TooLarge``, before drawing, for pictures that one answer cannot hold."""
         for family in await self._families():
             if options.model in (None, family.name):
-                width, height = options.width or family.width, options.height or family.height
+                width, height = family.size_for(options)
                 drawn = max(width, height) <= family.max_px  # else the family raises an error that names the side
+                source = options.source
+                if source is not None and (source.outpaint or source.mask_crop):
+                    width, height = source.size
                 if drawn and options.n * width * height * 3 > MAX_ANSWER_BYTES:
                     what = f"{options.n} pictures of {width} x {height}"
                     raise TooLarge(f"{what} are more than the {MAX_ANSWER_BYTES} bytes that one answer holds", "n")
@@ -192,18 +214,57 @@ class IllustrateInputs(RequestModel):
     guidance_rescale: Number = 0.0
 
 
-def read_options(request: InferRequest, timeout_s: float | None) -> IllustrateOptions:
+class PictureIllustrateInputs(IllustrateInputs):
+    """With a picture the prompt may be empty."""
+
+    prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)] = ""
+
+
+class PictureInputs(PictureUseFields):
+    """How the tensor ``image`` is drawn from."""
+
+
+async def read_options(
+    request: InferRequest, timeout_s: float | None, limits: ImageLimitsSettings
+) -> IllustrateOptions:
     """Raises ``InvalidRequest`` that names the tensor or the parameter at fault."""
     values = own_parameters(request)
+    pictures: dict[str, Tensor] = {}
     for tensor in request.inputs:
+        if tensor.name in _PICTURES:
+            pictures[tensor.name] = tensor
+            continue
         if tensor.name not in _NAMES:
             raise InvalidRequest(f"is not an input of illustrate; known: {', '.join(_NAMES)}", tensor.name[:64])
         if tensor.name in values:
             raise InvalidRequest("is an input and a parameter; send one of them", tensor.name)
         values[tensor.name] = _element(tensor)
-    inputs = validate(IllustrateInputs, values)
+    uses = {name: values.pop(name) for name in PictureInputs.model_fields if name in values}
+    source = await _source(pictures, uses, limits)
+    if source is not None:
+        values.setdefault("prompt", "")
+    inputs = validate(IllustrateInputs if source is None else PictureIllustrateInputs, values)
     with rename_fields({"timeout_s": "timeout"}):
-        return IllustrateOptions(timeout_s=timeout_s, **inputs.model_dump(exclude_unset=True))
+        return IllustrateOptions(timeout_s=timeout_s, source=source, **inputs.model_dump(exclude_unset=True))
+
+
+async def _source(
+    pictures: Mapping[str, Tensor], uses: Mapping[str, Any], settings: ImageLimitsSettings
+) -> PictureSource | None:
+    """``uses``: parameters and inputs that say how the picture is drawn from."""
+    if "image" not in pictures:
+        name = next(iter((*pictures, *uses)), None)
+        if name is not None:
+            raise InvalidRequest("needs the input image", name)
+        return None
+    fields = validate(PictureInputs, uses)
+    limits = ImageLimits(**settings.model_dump())
+    image = await input_picture(await asyncio.to_thread(read_picture, pictures["image"], settings), "image", limits)
+    mask = None
+    if "mask" in pictures:
+        data = await asyncio.to_thread(read_picture, pictures["mask"], settings)
+        mask = await mask_picture(data, "mask", limits, image)
+    return fields.source(image, mask)
 
 
 def _element(tensor: Tensor) -> Any:
@@ -212,10 +273,11 @@ def _element(tensor: Tensor) -> Any:
     if array.shape not in ((1,), (1, 1)):  # the second is a batch of one
         raise InvalidRequest(f"must have the shape [1], not {list(array.shape)}", name)
     element = array.ravel()[0]
-    if name in _TEXTS:
+    if name in (*_TEXTS, *_PICTURE_TEXTS):
         return _text(element, tensor)
-    if array.dtype.kind not in ("iu" if name in _WHOLES else "iuf"):
-        kind = "a whole number" if name in _WHOLES else "a number"
+    is_whole = name in (*_WHOLES, *_PICTURE_WHOLES)
+    if array.dtype.kind not in ("iu" if is_whole else "iuf"):
+        kind = "a whole number" if is_whole else "a number"
         raise InvalidRequest(f"must be {kind} (such as INT64), not {tensor.datatype}", name)
     # Through the shortest decimal text: 7.1 in FP32 then is 7.1, as in JSON.
     return float(str(element)) if array.dtype.kind == "f" else int(element)

@@ -72,7 +72,7 @@ class Models:
         services: list[EngineService] = [vectorizer]
         self._add(VectorizeModel(vectorizer, settings.vectorizer.image, version_selector, recorder))
         if illustrator is not None:
-            drawing = IllustrateModel(illustrator, version_selector, recorder)
+            drawing = IllustrateModel(illustrator, settings.vectorizer.image, version_selector, recorder)
             self._add(drawing)
             self._streaming[drawing.description.name] = drawing
             services.append(illustrator)

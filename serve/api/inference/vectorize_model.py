@@ -103,28 +103,32 @@ def read_image(request: InferRequest, limits: ImageLimitsSettings) -> bytes:
     """The encoded picture of the input ``image``: BYTES [1] as it is (base64 in JSON), UINT8 [H, W, 3 or 4] as PNG."""
     if [tensor.name for tensor in request.inputs] != ["image"]:
         raise InvalidRequest("takes exactly one input, named image", "inputs")
-    tensor = request.inputs[0]
+    return read_picture(request.inputs[0], limits)
+
+
+def read_picture(tensor: Tensor, limits: ImageLimitsSettings) -> bytes:
+    """The encoded picture in ``tensor``: BYTES [1] as it is (base64 in JSON), UINT8 [H, W, 3 or 4] as PNG."""
     if tensor.datatype == "BYTES":
         return _encoded(tensor)
     if tensor.datatype == "UINT8":
-        return _to_png(tensor.array, limits)
-    raise InvalidRequest(f"must be BYTES [1] or UINT8 [height, width, 3 or 4], not {tensor.datatype}", "image")
+        return _to_png(tensor.array, tensor.name, limits)
+    raise InvalidRequest(f"must be BYTES [1] or UINT8 [height, width, 3 or 4], not {tensor.datatype}", tensor.name)
 
 
 def _encoded(tensor: Tensor) -> bytes:
     if tensor.array.shape not in ((1,), (1, 1)):  # the second is a batch of one
-        raise InvalidRequest(f"BYTES must have the shape [1], not {list(tensor.array.shape)}", "image")
+        raise InvalidRequest(f"BYTES must have the shape [1], not {list(tensor.array.shape)}", tensor.name)
     data: bytes = tensor.array.ravel()[0]
-    return decode_base64(data.rpartition(b",")[2], "image") if tensor.from_text else data
+    return decode_base64(data.rpartition(b",")[2], tensor.name) if tensor.from_text else data
 
 
-def _to_png(array: Array, limits: ImageLimitsSettings) -> bytes:
+def _to_png(array: Array, name: str, limits: ImageLimitsSettings) -> bytes:
     if array.ndim == 4 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 3 or array.shape[2] not in (3, 4) or 0 in array.shape:
-        raise InvalidRequest(f"UINT8 must have the shape [height, width, 3 or 4], not {list(array.shape)}", "image")
+        raise InvalidRequest(f"UINT8 must have the shape [height, width, 3 or 4], not {list(array.shape)}", name)
     if max(array.shape[:2]) > limits.max_side_px or array.shape[0] * array.shape[1] > limits.max_pixels:
-        raise TooLarge(f"has more than {limits.max_side_px} px on a side or {limits.max_pixels} pixels", "image")
+        raise TooLarge(f"has more than {limits.max_side_px} px on a side or {limits.max_pixels} pixels", name)
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(stream, "PNG", compress_level=1)
     return stream.getvalue()

@@ -30,6 +30,7 @@ from serve.api.jobs.request_models import (
     JobHeaders,
     JobRequestBody,
 )
+from serve.api.library.picture_sources import PictureSources, keep
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.presets import quality_of
 from serve.diffusion.noise import MAX_SEED
@@ -42,6 +43,7 @@ from serve.ensembles.illustrator.illustration import (
     IllustratorService,
     no_illustrator_error,
 )
+from serve.ensembles.illustrator.picture_source import PictureSource
 from serve.ensembles.requests import VECTORIZE, IllustrateRequest, JobRequest, VectorizeRequest
 from serve.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest, NotFound, Overloaded, rename_fields
 from serve.jobs.queue.generation_queue import PRIORITIES
@@ -99,7 +101,10 @@ async def parse_jobs(body: JobRequestBody | JobForm, headers: JobHeaders, reques
         if "output_format" in values:
             raise InvalidRequest(f"is not a field of {PROMPT_TO_SVG}", "output_format")
         values = {**values, "output_format": "svg"}
-    drawing = await parse_drawing(validate(DrawingInput, values), settings, illustrator)
+    drawing_input = validate(DrawingInput, values)
+    source = await PictureSources(request).of(drawing_input, order.user_id)
+    drawing = await parse_drawing(drawing_input, settings, illustrator, source)
+    await keep(source, request)
     batch = _varied(drawing, body, settings.jobs.max_batch)
     return ParsedJobs([drawing], order) if batch is None else ParsedJobs(batch, order, is_batch=True)
 
@@ -133,14 +138,17 @@ def order_of(
 
 
 async def parse_drawing(
-    body: SizedDrawingFields, settings: Settings, illustrator: IllustratorService | None
+    body: SizedDrawingFields,
+    settings: Settings,
+    illustrator: IllustratorService | None,
+    source: PictureSource | None = None,
 ) -> IllustrateRequest:
     """``body`` has a prompt, a number of pictures and a quality too. Raises InvalidRequest and NotFound naming the
     field as the client does."""
     if illustrator is None:
         raise no_illustrator_error()
     prompt, n, name = (getattr(body, field) for field in ("prompt", "n", "quality"))
-    drawing = body.order(settings.pictures.embed_metadata, prompt=prompt, n=n)
+    drawing = body.order(settings.pictures.embed_metadata, prompt=prompt, n=n, source=source)
     if name is None and not any(getattr(drawing.options, field) is not None for field in _OF_FAMILY):
         return IllustrateRequest(drawing.options, drawing.encoding)
     families = await _families(illustrator, needed=name is not None)

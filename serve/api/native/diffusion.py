@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.api.http.bodies import CappedRoute
 from serve.api.http.callers import CACHE_HEADER, CallerOf, DrawsDirectly, urls_of
 from serve.api.http.drawing import (
     Count,
@@ -21,11 +20,13 @@ from serve.api.http.drawing import (
     with_answer_headers,
 )
 from serve.api.http.models import Text, one_of
+from serve.api.http.picture_forms import PictureRoute, with_form
 from serve.api.http.problems import render
+from serve.api.library.picture_sources import SourcesOf
 from serve.api.native.conversion import SiteSettings
 from serve.api.native.presets import CATEGORIES, QUALITIES, apply, quality_of, steps_of, template_of
 
-router = APIRouter(route_class=CappedRoute)
+router = APIRouter(route_class=PictureRoute)
 
 _EXAMPLE: dict[str, Any] = {
     "prompt": "a lighthouse",
@@ -66,13 +67,18 @@ class DiffusionResponse(BaseModel):
     response_model=DiffusionResponse,
     response_description="What was drawn",
     responses={200: {"headers": CACHE_HEADER}},
+    openapi_extra=with_form(DiffusionRequest),
 )
-async def generate(body: DiffusionRequest, caller: CallerOf, direct: DrawsDirectly, settings: SiteSettings) -> Response:
-    """Prompt to pictures, with a template around the prompt and a preset of effort if named."""
+async def generate(
+    body: DiffusionRequest, caller: CallerOf, direct: DrawsDirectly, settings: SiteSettings, sources: SourcesOf
+) -> Response:
+    """Prompt to pictures, also from a picture, with a template around the prompt and a preset of effort if named."""
     prompt, negative_prompt, quality = body.prompt, body.negative_prompt, quality_of(body.quality)
     if body.preset is not None and prompt.strip():
         prompt, negative_prompt = apply(template_of(body.preset), prompt, negative_prompt)
-    order = body.order(settings.pictures.embed_metadata, prompt=prompt, negative_prompt=negative_prompt, n=body.n)
+    source = await sources.of(body, caller.user_id)
+    texts = {"prompt": prompt, "negative_prompt": negative_prompt}
+    order = body.order(settings.pictures.embed_metadata, **texts, n=body.n, source=source)
     family = family_for(await direct.families(), order.options.model)
     answer = await draw(order.with_quality(quality, family), direct, caller, preset=body.preset, quality=quality.name)
     urls = urls_of(answer, settings)

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from serve.api.http.bodies import CappedRoute
 from serve.api.http.callers import CACHE_HEADER, CalledBy, DrawsDirectly, urls_of
 from serve.api.http.drawing import (
     PictureUrl,
@@ -27,12 +26,14 @@ from serve.api.http.drawing import (
 )
 from serve.api.http.models import Number, RequestModel, Text
 from serve.api.http.ownership import UserName, owner_of
+from serve.api.http.picture_forms import PictureRoute, with_form
 from serve.api.http.problems import render
+from serve.api.library.picture_sources import SourcesOf
 from serve.api.native.conversion import SiteSettings
 from serve.ensembles.illustrator.illustration import MAX_PROMPT_CHARACTERS
 from serve.errors import InvalidRequest, rename_fields
 
-router = APIRouter(route_class=CappedRoute)
+router = APIRouter(route_class=PictureRoute)
 
 MAX_PHRASE = 512
 MAX_COLOURS = 16
@@ -120,9 +121,15 @@ class IllustrationResponse(BaseModel, alias_generator=camel_case):
     response_model=IllustrationResponse,
     response_description="What was drawn",
     responses={200: {"headers": CACHE_HEADER}},
+    openapi_extra=with_form(IllustrationRequest),
 )
 async def generate_illustration(
-    body: IllustrationRequest, request: Request, headers: CalledBy, direct: DrawsDirectly, settings: SiteSettings
+    body: IllustrationRequest,
+    request: Request,
+    headers: CalledBy,
+    direct: DrawsDirectly,
+    settings: SiteSettings,
+    sources: SourcesOf,
 ) -> Response:
     """Prompt to illustration, with a user's style and memory."""
     caller = headers.caller(request, owner_of(request, body.user_id, "userId"))
@@ -130,9 +137,10 @@ async def generate_illustration(
         raise UnsupportedYet("references are not offered yet; leave them out", "subjectReferences")
     style, memory = body.style_preferences.texts(), body.memory_context.texts()
     context = {name: texts for name, texts in (("style_preferences", style), ("memory_context", memory)) if texts}
+    source = await sources.of(body, caller.user_id)
     longest = "prompt" if len(body.prompt) >= len(memory.get("content", "")) else "memoryContext.content"
     with rename_fields({"prompt": longest}):  # what to shorten, should all of it be too long
-        order = body.order(settings.pictures.embed_metadata, prompt=folded(body.prompt, style, memory))
+        order = body.order(settings.pictures.embed_metadata, prompt=folded(body.prompt, style, memory), source=source)
         answer = await draw(order, direct, caller, **context)
     metadata = answer_metadata(answer)
     metadata["parameters"] = {camel_case(name): value for name, value in metadata["parameters"].items()}
@@ -187,15 +195,22 @@ class GenerateResponse(BaseModel):
     response_model=GenerateResponse,
     response_description="What was drawn",
     responses={200: {"headers": CACHE_HEADER}},
+    openapi_extra=with_form(GenerateRequest),
 )
 async def generate(
-    body: GenerateRequest, request: Request, headers: CalledBy, direct: DrawsDirectly, settings: SiteSettings
+    body: GenerateRequest,
+    request: Request,
+    headers: CalledBy,
+    direct: DrawsDirectly,
+    settings: SiteSettings,
+    sources: SourcesOf,
 ) -> Response:
     """Prompt to illustration, as a service behind another."""
     caller = headers.caller(request, owner_of(request, body.user_id))
     if body.subject_reference_url is not None:
         raise UnsupportedYet("references are not offered yet; leave it out", "subject_reference_url")
-    order = body.order(settings.pictures.embed_metadata, prompt=body.prompt)
+    source = await sources.of(body, caller.user_id)
+    order = body.order(settings.pictures.embed_metadata, prompt=body.prompt, source=source)
     answer = await draw(order, direct, caller)
     url = urls_of(answer, settings)[0]
     content = {"image_url": url, "generation_id": answer.generation_id, "metadata": answer_metadata(answer)}

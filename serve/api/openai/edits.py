@@ -1,7 +1,9 @@
 """`POST /v1/images/edits` and `/v1/images/variations`: pictures from pictures.
 
-What draws here draws from a prompt alone. So requests are read and checked as if they were done, and what is right is
-refused in words that no client takes for a fault that passes: 400 with the code ``unsupported_operation``.
+An edit without a mask draws the whole picture anew with a part of the steps; with one, what is transparent in the mask.
+Further pictures of an edit are references, which are not offered yet: 400 with the code ``unsupported_operation``,
+which no client takes for a fault that passes. Ours on top of OpenAI's: ``strength``, ``fit``, ``mask_blur``,
+``mask_fill``, ``mask_crop``, ``mask_crop_padding``, ``outpaint``, and the fields of generations.
 """
 
 from __future__ import annotations
@@ -11,20 +13,24 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.api.http.callers import DrawsDirectly
-from serve.api.http.drawing import family_for
+from serve.api.http.callers import CACHE_HEADER, CalledBy, DrawsDirectly
+from serve.api.http.drawing import Order, family_for
 from serve.api.http.fetching import PictureFetcher
+from serve.api.http.input_pictures import PictureUseFields, input_picture, limits_of, mask_picture
 from serve.api.http.models import validate
 from serve.api.library.files import ConversionTurns
 from serve.api.native.conversion import SiteSettings
 from serve.api.openai.edits_request import MAX_IMAGES, SentPictures, check_pictures, fetched, read_edit
-from serve.api.openai.image_models import ImagesBody, ImagesResponse, VariationFields
+from serve.api.openai.image_models import ImagesBody, ImagesRequest, ImagesResponse, VariationFields
+from serve.api.openai.images import respond
 from serve.api.openapi.operation import bodies
+from serve.ensembles.illustrator.encoding import Encoding
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.picture_source import InputPicture, PictureSource
 from serve.errors import InvalidRequest, UnsupportedMedia, UnsupportedOperation
 from serve.security.fetching.fetcher import Fetcher
 from serve.security.limits.admission_queue import AdmissionQueue
 from serve.settings import Settings
-from serve.vector.image import ImageLimits
 
 router = APIRouter()
 
@@ -34,7 +40,7 @@ Picture = Annotated[
 ]
 
 
-class EditFields(ImagesBody):
+class EditFields(PictureUseFields, ImagesBody):
     model_config = ConfigDict(json_schema_extra={})
 
     input_fidelity: Literal["high", "low"] | None = None
@@ -63,49 +69,81 @@ class VariationForm(VariationFields):
     image: Picture
 
 
-_NOT_YET: dict[str, Any] = {
+VARIATION_STRENGTH = 0.7
+
+_DRAWN: dict[str, Any] = {
     "response_model": ImagesResponse,
-    "response_description": "Not answered yet: what generations answers",
+    "response_description": "What was drawn",
+    "responses": {200: {"headers": CACHE_HEADER}},
 }
 
 
 @router.post(
     "/images/edits",
     openapi_extra=bodies({"multipart/form-data": EditForm, "application/json": EditBody}),
-    **_NOT_YET,
+    **_DRAWN,
 )
 async def edit(
-    request: Request, direct: DrawsDirectly, settings: SiteSettings, fetcher: PictureFetcher, turns: ConversionTurns
+    request: Request,
+    called_by: CalledBy,
+    direct: DrawsDirectly,
+    settings: SiteSettings,
+    fetcher: PictureFetcher,
+    turns: ConversionTurns,
 ) -> Response:
-    """Edits of pictures. Read and checked, then refused: no model here draws from a picture yet."""
+    """Edits of a picture: all of it, what a mask leaves open, or margins around it."""
     body = await read_edit(request, settings.limits)
-    validate(EditFields, body.values).parsed(await direct.families(), settings.pictures.embed_metadata)
-    await _check(body, settings, fetcher, turns)
-    raise UnsupportedOperation(
-        "no model here draws from a picture yet (image-to-image and inpainting are missing); "
-        "/v1/images/generations draws from a prompt",
-        body.images[0].field.partition("[")[0],
-    )
+    fields = validate(EditFields, body.values)
+    families = await direct.families()
+    fields.parsed(families, settings.pictures.embed_metadata)  # what is wrong with a field costs no fetch
+    image, mask = await _pictures(body, settings, fetcher, turns)
+    if len(body.images) > 1:
+        raise UnsupportedOperation(
+            "several pictures are references, which are not offered yet; send one, or draw with /v1/images/generations",
+            body.images[1].field.partition("[")[0],
+        )
+    parsed = fields.parsed(families, settings.pictures.embed_metadata, fields.source(image, mask))
+    return await respond(parsed, request, called_by, direct, settings)
 
 
-@router.post("/images/variations", openapi_extra=bodies({"multipart/form-data": VariationForm}), **_NOT_YET)
+@router.post("/images/variations", openapi_extra=bodies({"multipart/form-data": VariationForm}), **_DRAWN)
 async def vary(
-    request: Request, direct: DrawsDirectly, settings: SiteSettings, fetcher: PictureFetcher, turns: ConversionTurns
+    request: Request,
+    called_by: CalledBy,
+    direct: DrawsDirectly,
+    settings: SiteSettings,
+    fetcher: PictureFetcher,
+    turns: ConversionTurns,
 ) -> Response:
-    """Variations of a picture. Read and checked, then refused, as at OpenAI since it retired the models that did it."""
+    """Variations of a picture, drawn from it without a prompt."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise UnsupportedMedia("must be multipart/form-data", "Content-Type")
     body = await read_edit(request, settings.limits)
     if len(body.images) > 1 or body.all_pictures != body.images:
         raise InvalidRequest("a variation is of one picture, without mask and markup", "image")
-    validate(VariationFields, body.values).drawn_size(family_for(await direct.families(), None))
-    await _check(body, settings, fetcher, turns)
-    raise UnsupportedOperation(
-        "no model here makes variations of a picture; /v1/images/generations draws from a prompt", "image"
-    )
+    fields = validate(VariationFields, body.values)
+    family = family_for(await direct.families(), fields.model)
+    fields.drawn_size(family)
+    image, _ = await _pictures(body, settings, fetcher, turns)
+    source = PictureSource(image, strength=VARIATION_STRENGTH)
+    width, height = fields.drawn_size(family, source)
+    options = IllustrateOptions("", model=family.name, width=width, height=height, n=fields.n or 1, source=source)
+    order = Order(options, Encoding(metadata=settings.pictures.embed_metadata), {"width": "size", "height": "size"})
+    as_url = fields.response_format == "url"
+    parsed = ImagesRequest(order, (width, height), family.num_inference_steps, "auto", as_url, None, fields.user)
+    return await respond(parsed, request, called_by, direct, settings)
 
 
-async def _check(body: SentPictures, settings: Settings, fetcher: Fetcher, turns: AdmissionQueue) -> None:
+async def _pictures(
+    body: SentPictures, settings: Settings, fetcher: Fetcher, turns: AdmissionQueue
+) -> tuple[InputPicture, InputPicture | None]:
+    """The first picture, and the mask or markup over it. Raises errors that name the client's field."""
     body = await fetched(body, fetcher, settings.limits)
+    limits = limits_of(settings)
+    sent = body.mask or body.markup
     async with turns.slot():
-        await check_pictures(body, ImageLimits(**settings.vectorizer.image.model_dump()))
+        await check_pictures(body, limits)
+        image = await input_picture(body.images[0].data, body.images[0].field, limits)
+        if sent is None:
+            return image, None
+        return image, await mask_picture(sent.data, sent.field, limits, image, transparent=True)

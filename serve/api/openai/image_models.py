@@ -19,6 +19,7 @@ from serve.api.http.models import Flag, RequestModel, Text, Whole, one_of
 from serve.api.native.presets import quality_of
 from serve.ensembles.illustrator.encoding import AUTO, MEDIA_TYPES, Encoding
 from serve.ensembles.illustrator.illustration import FamilyInfo
+from serve.ensembles.illustrator.picture_source import PictureSource
 from serve.errors import InvalidRequest, UnsupportedOperation
 
 MAX_SIDE = 16_384
@@ -46,6 +47,8 @@ class ImagesRequest:
     safety_identifier: str | None
     transparent: bool = False
     """Whether the pictures have alpha."""
+    event: str = "image_generation"
+    """What the events of a stream are called, before the dot."""
 
     @property
     def preview_every(self) -> int:
@@ -77,7 +80,10 @@ class VariationFields(RequestModel, extra="ignore"):
     response_format: Annotated[Literal["b64_json", "url"] | None, Field(description="url: where it is kept")] = None
     user: Annotated[Text, Field(max_length=512)] | None = None
 
-    def drawn_size(self, family: FamilyInfo) -> tuple[int, int]:
+    def drawn_size(self, family: FamilyInfo, source: PictureSource | None = None) -> tuple[int, int]:
+        """(width, height); ``auto`` is the nearest to the picture, if there is one."""
+        if source is not None and self.size in (None, "auto"):
+            return family.nearest_size(*source.size)
         return snapped(self.size or "auto", family)
 
 
@@ -114,13 +120,23 @@ class ImagesBody(DrawingFields, VariationFields):
     def encoding(self, metadata: bool) -> Encoding:
         return replace(super().encoding(metadata), background=self.background or AUTO)
 
-    def parsed(self, families: Sequence[FamilyInfo], metadata: bool) -> ImagesRequest:
-        """Raises ``InvalidRequest`` naming the key at fault; any ``model`` is taken, for clients name OpenAI's."""
+    def parsed(
+        self, families: Sequence[FamilyInfo], metadata: bool, source: PictureSource | None = None
+    ) -> ImagesRequest:
+        """``source``: the picture that is edited. Raises ``InvalidRequest`` naming the key at fault; any ``model`` is
+        taken, for clients name OpenAI's."""
         family = family_for(families, self.model)
-        width, height = self.drawn_size(family)
+        width, height = self.drawn_size(family, source)
         moderation = {"moderation": "low"} if self.moderation == "low" else {}
         order = self.order(
-            metadata, prompt=self.prompt, width=width, height=height, model=family.name, n=self.n, **moderation
+            metadata,
+            prompt=self.prompt,
+            width=width,
+            height=height,
+            model=family.name,
+            n=self.n,
+            source=source,
+            **moderation,
         )
         quality = self.quality or "auto"
         order = order.with_quality(quality_of(_QUALITIES[quality]), family)
@@ -129,13 +145,21 @@ class ImagesBody(DrawingFields, VariationFields):
         return ImagesRequest(
             order,
             (width, height),
-            order.options.num_inference_steps or family.num_inference_steps,
+            steps_to_do(order, family),
             _LEGACY.get(quality, quality),
             self.response_format == "url",
             self.partial_images if self.stream else None,
             self.safety_identifier or self.user,
             family.alpha and order.encoding.keeps_alpha,
+            "image_generation" if source is None else "image_edit",
         )
+
+
+def steps_to_do(order: Order, family: FamilyInfo) -> int:
+    """Of each picture: with a strength, that share of its steps."""
+    steps = order.options.num_inference_steps or family.num_inference_steps
+    source = order.options.source
+    return steps if source is None else max(1, int(steps * source.resolved_strength))
 
 
 def snapped(size: str, family: FamilyInfo) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from serve.api.http.bodies import CappedRoute
-from serve.api.http.callers import CACHE_HEADER, CalledBy, DrawsDirectly, urls_of, with_cache_status
+from serve.api.http.callers import CACHE_HEADER, CalledBy, CallerHeaders, DrawsDirectly, urls_of, with_cache_status
 from serve.api.http.drawing import answer_metadata, draw, with_answer_headers
 from serve.api.http.event_stream import EventStream
 from serve.api.http.problems import render
@@ -59,6 +59,13 @@ async def generate(
 ) -> Response:
     """Pictures of a prompt, as OpenAI's clients ask for them; with ``stream``, previews on the way."""
     parsed = body.parsed(await direct.families(), settings.pictures.embed_metadata)
+    return await respond(parsed, request, called_by, direct, settings)
+
+
+async def respond(
+    parsed: ImagesRequest, request: Request, called_by: CallerHeaders, direct: DirectService, settings: Settings
+) -> Response:
+    """The answer to ``parsed``, at once or as a stream of events."""
     user = (
         parsed.safety_identifier if principal_of(request).key_id is None else None
     )  # a user of the client, not of this site
@@ -144,7 +151,7 @@ async def events(parsed: ImagesRequest, drawing: AsyncGenerator[Preview | Answer
                     index = shown.get(item.index, 0)
                     shown[item.index] = index + 1
                     file = await encode_preview(item.pixels, parsed.size, parsed.order.encoding)
-                    yield _event("image_generation.partial_image", parsed, file, partial_image_index=index)
+                    yield _event("partial_image", parsed, file, partial_image_index=index)
     yield _DONE
 
 
@@ -158,7 +165,7 @@ async def replayed(parsed: ImagesRequest, answer: Answer) -> AsyncGenerator[str]
 def _completed(parsed: ImagesRequest, answer: Answer) -> Iterator[str]:
     for file in answer.files:
         more = {"usage": _usage(answer), "seed": file.seed, "atelier": _metadata(answer)}
-        yield _event("image_generation.completed", parsed, file.data, **more)
+        yield _event("completed", parsed, file.data, **more)
 
 
 def _is_due(preview: Preview, shown: int, partial_images: int) -> bool:
@@ -166,7 +173,8 @@ def _is_due(preview: Preview, shown: int, partial_images: int) -> bool:
     return shown < partial_images and preview.step * (partial_images + 1) >= preview.steps * (shown + 1)
 
 
-def _event(kind: str, parsed: ImagesRequest, file: bytes, **more: Any) -> str:
+def _event(name: str, parsed: ImagesRequest, file: bytes, **more: Any) -> str:
+    kind = f"{parsed.event}.{name}"
     body = {"type": kind, "b64_json": as_base64(file), "created_at": int(time.time()), **_described(parsed), **more}
     return f"event: {kind}\ndata: {json.dumps(body)}\n\n"
 
