@@ -14,6 +14,7 @@ import pytest
 from both_doors import both_doors
 from drawn_pictures import infotext, record
 from illustrator_standin import IllustratorStandIn
+from pictures import drawn
 from PIL import Image
 from rich.console import Console
 from standin import Served, StandIn
@@ -283,3 +284,53 @@ def test_engine_start_failure_is_reported(alone: Path, monkeypatch: pytest.Monke
     done = run("red apple")
     assert done.exit_code == 1
     assert "no Triton here" in done.stderr
+
+
+PICTURE, MASK = drawn("RGB"), Image.new("L", (64, 64))
+MASK.paste(255, (8, 8, 40, 40))
+
+
+def test_picture_mask_and_margins_are_sent(stack: Served, artist: IllustratorStandIn) -> None:
+    PICTURE.save("in.png")
+    MASK.save("mask.png")
+    chosen = ["--image", "in.png", "--mask", "mask.png", "--strength", 0.5, "--outpaint", "left=16,top=8"]
+    done = run(PROMPT, "-o", "out.png", "--seed", 7, *chosen, "--mask-blur", 2, stack=stack)
+    assert done.exit_code == 0, done.output
+    source = artist.asked[-1].source
+    assert source is not None
+    assert source.mask is not None
+    assert (source.strength, source.mask_blur, source.outpaint.left, source.outpaint.top) == (0.5, 2, 16, 8)
+    assert source.image.data == Path("in.png").read_bytes()
+    assert (record(Image.open("out.png")) or {})["source"]["strength"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--mask", "mask.png"], "--mask"),
+        (["--strength", 0.5], "--strength"),
+        (["--image", "in.png", "--strength", 0], "--strength"),
+        (["--image", "in.png", "--strength", 2], "--strength"),
+        (["--image", "in.png", "--mask", "small.png"], "--mask"),
+        (["--image", "in.png", "--mask", "black.png"], "--mask"),
+        (["--image", "text.png"], "--image"),
+        (["--image", "in.png", "--outpaint", "up=3"], "--outpaint"),
+        (["--image", "in.png", "--outpaint", "left=99999"], "--outpaint"),
+        (["--image", "in.png", "--mask-crop"], "--mask-crop"),
+        (["--image", "in.png", "--mask-blur", 9999], "--mask-blur"),
+    ],
+    ids=repr,
+)
+def test_bad_pictures_name_their_option(stack: Served, arguments: list[object], option: str) -> None:
+    PICTURE.save("in.png")
+    MASK.save("mask.png")
+    MASK.resize((32, 32)).save("small.png")
+    Image.new("L", (64, 64)).save("black.png")
+    Path("text.png").write_text("no picture")
+    done = run(PROMPT, "-o", "out.png", *arguments, stack=stack)
+    assert done.exit_code == 2, done.output
+    assert f"{option}: " in done.stderr
+
+
+def test_missing_picture_is_an_error(stack: Served) -> None:
+    assert run(PROMPT, "-o", "out.png", "--image", "gone.png", stack=stack).exit_code == 1

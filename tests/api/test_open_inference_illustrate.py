@@ -17,6 +17,8 @@ import tritonclient.grpc as triton
 import tritonclient.http as triton_http
 from both_doors import both_doors
 from numpy.typing import NDArray
+from pictures import encode
+from PIL import Image
 from standin import Served
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
@@ -130,7 +132,8 @@ def test_stock_clients_read_health_and_metadata(kind: str, studio_doors: Served,
     assert (family["name"], family["num_inference_steps"]) == ("toy", 6)
     index = triton_client.get_model_repository_index(**options)
     listed = {entry["name"]: entry["state"] for entry in (index["models"] if kind == "grpc" else index)}
-    assert set(listed) == {"vectorize", "illustrate", "plus_one", "toy_text_encoder", "toy_unet", "toy_vae_decoder"}
+    engines = {"toy_text_encoder", "toy_unet", "toy_vae_decoder", "toy_vae_encoder"}
+    assert set(listed) == {"vectorize", "illustrate", "plus_one", *engines}
     assert set(listed.values()) == {"READY"}
     triton_client.load_model("toy_unet")
     with pytest.raises(InferenceServerException, match="no version"):
@@ -149,8 +152,9 @@ def test_failing_engines_are_reported(
     assert response.status_code == 503
     assert {name: engine["ready"] for name, engine in response.json()["engines"].items()} == {
         "plus_one": True, "toy_text_encoder": True, "toy_unet": False, "toy_vae_decoder": True,
+        "toy_vae_encoder": True,
     }  # fmt: skip
-    assert httpx.get(f"{address}/api/ai-health").json()["models_ready"] == 3
+    assert httpx.get(f"{address}/api/ai-health").json()["models_ready"] == 4
     for model, status in (("toy_unet", 503), ("illustrate", 503), ("vectorize", 200), ("plus_one", 200)):
         assert httpx.get(f"{address}/v2/models/{model}/ready").status_code == status, model
     index = {entry["name"]: entry for entry in httpx.post(f"{address}/v2/repository/index").json()}
@@ -512,3 +516,68 @@ async def test_slow_reader_misses_previews_without_blocking(monkeypatch: pytest.
     rest = [message async for message in reading]
     assert rest[-1] == "picture"
     assert len(rest) < 40
+
+
+# --- pictures in -------------------------------------------------------------------------------------------------
+
+PIXELS = np.random.default_rng(5).integers(10, 245, (8, 8, 3)).astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+MASK = np.zeros((64, 64, 3), np.uint8)
+MASK[16:48, 16:40] = 255
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    return encode(Image.fromarray(pixels))
+
+
+@pytest.mark.parametrize("kind", ["grpc", "http"])
+def test_pictures_are_inputs_as_files_or_pixels(kind: str, client: Any, over_http: Any) -> None:
+    triton_client, package = (client, triton) if kind == "grpc" else (over_http, triton_http)
+    results = []
+    for image, mask in (
+        (tensor("image", [png(PIXELS)], "BYTES", package), tensor("mask", [png(MASK)], "BYTES", package)),
+        (tensor("image", PIXELS, "UINT8", package), tensor("mask", MASK, "UINT8", package)),
+    ):
+        inputs = [prompt(kind=package), image, mask, tensor("seed", [4], "INT64", package)]
+        answer = triton_client.infer("illustrate", inputs, parameters={"mask_blur": 0, "strength": 0.6})
+        results.append(answer.as_numpy("image")[0])
+        parameters = json.loads(answer.as_numpy("parameters")[0])
+        assert parameters["source"]["strength"] == 0.6
+    assert np.array_equal(results[0], results[1])
+    assert np.array_equal(results[0][MASK[..., 0] == 0], PIXELS[MASK[..., 0] == 0])
+
+
+def test_picture_needs_no_prompt_text_and_takes_tensors_for_its_use(client: triton.InferenceServerClient) -> None:
+    inputs = [
+        prompt(""),
+        tensor("image", PIXELS, "UINT8"),
+        tensor("strength", [0.5], "FP32"),
+        tensor("outpaint", [b"left=8"], "BYTES"),
+        tensor("seed", [4], "INT64"),
+    ]
+    answer = client.infer("illustrate", inputs)
+    image = answer.as_numpy("image")
+    assert image is not None
+    assert image.shape == (1, 64, 72, 3)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "parameters", "field"),
+    [
+        ([tensor("mask", MASK, "UINT8")], {}, "mask"),
+        ([], {"strength": 0.5}, "strength"),
+        ([tensor("image", PIXELS, "UINT8"), tensor("mask", MASK[:32], "UINT8")], {}, "mask"),
+        ([tensor("image", PIXELS, "UINT8"), tensor("mask", MASK * 0, "UINT8")], {}, "mask"),
+        ([tensor("image", PIXELS, "UINT8")], {"strength": 0}, "strength"),
+        ([tensor("image", PIXELS, "UINT8")], {"strength": 2}, "strength"),
+        ([tensor("image", PIXELS[..., 0], "UINT8")], {}, "image"),
+        ([tensor("image", PIXELS.astype(np.float32), "FP32")], {}, "image"),
+        ([tensor("image", [b"no picture"], "BYTES")], {}, "image"),
+        ([tensor("image", PIXELS, "UINT8")], {"outpaint": "up=3"}, "outpaint"),
+    ],
+    ids=range(10),
+)
+def test_bad_pictures_are_refused_by_name(
+    client: triton.InferenceServerClient, inputs: list[Any], parameters: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InferenceServerException, match=f"{field}: "):
+        client.infer("illustrate", [prompt(), *inputs], parameters=parameters)

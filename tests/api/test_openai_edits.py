@@ -1,13 +1,16 @@
-"""`POST /v1/images/edits` and `/variations`: parsed and validated in every shape that clients send, then refused."""
+"""`POST /v1/images/edits` and `/variations`: parsed and validated in every shape that clients send, and drawn."""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from drawn_pictures import opened
 from illustrator_standin import IllustratorStandIn
 from pictures import REFUSED, drawn, encode
 from PIL import Image
@@ -70,12 +73,24 @@ async def test_forms_are_accepted(studio: httpx.AsyncClient, illustrator: Illust
         "partial_images": "2", "input_fidelity": "high", "user": "ada", "svg[model]": "x", "seed": "7",
         "svg[reasoning][effort]": "low", "moderation": "auto", "response_format": "", "unknown": "1",
     }  # fmt: skip
-    assert_not_offered(await studio.post(EDITS, data=fields, files=files), "image")
-    assert illustrator.asked == []
+    answer = await studio.post(EDITS, data=fields, files=files)
+    if sum(name.startswith("image") for name, _ in files) > 1:
+        assert_not_offered(answer, "image")
+        assert illustrator.asked == []
+        return
+    assert answer.status_code == 200, answer.text
+    events = [line for line in answer.text.splitlines() if line.startswith("event: ")]
+    assert events[-1] == "event: image_edit.completed"
+    assert set(events) == {"event: image_edit.partial_image", "event: image_edit.completed"}
+    source = illustrator.asked[-1].source
+    assert source is not None
+    assert (source.mask is None) == (len(files) == 1 or files[1][0] == "reference")
+    assert source.resolved_strength == (0.75 if source.mask is None else 1.0)
 
 
 async def test_long_prompt_fits_a_form(studio: httpx.AsyncClient) -> None:
-    assert_not_offered(await studio.post(EDITS, data={"prompt": "帽" * 32_000}, files=[file("image")]), "image")
+    answer = await studio.post(EDITS, data={"prompt": "帽" * 32_000}, files=[file("image")])
+    assert answer.status_code == 200, answer.text
     assert_error(await studio.post(EDITS, data={"prompt": "帽" * 32_001}, files=[file("image")]), 400, "prompt")
 
 
@@ -90,7 +105,41 @@ BODIES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
 async def test_json_is_accepted(studio: httpx.AsyncClient, body: dict[str, Any]) -> None:
-    assert_not_offered(await studio.post(EDITS, json={"prompt": "a hat", **body}), "images")
+    answer = await studio.post(EDITS, json={"prompt": "a hat", **body})
+    if len(body["images"]) > 1:
+        assert_not_offered(answer, "images")
+        return
+    assert answer.status_code == 200, answer.text
+    picture = opened(answer.json()["data"][0]["b64_json"])
+    assert picture.size == tuple(map(int, answer.json()["size"].split("x"))) == (64, 64)
+
+
+async def test_mask_is_white_where_the_clients_is_transparent(
+    studio: httpx.AsyncClient, illustrator: IllustratorStandIn
+) -> None:
+    alpha = np.full((64, 64), 255, np.uint8)
+    alpha[10:20, 30:40] = 0
+    mask = Image.new("RGBA", (64, 64))
+    mask.putalpha(Image.fromarray(alpha))
+    answer = await studio.post(EDITS, data={"prompt": "a hat"}, files=[file("image"), file("mask", encode(mask))])
+    assert answer.status_code == 200, answer.text
+    source = illustrator.asked[-1].source
+    assert source is not None
+    assert source.mask is not None
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(source.mask.data))), 255 - alpha)
+
+
+async def test_extensions_of_edits(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
+    fields = {"prompt": "a hat", "strength": "0.4", "outpaint": "left=32", "size": "96x64", "mask_blur": "2"}
+    answer = await studio.post(EDITS, data=fields, files=[file("image")])
+    assert answer.status_code == 200, answer.text
+    options = illustrator.asked[-1]
+    assert options.source is not None
+    assert (options.source.strength, options.source.outpaint.left, options.source.mask_blur) == (0.4, 32, 2)
+    assert (options.width, options.height) == (96, 64)
+    for name, value in (("strength", "0"), ("strength", "2"), ("outpaint", "up=3"), ("mask_fill", "red")):
+        answer = await studio.post(EDITS, data={**fields, name: value}, files=[file("image")])
+        assert_error(answer, 400, name)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +162,7 @@ WRONG_FORMS: list[tuple[dict[str, str], Files, int, str | None]] = [
     ({"prompt": "a"}, [file("image"), file("mask", SMALL)], 400, "mask"),
     ({"prompt": "a"}, [file("image", SMALL), file("image", PNG), file("markup", PNG)], 400, "markup"),
     ({"prompt": "a"}, [file("image"), file("mask", OPAQUE)], 400, "mask"),
+    ({"prompt": "a"}, [file("image"), file("mask", encode(Image.new("RGBA", (64, 64), (0, 0, 0, 255))))], 400, "mask"),
     ({"prompt": "a"}, [file("image"), file("mask", b"no picture")], 415, "mask"),
     ({"prompt": "a"}, [file("image[]"), file("image[]", b"")], 422, "image[]"),
     ({"prompt": "a", "input_fidelity": "most"}, [file("image")], 400, "input_fidelity"),
@@ -185,9 +235,14 @@ async def test_large_body_is_refused() -> None:
         assert_error(answer, 413, None)
 
 
-async def test_variations(studio: httpx.AsyncClient) -> None:
+async def test_variations(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
     fields = {"model": "dall-e-2", "n": "2", "response_format": "url", "size": "512x512", "user": "ada"}
-    assert_not_offered(await studio.post(VARIATIONS, data=fields, files=[file("image")]), "image")
+    answer = await studio.post(VARIATIONS, data=fields, files=[file("image")])
+    assert answer.status_code == 200, answer.text
+    assert [opened(one["url"]).size for one in answer.json()["data"]] == [(128, 128)] * 2
+    source = illustrator.asked[-1].source
+    assert source is not None
+    assert source.strength == 0.7
     for bad, param in (({"n": "11"}, "n"), ({"size": "big"}, "size"), ({"response_format": "x"}, "response_format")):
         assert_error(await studio.post(VARIATIONS, data=bad, files=[file("image")]), 400, param)
     for files in ([file("image"), file("mask")], [file("image")] * 2):

@@ -215,7 +215,7 @@ async def test_drawing_survives_an_engine_restart(repository: Path, monkeypatch:
 
 
 async def test_engines_that_stay_unavailable_are_an_error(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.ensembles.illustrator.pipeline.RESTART_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("serve.ensembles.illustrator.engine_calls.RESTART_TIMEOUT_S", 0.05)
     monkeypatch.setattr("serve.ensembles.illustrator.engine_calls.RETRY_S", 0.01)
     fake_engines = engines()
     fake_engines.answers["toy_unet"] = EngineUnavailable("gone")

@@ -241,11 +241,10 @@ async def read_options(
         values[tensor.name] = _element(tensor)
     uses = {name: values.pop(name) for name in PictureInputs.model_fields if name in values}
     source = await _source(pictures, uses, limits)
-    if source is not None:
-        values.setdefault("prompt", "")
     inputs = validate(IllustrateInputs if source is None else PictureIllustrateInputs, values)
     with rename_fields({"timeout_s": "timeout"}):
-        return IllustrateOptions(timeout_s=timeout_s, source=source, **inputs.model_dump(exclude_unset=True))
+        chosen = {"prompt": inputs.prompt, **inputs.model_dump(exclude_unset=True)}
+        return IllustrateOptions(timeout_s=timeout_s, source=source, **chosen)
 
 
 async def _source(

@@ -200,8 +200,7 @@ async def test_too_large_picture_is_refused(studio: httpx.AsyncClient) -> None:
 async def test_unimplemented_routes_return_501(studio: httpx.AsyncClient) -> None:
     picture = {"image": LOGO}
     for path, body, detail in (
-        (f"{API}/img2img", {"prompt": "fox", "init_images": [LOGO]}, "pictures from pictures are not offered yet"),
-        (f"{API}/img2img", {"init_images": [LOGO], "mask": f"data:image/png;base64,{LOGO}"}, "are not offered yet"),
+        (f"{API}/img2img", {"prompt": "fox", "init_images": [LOGO, LOGO]}, "several pictures at once are not offered"),
         (f"{API}/extra-single-image", picture, "there is no upscaler here yet"),
         (f"{API}/extra-batch-images", {"imageList": []}, "there is no upscaler here yet"),
         (f"{API}/interrogate", {**picture, "model": "clip"}, "nothing describes pictures here yet"),
