@@ -82,7 +82,7 @@ class IllustrateRequest:
         return replace(self, options=options, encoding=encoding)
 
     def to_json(self) -> dict[str, Any]:
-        options = asdict(replace(self.options, source=None))
+        options = asdict(self.options)
         del options["preview_every"], options["timeout_s"]  # without effect on the pictures
         del options["source"]
         if self.options.source is not None:

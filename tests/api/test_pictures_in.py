@@ -281,6 +281,16 @@ async def test_img2img_refuses_bad_values(ada: httpx.AsyncClient) -> None:
         assert answer.json()["detail"].startswith(f"{name}: "), answer.text
 
 
+async def test_variations_of_a_kept_site(ada: httpx.AsyncClient) -> None:
+    """Drawn without a prompt, and stored."""
+    answer = await drawn(ada, "/v1/images/variations", files={"image": ("a.png", PNG)}, data={"n": "2"})
+    assert len({one["b64_json"] for one in answer["data"]}) == 2
+    assert answer["atelier"]["parameters"]["prompt"] == ""
+    body = {"prompt": "red", "images": [{"image_url": url()}], "seed": 3, "response_format": "url"}
+    first, second = [await drawn(ada, "/v1/images/edits", json=body) for _ in range(2)]
+    assert (first["atelier"]["cached"], second["atelier"]["cached"]) == (False, True)
+
+
 async def test_picture_without_an_encoder_is_refused(
     ada: httpx.AsyncClient, illustrator: Illustrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

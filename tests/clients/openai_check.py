@@ -15,9 +15,9 @@ import openai
 
 PROMPT = "red apple, flat"
 MASK = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAYAAABytg0kAAAAEklEQVR4nGP4z8DwHwyBNBgAAD0ABz8VGs8LAAAAAElFTkSuQmCC"
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAYAAABytg0kAAAAF0lEQVR4nAXBAQ0AAADCIGb/zhdAtAgOJAAD/yd0ZcAAAAAASUVORK5CYII="
 )
-"""2 x 2 pixels with an alpha channel."""
+"""2 x 2 pixels, one of them transparent."""
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
@@ -86,21 +86,26 @@ def errors(client: openai.OpenAI) -> dict[str, bool]:
 
 
 def edits(client: openai.OpenAI) -> dict[str, bool]:
-    """No model edits pictures yet: every form of the request is parsed, and refused as unsupported."""
+    """Every form of the request is drawn; several pictures, which are references, are refused as unsupported."""
     picture, mask = decoded(client.images.generate(prompt=PROMPT).data[0]), ("m.png", MASK, "image/png")
     requests: list[dict[str, Any]] = [
-        {"image": ("/home/somebody/a.png", picture)},
-        {"image": [("a.png", picture), ("b.png", picture)], "size": "auto", "n": 2, "input_fidelity": "high"},
+        {"image": ("/home/somebody/a.png", picture), "n": 2, "input_fidelity": "high"},
+        {"image": [("a.png", picture)], "size": "auto", "extra_body": {"seed": 7, "strength": 0.5}},
         {"image": ("a.png", MASK), "mask": mask, "output_format": "webp", "output_compression": 80},
         {"image": ("a.png", MASK), "markup": mask, "svg": {"model": "x", "reasoning": {"effort": "low"}}},
-        {"image": ("a.png", picture), "stream": True, "partial_images": 2, "extra_body": {"seed": 7}},
     ]
-    refused = [raised(lambda keys=keys: client.images.edit(prompt="a hat", **keys)) for keys in requests]
-    refused.append(raised(lambda: client.images.create_variation(image=("a.png", picture), n=1, size="512x512")))
+    drawn = [client.images.edit(prompt="a hat", **keys) for keys in requests]
+    varied = client.images.create_variation(image=("a.png", picture), n=2, size="512x512")
+    streamed = {"image": ("a.png", picture), "stream": True, "partial_images": 1, "extra_body": {"steps": 8}}
+    kinds = [event.type for event in client.images.edit(prompt="a hat", **streamed)]
+    several = [("a.png", picture), ("b.png", picture)]
+    refused = raised(lambda: client.images.edit(prompt="a hat", image=several))
     wrong = raised(lambda: client.images.edit(prompt="a hat", image=("a.png", picture), mask=mask))
     return {
-        "edits": all(isinstance(one, openai.BadRequestError) for one in refused),
-        "edits_code": all((one.code, one.param) == ("unsupported_operation", "image") for one in refused),
+        "edits": [len(one.data) for one in drawn] == [2, 1, 1, 1] and decoded(drawn[2].data[0])[8:12] == b"WEBP",
+        "variations": len({one.b64_json for one in varied.data}) == 2,
+        "edits_stream": kinds == ["image_edit.partial_image", "image_edit.completed"],
+        "edits_code": (refused.code, refused.param) == ("unsupported_operation", "image"),
         "edits_mask": (wrong.code, wrong.param) == ("invalid_request", "mask"),
         "no_chat": getattr(raised(lambda: client.chat.completions.create(model="x", messages=[])), "code", "")
         == "unknown_url",

@@ -16,6 +16,7 @@ import webuiapi
 from PIL import Image
 
 PROMPT = "red apple, flat"
+SIZE = {"width": 64, "height": 64}
 
 
 def main(http: str) -> dict[str, bool]:
@@ -96,10 +97,19 @@ def errors(api: webuiapi.WebUIApi) -> dict[str, bool]:
         "no_script": failed(lambda: api.txt2img(prompt=PROMPT, script_name="X"))[0] == 422,
         "controlnet": failed(lambda: api.txt2img(prompt=PROMPT, **unit))[0] == 422,
         "hires": failed(lambda: api.txt2img(prompt=PROMPT, enable_hr=True))[0] == 501,
-        "img2img": failed(lambda: api.img2img(images=[picture], prompt=PROMPT))[0] == 501,
+        "img2img": api.img2img(images=[picture], prompt=PROMPT, denoising_strength=0.5, **SIZE).image.size == (64, 64),
+        "inpaint": inpainted(api, picture),
         "upscale": failed(lambda: api.extra_single_image(picture))[0] == 501,
         "interrogate": failed(lambda: api.interrogate(picture))[0] == 501,
     }
+
+
+def inpainted(api: webuiapi.WebUIApi, picture: Image.Image) -> bool:
+    """Whether a mask over a quarter is drawn at the size of the picture."""
+    mask = Image.new("L", picture.size)
+    mask.paste(255, (0, 0, 32, 32))
+    drawn = api.img2img(images=[picture], mask_image=mask, prompt=PROMPT, inpaint_full_res=False, mask_blur=0, **SIZE)
+    return bool(drawn.image.size == picture.size and drawn.info["denoising_strength"] == 0.75)
 
 
 def failed(call: Any) -> tuple[int, str]:
