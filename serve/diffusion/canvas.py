@@ -26,8 +26,8 @@ GREY = 128
 class Canvas:
     """What is drawn: ``pixels`` at the drawn size and the ``mask`` over them, None for the whole.
 
-    Without ``base`` the drawing is the result; otherwise it is scaled to ``box`` of ``base`` and pasted with ``seam``,
-    the soft mask of ``base``.
+    Without ``base`` (RGBA) the drawing is the result; otherwise it is scaled to ``box`` of ``base`` and pasted with
+    ``seam``, the soft mask of ``base``.
     """
 
     pixels: Bytes
@@ -37,16 +37,29 @@ class Canvas:
     box: Box = (0, 0, 0, 0)
 
     def finished(self, drawn: Bytes) -> Bytes:
-        """The result; ``drawn`` has the shape of ``pixels``."""
+        """The result, with alpha if ``drawn`` has it, which is of the size of ``pixels``."""
         if self.base is None or self.seam is None:
             return drawn
         left, top, right, bottom = self.box
-        inside = resized(drawn, (right - left, bottom - top)).astype(np.float32)
+        inside = resized(drawn, (right - left, bottom - top))
         share = self.seam[top:bottom, left:right, None].astype(np.float32) / 255.0
-        result = self.base.copy()
-        mixed = result[top:bottom, left:right] * (1.0 - share) + inside * share
-        result[top:bottom, left:right] = np.round(mixed).astype(np.uint8)
+        result = flattened(self.base) if drawn.shape[2] == 3 else self.base.copy()
+        result[top:bottom, left:right] = _mixed(result[top:bottom, left:right], inside, share)
         return result
+
+
+def _mixed(below: Bytes, above: Bytes, share: npt.NDArray[np.float32]) -> Bytes:
+    """``share`` (H, W, 1) of ``above``, the rest of ``below``; colours with alpha count as far as they are opaque."""
+    weights = 1.0 - share, share
+    if below.shape[2] == 3:
+        mixed = below * weights[0] + above * weights[1]
+    else:
+        alphas = below[..., 3:] * weights[0], above[..., 3:] * weights[1]
+        alpha = alphas[0] + alphas[1]
+        colours = (below[..., :3] * alphas[0] + above[..., :3] * alphas[1]) / np.maximum(alpha, 1e-6)
+        mixed = np.concatenate([colours, alpha], axis=-1)
+    levels: Bytes = np.round(mixed).astype(np.uint8)
+    return levels
 
 
 def flattened(rgba: Bytes) -> Bytes:

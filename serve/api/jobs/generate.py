@@ -20,7 +20,7 @@ from serve.api.jobs.rendering import error_of, job_of, time_of
 from serve.api.jobs.request_models import FAL_PRIORITY, JobFields, Priority, PriorityHeader, Quality, Status
 from serve.api.jobs.requests import order_of, parse_drawing
 from serve.api.library.generations import CamelCaseGeneration, generation_in_camel_case
-from serve.api.library.picture_sources import PictureSources, keep
+from serve.api.library.picture_sources import PictureSources, keep_pictures
 from serve.api.native.conversion import SiteSettings
 from serve.api.native.illustrations import UnsupportedYet
 from serve.api.openapi.operation import CONFLICT
@@ -109,7 +109,7 @@ async def generate(
         order = order_of(fields, headers, header.fal_priority, request, settings)
     source = await PictureSources(request).of(body, order.user_id)
     drawing = await parse_drawing(body, settings, request.app.state.illustrator, source)
-    await keep(source, request)
+    await keep_pictures(source, request)
     added = await services.queue.add(drawing, order)
     view = await services.views.get(added.ids[0])
     content = {

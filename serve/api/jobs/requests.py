@@ -30,7 +30,7 @@ from serve.api.jobs.request_models import (
     JobHeaders,
     JobRequestBody,
 )
-from serve.api.library.picture_sources import PictureSources, keep
+from serve.api.library.picture_sources import PictureSources, keep_pictures
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.presets import quality_of
 from serve.diffusion.noise import MAX_SEED
@@ -104,7 +104,7 @@ async def parse_jobs(body: JobRequestBody | JobForm, headers: JobHeaders, reques
     drawing_input = validate(DrawingInput, values)
     source = await PictureSources(request).of(drawing_input, order.user_id)
     drawing = await parse_drawing(drawing_input, settings, illustrator, source)
-    await keep(source, request)
+    await keep_pictures(source, request)
     batch = _varied(drawing, body, settings.jobs.max_batch)
     return ParsedJobs([drawing], order) if batch is None else ParsedJobs(batch, order, is_batch=True)
 

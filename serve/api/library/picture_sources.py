@@ -16,7 +16,7 @@ from serve.api.library.files import turns_of
 from serve.api.library.reference_store import SubjectReferenceManager
 from serve.ensembles.illustrator.picture_source import PictureSource
 from serve.errors import rename_fields
-from serve.security.fetching.data_urls import decode_data_url, is_data_url
+from serve.security.fetching.fetcher import decode_data_url, is_data_url
 from serve.settings import Settings
 from serve.state.gallery import get_result
 from serve.state.objects import media_type_of
@@ -71,7 +71,7 @@ class PictureSources:
         return await state.objects.get(reference.object)
 
 
-async def keep(source: PictureSource | None, request: Request) -> None:
+async def keep_pictures(source: PictureSource | None, request: Request) -> None:
     """Store the pictures of ``source``, before a job names them. Raises StateUnavailable, OutOfSpace."""
     if source is None:
         return

@@ -121,8 +121,8 @@ class DiffusionPipeline:
     async def paint(
         self, plan: Plan, seed: int, observer: StepObserver | None = None, resumed: Stage | None = None
     ) -> Pixels:
-        """Draw the picture of ``seed``, continuing from the stage ``resumed``: shape (height, width, 3 or 4), 8 bits. Of
-        a part of a picture, or with margins, the whole picture at its own size.
+        """Draw the picture of ``seed``, continuing from the stage ``resumed``: shape (height, width, 3 or 4), 8 bits.
+        Of a part of a picture, or with margins, it is the whole picture at its own size.
 
         The result does not depend on concurrent pictures or on ``resumed``, up to the engine's rounding. After
         cancellation no further request is sent. Raises an exception group of DeadlineExceeded (between steps) or engine

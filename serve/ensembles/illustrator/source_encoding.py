@@ -88,7 +88,8 @@ class StartingPoint:
 def prepare_canvas(source: PictureSource, size: Size) -> Canvas:
     """Decode and fit the pictures of ``source`` for a drawing of ``size`` (width, height). Takes up to a second for a
     large picture. Raises BadImage and UnsupportedMedia naming ``image`` or ``mask``, InvalidRequest."""
-    pixels = canvas.flattened(_decoded(source.image, "image"))
+    rgba = _decoded(source.image, "image")
+    pixels = canvas.flattened(rgba)
     if not source.is_masked:
         return Canvas(canvas.fitted(pixels, size, source.fit))
     mask = np.zeros(pixels.shape[:2], np.uint8)
@@ -97,7 +98,7 @@ def prepare_canvas(source: PictureSource, size: Size) -> Canvas:
     if mask.shape != pixels.shape[:2]:
         raise InvalidRequest("must have the size of the picture", "mask")
     if source.outpaint:
-        return _outpainted(source, size, pixels, mask)
+        return _outpainted(source, size, rgba, mask)
     if not mask.any():
         raise InvalidRequest("is black: nothing would be drawn anew", "mask")
     seam = canvas.blurred(mask, source.mask_blur)
@@ -106,20 +107,21 @@ def prepare_canvas(source: PictureSource, size: Size) -> Canvas:
         left, top, right, bottom = box = canvas.crop_box(seam, source.mask_crop_padding, size)
         inside = slice(top, bottom), slice(left, right)
         drawn, drawn_mask = (canvas.resized(np.ascontiguousarray(part[inside]), size) for part in (filled, mask))
-        return Canvas(drawn, drawn_mask, pixels, seam, box)
-    drawn, drawn_mask, base, seam = (canvas.fitted(part, size, source.fit) for part in (filled, mask, pixels, seam))
+        return Canvas(drawn, drawn_mask, rgba, seam, box)
+    drawn, drawn_mask, base, seam = (canvas.fitted(part, size, source.fit) for part in (filled, mask, rgba, seam))
     return Canvas(drawn, drawn_mask, base, seam, (0, 0, *size))
 
 
-def _outpainted(source: PictureSource, size: Size, pixels: Bytes, mask: Bytes) -> Canvas:
+def _outpainted(source: PictureSource, size: Size, rgba: Bytes, mask: Bytes) -> Canvas:
     """The drawing reaches into the picture by the width of the seam, so that nothing beside it is mixed."""
     o = source.outpaint
     margins = (o.left, o.top, o.right, o.bottom)
-    base, mask = canvas.extended(pixels, margins), canvas.extended(mask, margins, 255)
-    added = canvas.extended(np.zeros(pixels.shape[:2], np.uint8), margins, 255)
+    base, mask = canvas.extended(rgba, margins), canvas.extended(mask, margins, 255)
+    added = canvas.extended(np.zeros(rgba.shape[:2], np.uint8), margins, 255)
     wide = canvas.grown(mask, 2 * source.mask_blur)
     seam = np.maximum(canvas.blurred(canvas.grown(mask, source.mask_blur), source.mask_blur / 2), added)
-    filled = canvas.filled(base, wide) if source.fill == "surroundings" else base
+    pixels = canvas.flattened(base)
+    filled = canvas.filled(pixels, wide) if source.fill == "surroundings" else pixels
     drawn, drawn_mask = canvas.resized(filled, size), canvas.resized(wide, size)
     return Canvas(drawn, drawn_mask, base, seam, (0, 0, base.shape[1], base.shape[0]))
 
