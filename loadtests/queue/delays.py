@@ -23,9 +23,8 @@ from loadtests.queue.endpoints import read, session
 from loadtests.queue.report import Line, line
 from serve.ensembles.requests import ILLUSTRATE
 from serve.errors import Cancelled
-from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.generation_queue import GenerationQueue, set_lane_paused
 from serve.jobs.queue.insertion import JobOptions
-from serve.jobs.queue.lanes import set_lane_paused
 from serve.jobs.worker.claims import ClaimedJob
 from serve.jobs.worker.leases import Leases
 from serve.settings import Settings

@@ -17,7 +17,7 @@ from loadtests.queue.databases import analyze
 from loadtests.queue.library import ENQUEUE_GOAL_MS, STATUS_GOAL_MS
 from loadtests.queue.report import Line, line
 from serve.ensembles.requests import ILLUSTRATE
-from serve.jobs.queue.lanes import set_lane_paused
+from serve.jobs.queue.generation_queue import set_lane_paused
 from serve.settings import Settings
 from serve.state import State
 

@@ -38,7 +38,7 @@ from serve.cluster.ray_environment import temporary_folder
 from serve.errors import AtelierError, EngineUnavailable
 from serve.observability.logs import console
 from serve.settings import Settings, leaves, load, to_markdown
-from serve.settings.loopback import is_loopback, is_own
+from serve.settings.egress_policy import is_loopback, is_own
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -14,7 +14,7 @@ from serve.cli.database import ConfigOption, JsonOption, done, out
 if TYPE_CHECKING:
     from serve.releases.experiments.intervals import Estimate
     from serve.releases.experiments.report import ExperimentReport
-    from serve.releases.flags.flag import Flag
+    from serve.releases.flags import Flag
     from serve.state import State
 
 flags = typer.Typer(help="Feature flags; PUT /api/admin/flags/NAME changes them.", no_args_is_help=True)
@@ -25,7 +25,7 @@ def list_flags(as_json: JsonOption = False, config: ConfigOption = None) -> None
     """Show every flag as it is now."""
 
     async def do(state: State) -> list[Flag]:
-        from serve.releases.flags.store import Flags
+        from serve.releases.flags import Flags
 
         return list((await Flags(state.settings.flags, state.database).read()).values())
 
@@ -50,8 +50,7 @@ def explain(
     """Say whether a user has a flag, and why."""
 
     async def do(state: State) -> dict[str, Any]:
-        from serve.releases.flags.flag import is_on, share
-        from serve.releases.flags.store import Flags
+        from serve.releases.flags import Flags, is_on, share
 
         flag = await Flags(state.settings.flags, state.database).get(name)
         bucket = 100.0 * share(name, user)

@@ -16,7 +16,7 @@ from serve.cluster import stack
 from serve.errors import InvalidRequest
 from serve.observability.metrics.prometheus import write_targets
 from serve.settings import Settings
-from serve.settings.loopback import is_loopback
+from serve.settings.egress_policy import is_loopback
 
 LOGGER = logging.getLogger(__name__)
 

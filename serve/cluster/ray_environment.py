@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from serve.errors import EngineUnavailable
 from serve.settings import MEBIBYTE, Settings, leaves, numba_environment, project_path
-from serve.settings.loopback import is_loopback
+from serve.settings.egress_policy import is_loopback
 
 MAX_CONNECTIONS_OF_ONE = 512
 """Connections per client address and listener, of HAProxy's 4,096: slow clients cannot exhaust them."""

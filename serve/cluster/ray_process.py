@@ -22,7 +22,7 @@ from serve.observability.metrics.metric import Sample
 from serve.observability.metrics.processes import measure_processes
 from serve.observability.tracing import export
 from serve.settings import Settings
-from serve.settings.loopback import is_own
+from serve.settings.egress_policy import is_own
 
 LOGGER = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from serve.observability import request_context, tracing
 from serve.observability.request_context import DEFAULT_URGENCY, Urgency
 from serve.observability.tracing import export
 from serve.releases.fallback.illustrator import with_fallback
-from serve.releases.fallback.watched_vectorizer import WatchedVectorizer
+from serve.releases.fallback.wrappers import WatchedVectorizer
 from serve.releases.rollouts.version_reconciler import VersionReconciler, current_versions
 from serve.security.limits.admission_queue import AdmissionQueue
 from serve.security.moderation.policy import moderated, required_engines

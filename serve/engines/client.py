@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from serve.engines import tensors, triton_errors
 from serve.engines.grpc_options import channel_options
-from serve.engines.shared_memory import Region, RegionPool
+from serve.engines.tensors import Region, RegionPool
 from serve.engines.warmup_inputs import warmup_inputs
 from serve.errors import (
     AtelierError,

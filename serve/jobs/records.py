@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.ensembles.requests import File, JobRequest, Outcome, VectorizeRequest
 from serve.errors import AtelierError, EngineFailure, error_from_record
 from serve.observability.costs import CPU, GPU
-from serve.releases.experiments.exposures import Exposure, expose
+from serve.releases.experiments.assignment import Exposure, expose
 from serve.state import State
 from serve.state.job_states import COMPLETED, FAILED
 from serve.state.objects import Stored

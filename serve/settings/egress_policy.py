@@ -1,14 +1,16 @@
 """Egress policy: which user-supplied URLs may be called. By default https on the public Internet only.
 
 A URL is checked before each call and after each redirection. The addresses of its host are checked when resolved
-(`serve.security.fetching.dns_pinning`), and the connection uses exactly those.
+(`serve.security.fetching.dns_pinning`), and the connection uses exactly those. Hosts are loopback, this machine, or reachable by others.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
 
 from yarl import URL
 
@@ -112,3 +114,31 @@ def _check_host(host: str, allowed: Destinations, field: str) -> None:
         may_be = not local or allowed.anywhere or host in allowed.hosts
     if not may_be:
         raise InvalidRequest("must be on the open Internet; this site calls no private addresses", field)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host``, an address or a name, is reachable from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_own(host: str) -> bool:
+    """Whether ``host`` is one network address: neither loopback nor a wildcard."""
+    return not is_loopback(host) and host not in ("0.0.0.0", "::")
+
+
+def is_reached_from_elsewhere(host: str, public_url: str | None) -> bool:
+    """Whether other machines can reach a server that listens on ``host`` and is published as ``public_url``."""
+    return not is_loopback(host) or _is_elsewhere(public_url)
+
+
+def _is_elsewhere(public_url: str | None) -> bool:
+    """Whether other machines can reach this address. Unparsable ones count as reachable."""
+    if public_url is None:
+        return False
+    try:
+        return not is_loopback(urlsplit(public_url).hostname or "")
+    except ValueError:
+        return True

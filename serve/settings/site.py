@@ -41,8 +41,8 @@ from serve.settings.api import (
     ProxySettings,
     RaySettings,
 )
+from serve.settings.egress_policy import is_reached_from_elsewhere
 from serve.settings.ensembles import IllustratorSettings, PicturesSettings, VectorizerSettings
-from serve.settings.loopback import is_reached_from_elsewhere
 from serve.settings.observability import LogsSettings, TracingSettings
 from serve.settings.releases import ExperimentSettings, FallbackSettings, FlagSettings, Name
 from serve.settings.section import IMPORT_ROOT, IS_INSTALLED, ProjectPath, project_path

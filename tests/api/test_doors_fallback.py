@@ -29,7 +29,7 @@ from serve.jobs.direct.service import Caller, DirectService
 from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
 from serve.releases.fallback.illustrator import FallbackIllustrator, with_fallback
-from serve.releases.flags.flag import Flag, is_on
+from serve.releases.flags import Flag, is_on
 from serve.security.identity.audit import Actor
 from serve.security.signing.secret_store import SecretStore
 from serve.settings import AccessSettings, ExperimentSettings, FallbackSettings, FlagSettings

@@ -11,7 +11,7 @@ import pytest
 import tiny_onnx
 
 from serve.engines.client import EngineClient
-from serve.engines.shared_memory import SMALLEST_REGION_BYTES
+from serve.engines.tensors import SMALLEST_REGION_BYTES
 from serve.engines.triton.server import TritonServer
 from serve.errors import EngineUnavailable, InvalidRequest
 

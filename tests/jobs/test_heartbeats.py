@@ -19,9 +19,8 @@ from serve.errors import StateUnavailable
 from serve.jobs.direct.in_flight import InFlightRequests
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.worker.claims import ClaimedJob
-from serve.jobs.worker.database_timeout import DatabaseTimeout
 from serve.jobs.worker.execution import JobExecutor
-from serve.jobs.worker.lease_reaper import LeaseReaper
+from serve.jobs.worker.lease_reaper import DatabaseTimeout, LeaseReaper
 from serve.jobs.worker.leases import LeaseLost
 from serve.jobs.worker.worker import Worker
 from serve.state import State

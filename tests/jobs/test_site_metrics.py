@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from test_queue import ANA, request
 
 from serve.ensembles.requests import ILLUSTRATE
-from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.queue.lanes import set_lane_paused
+from serve.jobs.queue.generation_queue import GenerationQueue, set_lane_paused
 from serve.jobs.worker.leases import Leases
 from serve.jobs.worker.site import update_site_metrics
 from serve.observability.metrics import catalogue

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from test_queue import ANA, request
 
-from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.queue.lanes import desired_workers
+from serve.jobs.queue.generation_queue import GenerationQueue, desired_workers
 from serve.jobs.worker.leases import Leases
 from serve.settings import JobsSettings, Settings
 from serve.state import State

@@ -18,9 +18,8 @@ from serve.ensembles.requests import VECTORIZE
 from serve.releases.experiments.report import report_of
 from serve.releases.fallback.circuit_breaker import CLOSED, HALF_OPEN, OPEN, CircuitBreaker
 from serve.releases.fallback.illustrator import FallbackIllustrator
-from serve.releases.fallback.watched_vectorizer import WatchedVectorizer
-from serve.releases.flags.flag import Flag
-from serve.releases.flags.store import Flags
+from serve.releases.fallback.wrappers import WatchedVectorizer
+from serve.releases.flags import Flag, Flags
 from serve.settings import NAME, FlagSettings
 
 router = APIRouter(prefix="/api/admin", dependencies=[Admin], route_class=CappedRoute)

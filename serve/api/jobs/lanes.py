@@ -13,7 +13,7 @@ from serve.api.jobs.dependencies import JobServicesOf
 from serve.api.jobs.models import LaneState, QueueInfo
 from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
 from serve.errors import NotFound
-from serve.jobs.queue.lanes import set_lane_paused
+from serve.jobs.queue.generation_queue import set_lane_paused
 from serve.state.job_states import PAUSED, PENDING, PROCESSING
 
 router = APIRouter()

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from serve.ensembles.illustrator.illustration import RANDOM_SEED
 from serve.ensembles.requests import File, JobRequest, Outcome, VectorizeRequest, digest
 from serve.jobs.direct.in_flight import IdempotencyClaim
-from serve.releases.experiments.exposures import Exposure
-from serve.releases.flags.flag import unit_of
+from serve.releases.experiments.assignment import Exposure
+from serve.releases.flags import unit_of
 from serve.state.job_states import ANONYMOUS as ANONYMOUS
 from serve.state.job_states import new_id
 

@@ -43,8 +43,7 @@ from serve.jobs.site_policy import SitePolicy
 from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.releases.experiments.assignment import Experiments
 from serve.releases.fallback.serving import serving
-from serve.releases.flags.flag import unit_of
-from serve.releases.flags.store import Flags
+from serve.releases.flags import Flags, unit_of
 from serve.releases.rollouts.version_selector import VersionSelector, exposures_of
 from serve.security.signing.content_credentials import signer_of
 from serve.settings import Settings

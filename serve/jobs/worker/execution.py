@@ -31,11 +31,9 @@ from serve.jobs.records import object_store_items
 from serve.jobs.worker.claims import ClaimedJob
 from serve.jobs.worker.leases import Leases
 from serve.jobs.worker.progress import ProgressReporter
-from serve.releases.experiments.assignment import Experiments
-from serve.releases.experiments.exposures import Exposure, expose
+from serve.releases.experiments.assignment import Experiments, Exposure, expose
 from serve.releases.fallback.serving import serving
-from serve.releases.flags.flag import unit_of
-from serve.releases.flags.store import Flags
+from serve.releases.flags import Flags, unit_of
 from serve.releases.rollouts.version_selector import R, VersionSelector, exposures_of
 from serve.security.signing.content_credentials import signer_of
 from serve.state import State

@@ -13,7 +13,7 @@ from serve.ensembles.illustrator.illustration import IllustratorService
 from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import AtelierError, EngineUnavailable, StateUnavailable
-from serve.jobs.queue.lanes import desired_workers
+from serve.jobs.queue.generation_queue import desired_workers
 from serve.jobs.webhooks.delivery import WebhookDelivery
 from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.maintenance import run_due_tasks

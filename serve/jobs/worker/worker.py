@@ -18,9 +18,8 @@ from typing import Any, TypeVar
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs.queue.expiry import remaining_s
 from serve.jobs.worker.claims import ClaimedJob
-from serve.jobs.worker.database_timeout import DatabaseTimeout
 from serve.jobs.worker.execution import JobExecutor, JobResult
-from serve.jobs.worker.lease_reaper import LeaseReaper
+from serve.jobs.worker.lease_reaper import DatabaseTimeout, LeaseReaper
 from serve.jobs.worker.leases import LeaseLost, Leases
 from serve.observability import request_context, tracing
 from serve.observability.metrics.catalogue import BEATS, JOB_SECONDS, JOBS_ENDED

@@ -2,22 +2,52 @@
 
 A request is in at most one experiment: the first in the settings that matches its model, whose options it leaves open,
 and of which every arm could serve it. So arms differ only in what the experiment varies.
+The arm of each generation, its exposure, is written in the transaction that writes the generation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.diffusion.samplers import by_name
 from serve.ensembles.illustrator.illustration import FamilyInfo, IllustrateOptions
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import InvalidRequest
-from serve.releases.experiments.exposures import Exposure
-from serve.releases.flags.flag import share
-from serve.releases.flags.store import Flags
+from serve.releases.flags import Flags, share
 from serve.settings import ArmSettings, ExperimentSettings
+from serve.state.tables import exposures, utc_now
+
+_INSERTS: dict[str, sa.Insert] = {
+    "sqlite": sqlite.insert(exposures).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(exposures).on_conflict_do_nothing(),
+}
+
+
+@dataclass(frozen=True)
+class Exposure:
+    experiment: str
+    arm: str
+    user_id: str
+
+
+async def expose(connection: AsyncConnection, made: Sequence[Exposure], generation_id: str) -> None:
+    """Idempotent: another attempt at the same generation changes nothing."""
+    rows = [
+        {
+            "experiment": exposure.experiment, "generation_id": generation_id, "arm": exposure.arm,
+            "user_id": exposure.user_id, "created_at": utc_now(),
+        }
+        for exposure in made
+    ]  # fmt: skip
+    if rows:
+        await connection.execute(_INSERTS[connection.dialect.name], rows)
+
 
 _UNSET: Mapping[str, Any] = {"negative_prompt": "", "guidance_rescale": 0.0}
 """Values that mean "not set" for these options; for all others it is None."""
@@ -43,7 +73,7 @@ class Experiments:
         families: Sequence[FamilyInfo],
         unit: str,
     ) -> tuple[IllustrateRequest, Exposure | None]:
-        """``request`` with the options of its arm, chosen by ``unit`` (`serve.releases.flags.flag.unit_of`)."""
+        """``request`` with the options of its arm, chosen by ``unit`` (`serve.releases.flags.unit_of`)."""
         for name, experiment in self._settings.items():
             if not _applies(request.options, experiment, families):
                 continue

@@ -39,7 +39,6 @@ from serve.errors import (
 from serve.observability import request_context, tracing
 from serve.observability.metrics.catalogue import SERVED
 from serve.releases.fallback.circuit_breaker import CircuitBreaker, Trial
-from serve.releases.fallback.engines import DelegatedEngines
 from serve.releases.fallback.http_calls import (
     CLOCK_TOLERANCE_S,
     is_engine_fault,
@@ -48,10 +47,9 @@ from serve.releases.fallback.http_calls import (
     timeout_error,
     with_time_limit,
 )
-from serve.releases.fallback.last_known_info import LastKnownInfo
 from serve.releases.fallback.steps import FallbackBackend, Key, steps_of, without_defaults
-from serve.releases.flags.flag import unit_of
-from serve.releases.flags.store import Flags
+from serve.releases.fallback.wrappers import DelegatedEngines, LastKnownInfo
+from serve.releases.flags import Flags, unit_of
 from serve.security.moderation.policy import ModerationPolicy
 from serve.security.signing.secret_store import SecretStore
 from serve.settings import Settings

@@ -15,7 +15,7 @@ from serve.engines.triton import manifests
 from serve.engines.triton.manifests import version_label
 from serve.ensembles.vectorizer.vectorization import ENGINES
 from serve.errors import Conflict, NotFound
-from serve.releases.flags.flag import share
+from serve.releases.flags import share
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings
 from serve.state import State
 from serve.state.tables import replicas, rollouts, utc_now

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import IllustrateRequest, JobRequest, VectorizeRequest
-from serve.releases.experiments.exposures import Exposure
+from serve.releases.experiments.assignment import Exposure
 from serve.releases.rollouts.site import Rollout, experiment_name, read_all
 from serve.state.cached_value import CachedValue
 from serve.state.database import Database

@@ -14,7 +14,7 @@ from serve.security.identity.key_format import FIELD, PREFIX
 from serve.security.identity.keys import Keys
 from serve.security.identity.roles import LOCAL, Principal
 from serve.settings import Settings
-from serve.settings.loopback import is_reached_from_elsewhere
+from serve.settings.egress_policy import is_reached_from_elsewhere
 from serve.state import State
 
 API_KEY = "x-api-key"

@@ -22,7 +22,7 @@ from serve.jobs.queue.views import JobViews
 from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
 from serve.releases.experiments.assignment import Experiments, assign_arm
-from serve.releases.flags.store import Flags
+from serve.releases.flags import Flags
 from serve.settings import ExperimentSettings
 from serve.state import State
 from serve.state.job_states import COMPLETED

@@ -8,7 +8,7 @@ from standin import StandIn
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions
 from serve.errors import BadImage, EngineLost, EngineUnavailable, Overloaded
 from serve.releases.fallback.circuit_breaker import CLOSED, OPEN
-from serve.releases.fallback.watched_vectorizer import WatchedVectorizer
+from serve.releases.fallback.wrappers import WatchedVectorizer
 from serve.settings import BreakerSettings
 
 

@@ -17,8 +17,7 @@ from typer.testing import CliRunner
 
 from serve.cli.main import app
 from serve.errors import NotFound, StateUnavailable
-from serve.releases.flags.flag import Flag, is_on, share, unit_of
-from serve.releases.flags.store import CACHE_S, Flags
+from serve.releases.flags import CACHE_S, Flag, Flags, is_on, share, unit_of
 from serve.security.identity.audit import Actor
 from serve.settings import DatabaseSettings, FlagSettings, Settings
 from serve.state import State

@@ -20,7 +20,7 @@ from serve.errors import Conflict, NotFound, StateUnavailable
 from serve.jobs.direct.service import Answer, Caller, DirectService
 from serve.jobs.worker.claims import ClaimedJob
 from serve.jobs.worker.execution import JobExecutor
-from serve.releases.experiments.exposures import Exposure, expose
+from serve.releases.experiments.assignment import Exposure, expose
 from serve.releases.rollouts.report import compare_versions
 from serve.releases.rollouts.site import Rollout
 from serve.state import State

@@ -15,7 +15,7 @@ from versioned import ENGINE
 
 from serve.engines.engine_set import EngineSet, EngineSetService
 from serve.ensembles.info_cache import EnsembleInfoCache
-from serve.releases.flags.flag import unit_of
+from serve.releases.flags import unit_of
 from serve.releases.rollouts.version_reconciler import VersionReconciler, current_versions
 from serve.releases.rollouts.version_selector import VersionSelector
 from serve.state import State

@@ -1,1 +1,0 @@
-"""Feature flags with per-user percentages (A-101)."""
