@@ -8,25 +8,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from serve.cli.database import ConfigOption
+from serve.cli.database import ConfigOption, err, exit_on_error, out, with_state
 from serve.cluster import stack
-from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, rename_fields
-from serve.settings import Settings, load
+from serve.errors import Conflict, rename_fields
+from serve.settings import load
 
 if TYPE_CHECKING:  # slow to import; other commands must not wait for it
     from serve.jobs.backup_restore import Restored
     from serve.state.backups.format import ProgressCallback
-    from serve.state.backups.writing import Backup
 
 INCOMPLETE = 4
 """Exit code of a backup that lacks some unreadable pictures."""
 _SHOWN = 5
-
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
 
 
 def backup(
@@ -42,11 +37,13 @@ def backup(
 
     Exit code 0 when all went well, 1 when it failed, 2 when the question was wrong, 4 when pictures were missing.
     """
-    with _told():
+    from serve.state.backups.writing import backup as make
+
+    with exit_on_error():
         settings = load(config)
         target = to or settings.backup.url or str(settings.state_dir / "backups")
         with rename_fields({"target": "--to" if to else "backup.url"}), _progress() as report:
-            made = asyncio.run(_back_up(settings, target, report))
+            made = asyncio.run(with_state(settings, lambda state: make(state, target, report)))
     out.print(made.location, markup=False, soft_wrap=True)
     err.print(f"{made.rows:,} rows, {made.objects:,} objects, {made.bytes:,} bytes")
     if made.missing:
@@ -58,17 +55,6 @@ def backup(
             soft_wrap=True,
         )
         raise typer.Exit(INCOMPLETE)
-
-
-async def _back_up(settings: Settings, target: str, report: ProgressCallback) -> Backup:
-    from serve.state import State
-    from serve.state.backups.writing import backup as make
-
-    state = await State.open(settings)
-    try:
-        return await make(state, target, report)
-    finally:
-        await state.close()
 
 
 def restore(
@@ -83,7 +69,7 @@ def restore(
     """
     from serve.jobs.backup_restore import restore as put_back
 
-    with _told():
+    with exit_on_error():
         settings = load(config)
         if (there := stack.running_stack(settings)) is not None:
             raise Conflict(f"a stack of these settings is running at {there.url}; stop it first: atelier down")
@@ -97,17 +83,6 @@ def _tell(done: Restored) -> None:
     err.print(f"{done.rows:,} rows, {done.objects:,} objects")
     if done.missing:
         err.print(f"[yellow]{done.missing} objects were missing already when the backup was made[/]")
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Print an error as one line and exit."""
-    try:
-        yield
-    except (AtelierError, OSError) as error:
-        err.print("[red]error:[/] ", end="")
-        err.print(str(error), markup=False, soft_wrap=True)
-        raise typer.Exit(2 if isinstance(error, InvalidRequest | NotFound | Conflict) else 1) from None
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import pwd
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -57,7 +57,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 def done(do: Callable[[State], Awaitable[T]], config: Path | None, words: dict[str, str]) -> T:
     """The result of ``do``. An error is printed as one line, with its field in the command's ``words``, and exits."""
-    with told(), rename_fields(words):
+    with exit_on_error(), rename_fields(words):
         return asyncio.run(with_state(load(config), do))
 
 
@@ -82,14 +82,20 @@ async def all_of(page: Callable[[str | None], Awaitable[Any]]) -> list[Any]:
             return found
 
 
+def fail(reason: object, code: int = 1) -> NoReturn:
+    """Print an error as one line, and exit with ``code``."""
+    err.print("[red]error:[/] ", end="")
+    err.print(str(reason), markup=False, soft_wrap=True)
+    raise typer.Exit(code) from None
+
+
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
+    """Exit code 2 for what the user can correct, else 1."""
     try:
         yield
     except (AtelierError, OSError) as error:
-        err.print("[red]error:[/] ", end="")
-        err.print(str(error), markup=False, soft_wrap=True)
-        raise typer.Exit(2 if isinstance(error, InvalidRequest | NotFound | Conflict) else 1) from None
+        fail(error, 2 if isinstance(error, InvalidRequest | NotFound | Conflict) else 1)
 
 
 def me() -> Actor:

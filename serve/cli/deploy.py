@@ -9,10 +9,7 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-import typer
-from rich.markup import escape
-
-from serve.cli.database import ConfigOption, err
+from serve.cli.database import ConfigOption, err, fail
 from serve.cluster import ray_environment, redeployment, stack
 from serve.cluster.nodes import with_addresses
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest
@@ -32,7 +29,7 @@ def deploy(config: ConfigOption = None) -> None:
         with err.status(f"Deploying to {there.url}"):
             redeployment.request_redeployment(settings, there, config, 2 * settings.ray.start_timeout_s + WAIT_S)
     except AtelierError as error:
-        _fail(error)
+        fail(error)
     err.print("deployed")
 
 
@@ -52,7 +49,7 @@ def redeploy(config: ConfigOption = None) -> None:
         run_application(compose(settings, version, spare))
         run_application(compose(settings, version))
     except AtelierError as error:
-        _fail(error)
+        fail(error)
 
 
 def run_application(application: Any) -> None:
@@ -77,12 +74,6 @@ def reason_in(deployments: Iterable[Any]) -> str:
     return lines[-1] if lines else ""
 
 
-def _fail(error: AtelierError) -> None:
-    err.print("[red]error:[/] ", end="")
-    err.print(str(error), markup=False, soft_wrap=True)
-    raise typer.Exit(1) from None
-
-
 def environment(config: ConfigOption = None) -> None:
     """Print what a node's shell has to evaluate before `ray start`: eval "$(atelier environment)".
 
@@ -91,8 +82,7 @@ def environment(config: ConfigOption = None) -> None:
     try:
         print("\n".join(exports(load(config))))
     except AtelierError as error:
-        err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(2) from None
+        fail(error, 2)
 
 
 def exports(settings: Settings) -> list[str]:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol, cast
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from serve.api.http.input_pictures import PictureUseFields, input_picture, limits_of, mask_picture
 from serve.api.http.models import validate
+from serve.cli.database import err, fail
 from serve.cli.vectorize import EventLoopThread, own_vectorizer
 from serve.cluster.grpc_client import GrpcClient
 from serve.cluster.stack import StackRecord
@@ -39,8 +39,6 @@ _OPTIONS |= {name: f"--{name}" for name in ("seed", "n", "width", "height", "sam
 _OPTIONS |= {"timeout_s": "--timeout", "url": "--url"}
 _OPTIONS |= {name: f"--{name.replace('_', '-')}" for name in ("image", "mask", "strength", "mask_crop", "mask_blur")}
 _OPTIONS |= {name: "--outpaint" for name in ("outpaint", *(f"outpaint.{side}" for side in SIDES))}
-
-err = Console(stderr=True, highlight=False)
 
 
 class Studio(Protocol):
@@ -175,9 +173,7 @@ def illustrate(
                 files = backend.encode(drawn, Encoding(form, quality, wanted, mark=settings.provenance.mark))
         write(targets, files)
     except (AtelierError, OSError) as error:
-        err.print("[red]error:[/] ", end="")
-        err.print(str(error), markup=False, soft_wrap=True)
-        raise typer.Exit(2 if isinstance(error, InvalidRequest | NotFound) else 1) from None
+        fail(error, 2 if isinstance(error, InvalidRequest | NotFound) else 1)
     report(drawn, targets, files, as_json)
 
 

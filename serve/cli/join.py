@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from serve.cli.database import ConfigOption
+from serve.cli.database import ConfigOption, err, fail
 from serve.cluster import ray_environment, stack
 from serve.cluster.nodes import check_shared_state, with_addresses
 from serve.cluster.ray_environment import temporary_folder
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest
 from serve.settings import Settings, load
 
-err = Console(stderr=True, highlight=False)
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
 JOINED = "Ray runtime started"
 """Ray's message once the node has joined."""
@@ -49,8 +47,7 @@ def join(
                 raise EngineUnavailable(f"Ray has ended; see {_log(settings)}")
             leave(head, node, settings.ray.leave_s)
     except AtelierError as error:
-        err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(2 if isinstance(error, InvalidRequest) else 3) from None
+        fail(error, 2 if isinstance(error, InvalidRequest) else 3)
 
 
 def address_of(head: str) -> tuple[str, int]:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # slow to import; other commands must not wait for it
     from serve.security.identity.keys import CreatedKey, Key
     from serve.security.identity.users import User
     from serve.state import State
-    from serve.state.cursors import Page
 
 keys = typer.Typer(
     help=f"API keys. Roles: {', '.join(ROLES)}; scopes: {', '.join(SCOPES)}.",
@@ -88,11 +87,7 @@ def list_keys(
         from serve.security.identity.keys import Keys
 
         opened = await Keys.open(state)
-
-        async def page(cursor: str | None) -> Page[Key]:
-            return await opened.page(user, cursor, AT_ONCE, active=not everything)
-
-        return await all_of(page)
+        return await all_of(lambda cursor: opened.page(user, cursor, AT_ONCE, active=not everything))
 
     found = done(do, config, {"user_id": "--user"})
     if as_json:
@@ -129,10 +124,7 @@ def list_users(as_json: JsonOption = False, config: ConfigOption = None) -> None
     async def do(state: State) -> list[User]:
         from serve.security.identity.users import page_of_users
 
-        async def page(cursor: str | None) -> Page[User]:
-            return await page_of_users(state.database, cursor, AT_ONCE)
-
-        return await all_of(page)
+        return await all_of(lambda cursor: page_of_users(state.database, cursor, AT_ONCE))
 
     found = done(do, config, {})
     if as_json:

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from serve.cli.audit import audit, costs
 from serve.cli.backup import backup, restore
-from serve.cli.database import ConfigOption, DataOption
+from serve.cli.database import ConfigOption, DataOption, err, fail, out
 from serve.cli.deploy import deploy, environment, redeploy, run_application
 from serve.cli.illustrate import illustrate
 from serve.cli.join import join
@@ -66,16 +65,8 @@ app.add_typer(models, name="models")
 app.add_typer(experiments, name="experiments")
 app.add_typer(dashboards, name="dashboards")
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
 NOT_RUNNING = 3
 """Exit code if there is no stack, or it did not start."""
-
-
-def fail(error: AtelierError, code: int = 1) -> NoReturn:
-    err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-    raise typer.Exit(code)
 
 
 def settings_from(config: Path | None) -> Settings:

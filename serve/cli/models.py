@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from serve.cli.database import ConfigOption, JsonOption, done, err, me, out, told
+from serve.cli.database import ConfigOption, JsonOption, done, err, exit_on_error, me, out
 from serve.errors import InvalidRequest
 from serve.settings import load as load_settings
 
@@ -69,7 +70,7 @@ def add(
     def tell(what: str) -> None:
         err.print(what, markup=False, soft_wrap=True)
 
-    with told():
+    with exit_on_error():
         target = writable_repository(repository or _only_repository(config))
         for engine, version in install_engines(folder, target, tell):
             print(engine, version)
@@ -87,13 +88,12 @@ def _only_repository(config: Path | None) -> Path:
 @models.command("load")
 def load(engine: Engine, version: Version, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Have every replica load a version and examine it: its manifest, checksum and parity, and a real inference."""
-
-    async def do(state: State) -> Rollout:
-        from serve.releases.rollouts import changes
-
-        return await changes.load(state, engine, version, me())
-
-    _change(do, config, as_json, f"Loading {engine}/{version}")
+    _change(
+        lambda changes, state: changes.load(state, engine, version, me()),
+        config,
+        as_json,
+        f"Loading {engine}/{version}",
+    )
 
 
 @models.command("split")
@@ -104,13 +104,7 @@ def split(
     config: ConfigOption = None,
 ) -> None:
     """Give the loaded candidate to a percentage of the users, always the same ones."""
-
-    async def do(state: State) -> Rollout:
-        from serve.releases.rollouts import changes
-
-        return await changes.split(state, engine, percentage, me())
-
-    _change(do, config, as_json)
+    _change(lambda changes, state: changes.split(state, engine, percentage, me()), config, as_json)
 
 
 @models.command("promote")
@@ -121,13 +115,12 @@ def promote(
     config: ConfigOption = None,
 ) -> None:
     """Serve a version to all, once every replica has examined it; refused, with the reason, when it is not fit."""
-
-    async def do(state: State) -> Rollout:
-        from serve.releases.rollouts import changes
-
-        return await changes.promote(state, engine, version, me())
-
-    _change(do, config, as_json, f"Examining {engine}/{version or 'the candidate'}")
+    _change(
+        lambda changes, state: changes.promote(state, engine, version, me()),
+        config,
+        as_json,
+        f"Examining {engine}/{version or 'the candidate'}",
+    )
 
 
 @models.command("rollback")
@@ -141,25 +134,13 @@ def rollback(
 
     With VERSION it is that one alone that is left: said twice, nothing more happens. Without, nobody goes back twice.
     """
-
-    async def do(state: State) -> Rollout:
-        from serve.releases.rollouts import changes
-
-        return await changes.rollback(state, engine, version, me())
-
-    _change(do, config, as_json)
+    _change(lambda changes, state: changes.rollback(state, engine, version, me()), config, as_json)
 
 
 @models.command("unload")
 def unload(engine: Engine, version: Version, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Have every replica drop a version that is not the current one."""
-
-    async def do(state: State) -> Rollout:
-        from serve.releases.rollouts import changes
-
-        return await changes.unload(state, engine, version, me())
-
-    _change(do, config, as_json)
+    _change(lambda changes, state: changes.unload(state, engine, version, me()), config, as_json)
 
 
 @models.command("report")
@@ -188,10 +169,15 @@ def report(engine: Engine, as_json: JsonOption = False, config: ConfigOption = N
         out.print(found["note"], markup=False, soft_wrap=True)
 
 
-def _change(do: Callable[[State], Awaitable[Rollout]], config: Path | None, as_json: bool, what: str = "") -> None:
+def _change(
+    operation: Callable[[Any, State], Awaitable[Rollout]], config: Path | None, as_json: bool, what: str = ""
+) -> None:
+    """``operation`` gets the module `serve.releases.rollouts.changes`, which is slow to import, and the state."""
+    from serve.releases.rollouts import changes
+
     words = {"engine": "ENGINE", "version": "VERSION", "percentage": "PERCENTAGE"}
     with err.status(what or "Writing it down"):
-        rollout = done(do, config, words)
+        rollout = done(partial(operation, changes), config, words)
     if as_json:
         print(json.dumps(asdict(rollout), indent=2, default=str))
     else:

@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from serve.cli.database import fail, out
 from serve.errors import AtelierError
 
 dashboards = typer.Typer(
     help="Grafana dashboards and Prometheus alert rules. Needs `pip install 'atelier[dashboards]'`.",
     no_args_is_help=True,
 )
-err = Console(stderr=True, highlight=False)
 TOKEN = "GRAFANA_TOKEN"
 
 
@@ -41,14 +39,14 @@ def push(
     try:
         token = token_file.read_text().strip() if token_file else os.environ.get(TOKEN, "")
     except OSError as error:
-        _fail(f"{token_file}: {error.strerror}")
+        fail(f"{token_file}: {error.strerror}", 2)
     if not token:
-        _fail(f"a token is needed: set {TOKEN}, or name a file with --token-file")
+        fail(f"a token is needed: set {TOKEN}, or name a file with --token-file", 2)
     try:
         for place in Grafana(url, token).push(BOARDS):
             print(place)
     except AtelierError as error:
-        _fail(error.message)
+        fail(error.message, 2)
 
 
 @dashboards.command("write")
@@ -77,13 +75,8 @@ def rules(
     from serve.observability.dashboards.alerts import to_yaml
 
     if budget_per_day is not None and not (cpu_hour or gpu_hour):
-        _fail("a budget needs a price: --cpu-hour, --gpu-hour or both")
+        fail("a budget needs a price: --cpu-hour, --gpu-hour or both", 2)
     sys.stdout.write(to_yaml(alert_rules(budget_per_day, cpu_hour, gpu_hour), kubernetes=kubernetes))
-
-
-def _fail(reason: str) -> None:
-    err.print(f"[red]error:[/] {escape(reason)}", soft_wrap=True)
-    raise typer.Exit(2)
 
 
 def metrics(
@@ -103,4 +96,4 @@ def metrics(
         table = Table("metric", "kind", "labels", "meaning")
         for one in all_of_them():
             table.add_row(one.name, one.kind, ", ".join(one.labels), one.help)
-        Console(highlight=False).print(table)
+        out.print(table)

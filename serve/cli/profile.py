@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from serve.cli.database import err, fail, out
 from serve.ensembles.batch_profile import SIZES, Profile, profile, store
 from serve.errors import AtelierError
 from serve.settings import load
-
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
 
 
 def profile_engine(
@@ -60,8 +57,7 @@ def profile_engine(
         if keep:
             store(where, found)
     except AtelierError as error:
-        err.print(f"[red]error:[/] {error}", soft_wrap=True)
-        raise typer.Exit(1) from None
+        fail(error)
     out.print(_table(found))
     what = "is in its config now" if keep else "would be put in its config without --dry-run"
     gain = f"{found.gain:.2f} times the throughput of batch 1"

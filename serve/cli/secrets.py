@@ -5,8 +5,9 @@ from __future__ import annotations
 import getpass
 import json
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from pydantic import SecretStr
@@ -16,8 +17,9 @@ from serve.cli.database import ConfigOption, JsonOption, done, err, me, out
 from serve.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from serve.security.signing.secret_store import StoredSecret
-    from serve.state import State
+    from serve.security.signing.secret_store import SecretStore
+
+T = TypeVar("T")
 
 _LONGEST = 16_384
 """Maximum characters read; `serve.security.signing.secret_store` accepts no more."""
@@ -29,26 +31,14 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As `secret` o
 @secrets.command("set")
 def set_secret(name: NameArgument, config: ConfigOption = None) -> None:
     """Keep what stdin has, or what you type, as NAME."""
-
-    async def do(state: State) -> None:
-        from serve.security.signing.secret_store import SecretStore
-
-        await SecretStore(state).set(name, _read(name), me())
-
-    done(do, config, {"name": "NAME", "secret": "stdin"})
+    _done(lambda store: store.set(name, _read(name), me()), config, {"name": "NAME", "secret": "stdin"})
     err.print(f"{name} is kept", markup=False)
 
 
 @secrets.command("list")
 def list_secrets(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show what is kept, without the keys themselves."""
-
-    async def do(state: State) -> Sequence[StoredSecret]:
-        from serve.security.signing.secret_store import SecretStore
-
-        return await SecretStore(state).list()
-
-    found = done(do, config, {})
+    found = _done(lambda store: store.list(), config, {})
     if as_json:
         print(json.dumps([{"name": one.name, "updated_at": one.updated_at.isoformat()} for one in found], indent=2))
         return
@@ -61,26 +51,21 @@ def list_secrets(as_json: JsonOption = False, config: ConfigOption = None) -> No
 @secrets.command("reseal")
 def reseal_secrets(config: ConfigOption = None) -> None:
     """Seal all with the newest of `secrets.keys`: older ones are not needed for them any more."""
-
-    async def do(state: State) -> int:
-        from serve.security.signing.secret_store import SecretStore
-
-        return await SecretStore(state).reseal(me())
-
-    err.print(f"{done(do, config, {})} sealed with the newest secret", markup=False)
+    err.print(f"{_done(lambda store: store.reseal(me()), config, {})} sealed with the newest secret", markup=False)
 
 
 @secrets.command("remove")
 def remove_secret(name: NameArgument, config: ConfigOption = None) -> None:
     """Forget a key."""
-
-    async def do(state: State) -> None:
-        from serve.security.signing.secret_store import SecretStore
-
-        await SecretStore(state).remove(name, me())
-
-    done(do, config, {"name": "NAME"})
+    _done(lambda store: store.remove(name, me()), config, {"name": "NAME"})
     err.print(f"{name} is removed", markup=False)
+
+
+def _done(do: Callable[[SecretStore], Awaitable[T]], config: Path | None, words: dict[str, str]) -> T:
+    """As `done`, of the site's secrets."""
+    from serve.security.signing.secret_store import SecretStore
+
+    return done(lambda state: do(SecretStore(state)), config, words)
 
 
 def _read(name: str) -> SecretStr:

@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from serve.cli.database import err, fail
 from serve.cluster.http_client import StackClient
 from serve.cluster.stack import StackRecord
 from serve.ensembles.vectorizer.vectorization import VectorizerService
@@ -68,8 +69,6 @@ PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 _WIDE = 1000
 """Table width for files and pipes: no line is wrapped."""
-
-err = Console(stderr=True, highlight=False)
 
 
 class Converter(Protocol):
@@ -157,8 +156,7 @@ def vectorize(
         with converter(url, load()) as backend:
             results = _convert_all(backend, pairs, options, jobs)
     except AtelierError as error:
-        err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(2) from None
+        fail(error, 2)
     if as_json:
         for source, result in results.items():
             details = {key: value for key, value in result.items() if key != "svg_content"}

@@ -1,7 +1,8 @@
 """Egress policy: which user-supplied URLs may be called. By default https on the public Internet only.
 
 A URL is checked before each call and after each redirection. The addresses of its host are checked when resolved
-(`serve.security.fetching.dns_pinning`), and the connection uses exactly those. Hosts are loopback, this machine, or reachable by others.
+(`serve.security.fetching.dns_pinning`), and the connection uses exactly those. Hosts are loopback, this machine, or
+reachable by others.
 """
 
 from __future__ import annotations

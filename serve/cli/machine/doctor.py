@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from serve.cli.database import ConfigOption, DataOption, JsonOption, out, told
+from serve.cli.database import ConfigOption, DataOption, JsonOption, exit_on_error, out
 from serve.cluster.nodes import with_addresses
 from serve.settings import Settings, load
 
@@ -25,7 +25,7 @@ def doctor(config: ConfigOption = None, data: DataOption = None, as_json: JsonOp
 
     What is `missing` has to be brought first, by the command below it; what is `optional` is only needed for more.
     """
-    with told():
+    with exit_on_error():
         made = list(all_checks(with_addresses(load(config))))
     ok = all(check.ok or not check.required for check in made)
     if as_json:
