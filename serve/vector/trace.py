@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 
 import cv2
 import numpy as np
@@ -42,21 +43,7 @@ def trace_vtracer(rgba: npt.NDArray[np.uint8], parameters: VTracerParameters) ->
     unknown words for its defaults.
     """
     height, width = rgba.shape[:2]
-    traced = vtracer.convert_raw_image_to_svg(
-        _encode(rgba),
-        img_format="png",
-        colormode=parameters.colormode,
-        hierarchical=parameters.hierarchical,
-        mode=parameters.mode,
-        filter_speckle=parameters.filter_speckle,
-        color_precision=parameters.color_precision,
-        layer_difference=parameters.layer_difference,
-        corner_threshold=parameters.corner_threshold,
-        length_threshold=parameters.length_threshold,
-        max_iterations=parameters.max_iterations,
-        splice_threshold=parameters.splice_threshold,
-        path_precision=parameters.path_precision,
-    )
+    traced = vtracer.convert_raw_image_to_svg(_encode(rgba), img_format="png", **asdict(parameters))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
     return head + _HEAD.sub("", traced, count=1).strip()
 

@@ -16,7 +16,7 @@ from serve.api.http.ownership import MAX_USER
 from serve.api.http.problems import render
 from serve.api.jobs.dependencies import JobId, JobServicesOf
 from serve.api.jobs.models import Progress
-from serve.api.jobs.rendering import error_of, job_of, time_of
+from serve.api.jobs.rendering import error_of, job_of
 from serve.api.jobs.request_models import FAL_PRIORITY, JobFields, Priority, PriorityHeader, Quality, Status
 from serve.api.jobs.requests import order_of, parse_drawing
 from serve.api.library.generations import CamelCaseGeneration, generation_in_camel_case
@@ -173,22 +173,5 @@ async def cancel(job_id: JobId, services: JobServicesOf, settings: SiteSettings)
 
 
 def _status(view: JobView, settings: Settings) -> dict[str, Any]:
-    job = job_of(view, settings)
-    return {
-        "id": view.id,
-        "userId": view.user_id,
-        "prompt": view.prompt,
-        "models": [DIFFUSION],
-        "status": view.status,
-        "priority": view.priority,
-        "progress": view.progress,
-        "step": job["step"],
-        "steps": job["steps"],
-        "previewUrl": job["preview_url"],
-        "position": view.position,
-        "estimatedTime": view.estimated_s,
-        "error": view.error,
-        "createdAt": time_of(view.created_at),
-        "startedAt": time_of(view.started_at),
-        "completedAt": time_of(view.completed_at),
-    }
+    document = {**job_of(view, settings), "models": [DIFFUSION], "estimated_time": view.estimated_s}
+    return {camel_case(name): document[name] for name in GenerationStatus.model_fields}

@@ -9,7 +9,7 @@ from typing import Any
 
 from serve import errors
 from serve.api.http.urls import address, result_url, shown_url, thumbnail_url
-from serve.api.jobs.models import BRIEF_PROMPT
+from serve.api.jobs.models import BRIEF_PROMPT, JobResult
 from serve.ensembles.requests import ILLUSTRATE
 from serve.errors import AtelierError, EngineFailure, Gone, error_from_record
 from serve.jobs.queue.events import Event
@@ -70,17 +70,9 @@ def status_of(view: JobView | JobStatus, settings: Settings) -> dict[str, Any]:
 
 
 def result_of(view: JobView, settings: Settings) -> dict[str, Any]:
-    """The result of a completed job."""
-    return {
-        "id": view.id,
-        "status": view.status,
-        "kind": view.kind,
-        "cached": view.cached,
-        "results": [_result(one, settings) for one in view.results],
-        "details": view.details,
-        "generation_time_s": view.generation_time_s,
-        "completed_at": time_of(view.completed_at),
-    }
+    """As `JobResult`."""
+    job = job_of(view, settings)
+    return {name: job[name] for name in JobResult.model_fields}
 
 
 def event_of(job_id: str, event: Event, settings: Settings) -> dict[str, Any]:

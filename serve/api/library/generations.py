@@ -70,31 +70,9 @@ class CamelCaseGeneration(GenerationInfo, alias_generator=camel_case):
 
 def generation_json(generation: Generation, settings: Settings) -> dict[str, Any]:
     """As `GenerationInfo`."""
-    return {
-        "id": generation.id,
-        "user_id": generation.user_id,
-        "kind": generation.kind,
-        "batch_id": generation.batch_id,
-        "retried_from": generation.retried_from,
-        "prompt": generation.prompt,
-        "enhanced_prompt": generation.enhanced_prompt,
-        "analysis": generation.analysis,
-        "model": generation.model,
-        "models": generation.models,
-        "parameters": generation.parameters,
-        "details": generation.details,
-        "status": generation.status,
-        "priority": generation.priority,
-        "error": generation.error,
-        "favorite": generation.favorite,
-        "rating": generation.rating,
-        "cached": generation.cached,
-        "results": [_result(one, settings) for one in generation.results],
-        "created_at": _time(generation.created_at),
-        "started_at": _time(generation.started_at),
-        "completed_at": _time(generation.completed_at),
-        "generation_time_s": generation.generation_time_s,
-    }
+    document = {name: getattr(generation, name) for name in GenerationInfo.model_fields}
+    times = {name: _time(document[name]) for name in ("created_at", "started_at", "completed_at")}
+    return document | times | {"results": [_result(one, settings) for one in generation.results]}
 
 
 def generation_in_camel_case(generation: Generation, settings: Settings) -> dict[str, Any]:
