@@ -1,44 +1,53 @@
-"""Ours, LitServe, plain FastAPI and Triton alone on the same engines: ``python -m loadtests.benchmarks.peers``.
+"""The stack, LitServe, plain FastAPI and Triton alone on the same engines: ``python -m loadtests.benchmarks.peers``.
 
-One machine, one run, all peers up at once; they take turns, in another order each time. The same ONNX file, the same
-number of CPU threads, the same callers in this process, who send the same bytes again and again: KServe v2 in binary
-form, base64 in JSON for LitServe, which reads no bytes, and whose callers have to encode and decode it. Every answer of
-an engine is compared with ONNX Runtime's own; pictures are decoded and have to be of one size. Ours has all on that
-others have not: HAProxy, limits, a replica in another process. Compare ratios: callers need the cores too.
+One machine, one run, one peer up at a time: in each round every peer is started, called and ended, in another order
+each round. The same ONNX file, the same number of CPU threads, and callers that cost next to nothing: prepared bytes
+over raw sockets, or NVIDIA's perf_analyzer over gRPC (`make clients`). KServe v2 in binary form; base64 in JSON for
+LitServe, which reads no bytes. Answers of an engine are compared with ONNX Runtime's own; pictures have to be of one
+size. The stack has all on that others have not: HAProxy, limits, history, a replica in another process. Beside the
+rates the table has the processor time per answer of the gateway and of the replicas. Compare ratios within one run.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from loadtests.load.stack import running
 from loadtests.peers import engines, whole_jobs
-from loadtests.peers.closed_loop import Samples, Send, interleave
+from loadtests.peers.closed_loop import Samples, rotated
+from loadtests.peers.peer import Peer, measure_idle, measure_turn
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown
 
-ENGINES, PICTURES, DRAWINGS = "engines", "pictures", "drawings"
-WHAT = (ENGINES, PICTURES, DRAWINGS)
+ENGINES, PICTURES, DRAWINGS, IDLE = "engines", "pictures", "drawings", "idle"
+WHAT = (ENGINES, PICTURES, DRAWINGS, IDLE)
 CALLERS = (1, 8, 32)
+SETTLE_S = 20.0
+"""Before a stack counts as idle."""
 Rows = dict[int, dict[str, Samples]]
-"""By callers, then by peer."""
+"""By callers, then by title."""
 
 
-async def measure(opened: AbstractAsyncContextManager[dict[str, Send]], options: argparse.Namespace) -> Rows:
-    async with opened as senders:
-        return {
-            callers: await interleave(senders, callers, options.rounds, options.seconds) for callers in options.callers
-        }
+def measure(peers: Mapping[str, Peer], options: argparse.Namespace) -> Rows:
+    chosen = [name for name in peers if not options.peers or name in options.peers]
+    rows: Rows = {callers: {} for callers in options.callers}
+    for round_ in range(options.rounds):
+        for name in rotated(chosen, round_):
+            with peers[name]() as server:
+                for callers in options.callers:
+                    for title in server.ways:
+                        rows[callers].setdefault(title, Samples())
+                    measure_turn(server, callers, options.seconds, rows[callers])
+    return rows
 
 
 def table(title: str, rows: Rows) -> str:
@@ -49,9 +58,26 @@ def table(title: str, rows: Rows) -> str:
         for name, samples in peers.items():
             times = [f"{samples.quantile_ms(share):.1f}" for share in (0.5, 0.99)]
             ratio = f"{samples.rate / ours:.2f}" if ours else "–"
-            counts = [str(callers), str(len(samples.waits_s))]
-            lines.append([name, *counts, f"{samples.rate:.1f}", *times, str(len(samples.failures)), ratio])
-    return markdown([title, "callers", "answers", "requests/s", "p50 ms", "p99 ms", "failed", "to Atelier's"], lines)
+            spent = [_milliseconds(samples, kinds) for kinds in (("Gateway",), ("Vectorizer", "Illustrator"))]
+            failed = str(len(samples.failures))
+            lines.append([name, str(callers), f"{samples.rate:.1f}", *times, *spent, failed, ratio])
+    columns = [
+        "callers",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "gateway CPU ms",
+        "replica CPU ms",
+        "failed",
+        "to Atelier's",
+    ]
+    return markdown([title, *columns], lines)
+
+
+def _milliseconds(samples: Samples, kinds: Sequence[str]) -> str:
+    """Processor time per answer, summed over ``kinds`` of process."""
+    found = [samples.cpu(kind) for kind in kinds if kind in samples.cpu_ms]
+    return f"{sum(found):.2f}" if found else "–"
 
 
 def show(title: str, rows: Rows) -> None:
@@ -64,10 +90,9 @@ def show(title: str, rows: Rows) -> None:
 
 def all_engines(options: argparse.Namespace) -> dict[str, Rows]:
     found = {}
-    with running() as ours:
-        for engine in options.engine:
-            found[engine] = asyncio.run(measure(engines.senders(engine, ours, options.threads), options))
-            show(f"engine {engine}", found[engine])
+    for engine in options.engine:
+        found[engine] = measure(engines.peers(engine, options.threads, {}), options)
+        show(f"engine {engine}", found[engine])
     return found
 
 
@@ -75,21 +100,31 @@ def all_pictures(options: argparse.Namespace) -> dict[str, Rows]:
     from loadtests.illustrate.workload import NAME, prepare  # torch
 
     with tempfile.TemporaryDirectory(prefix="atelier-peers-") as name:
-        subject = prepare(None, Path(name))
-        with whole_jobs.stack_of(subject.repository, NAME) as ours:
-            rows = asyncio.run(measure(whole_jobs.pictures(Path(name), ours, options.steps), options))
+        prepare(None, Path(name))
+        rows = measure(whole_jobs.pictures(Path(name), NAME, options.steps), options)
     show(f"prompt to picture, {options.steps} steps", rows)
     return {PICTURES: rows}
 
 
 def all_drawings(options: argparse.Namespace) -> dict[str, Rows]:
-    with running() as ours:
-        rows = asyncio.run(measure(whole_jobs.drawings(ours), options))
+    rows = measure(whole_jobs.drawings(), options)
     show("picture to SVG, tier 1", rows)
     return {DRAWINGS: rows}
 
 
-MEASUREMENTS = {ENGINES: all_engines, PICTURES: all_pictures, DRAWINGS: all_drawings}
+def idle(options: argparse.Namespace) -> dict[str, Rows]:
+    """The stack without requests: processor time, memory, processes."""
+    with running() as started:
+        time.sleep(SETTLE_S)
+        found = measure_idle(started.pid, 10 * options.seconds)
+    lines = [[kind, f"{100 * share:.1f}"] for kind, share in sorted(found.cpu_share.items(), key=lambda one: -one[1])]
+    lines.append(["all", f"{100 * sum(found.cpu_share.values()):.1f}"])
+    print(markdown(["idle stack", "% of a core"], lines))
+    print(f"memory (PSS) {found.pss_bytes / 1e9:.2f} GB in {found.processes} processes\n", flush=True)
+    return {}
+
+
+MEASUREMENTS = {ENGINES: all_engines, PICTURES: all_pictures, DRAWINGS: all_drawings, IDLE: idle}
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -97,7 +132,8 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--what", nargs="+", choices=WHAT, default=WHAT)
     parser.add_argument("--engine", nargs="+", default=["quality", "mini_unet"], help="engines of model_repository")
     parser.add_argument("--callers", nargs="+", type=int, default=CALLERS)
-    parser.add_argument("--rounds", type=int, default=6, help="turns of each peer")
+    parser.add_argument("--peers", nargs="+", default=(), help="only these, such as atelier triton")
+    parser.add_argument("--rounds", type=int, default=3, help="starts of each peer")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a turn")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of an engine whose config names none")
     parser.add_argument("--steps", type=int, default=8, help="of a picture")

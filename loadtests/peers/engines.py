@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-from collections.abc import AsyncIterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import grpc.aio
+import grpc
 import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 from tritonclient.utils import np_to_triton_dtype
 
 from loadtests.benchmarks.engines import REPOSITORY, random_inputs, threads_of
-from loadtests.load.stack import Started
-from loadtests.peers import litserve_server, wire
-from loadtests.peers.closed_loop import Send
+from loadtests.load.stack import running
+from loadtests.peers import litserve_server, perf_analyzer, wire
+from loadtests.peers.closed_loop import Samples, post
+from loadtests.peers.peer import Call, Peer, Server, over_http
 from loadtests.peers.processes import module, raw_triton
 from loadtests.peers.wire import Arrays
 
-FREE_AXES = {"mini_unet": 8, "quality": 1000}
-"""Length of axes of any length: latents of 8 x 8, a thousand candidates."""
+FREE_AXES = {"mini_unet": 8, "quality": 8}
+"""Length of axes of any length: latents of 8 x 8, eight candidates."""
 ROWS = {"mini_unet": 2}
 """Rows of a request: guidance takes two."""
+_HEADER_LENGTH = re.compile(rb"\r\ninference-header-content-length: *(\d+)\r\n", re.IGNORECASE)
 TOLERANCE = 1e-2
 MAX_BATCH_SIZE = 8
 
@@ -71,23 +75,47 @@ class Check:
                 raise ValueError(f"other numbers in {name}")
 
 
-def over_http(session: aiohttp.ClientSession, url: str, inputs: Arrays, check: Check) -> Send:
+def check_v2(expected: Arrays) -> Callable[[bytes, bytes], None]:
+    """Of an answer in the protocol's binary form over HTTP."""
+    check = Check(expected)
+
+    def check_answer(head: bytes, body: bytes) -> None:
+        length = _HEADER_LENGTH.search(head)
+        if length is None:
+            raise ValueError("no binary answer")
+        check(wire.decode(body, int(length[1]), "outputs"))
+
+    return check_answer
+
+
+def check_base64(expected: Arrays) -> Callable[[bytes, bytes], None]:
+    """Of LitServe's answer: base64 in JSON."""
+    check = Check(expected)
+
+    def check_answer(_: bytes, body: bytes) -> None:
+        check(litserve_server.read_from(json.loads(body)))
+
+    return check_answer
+
+
+def over_v2(address: str, path: str, inputs: Arrays, expected: Arrays) -> Call:
     """KServe v2 with its tensors in binary form."""
     body, length = wire.request(inputs)
-    headers = {wire.HEADER_LENGTH: str(length), "Content-Type": "application/octet-stream"}
-
-    async def send(_: int) -> None:
-        async with session.post(url, data=body, headers=headers) as answer:
-            data = await answer.read()
-            if answer.status != 200:
-                raise ValueError(f"{answer.status}: {data[:100]!r}")
-            check(wire.decode(data, int(answer.headers[wire.HEADER_LENGTH]), "outputs"))
-
-    return send
+    headers = [(wire.HEADER_LENGTH, str(length)), ("Content-Type", "application/octet-stream")]
+    return over_http(address, itertools.repeat(post(address, path, body, headers)), check_v2(expected))
 
 
-def over_grpc(channel: grpc.aio.Channel, engine: str, inputs: Arrays, check: Check) -> Send:
-    stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+def over_grpc(address: str, engine: str, inputs: Arrays, expected: Arrays) -> Call:
+    """NVIDIA's perf_analyzer (`make clients`); answers are checked by one request before."""
+
+    def call(callers: int, seconds: float, samples: Samples) -> int:
+        check_grpc(address, engine, inputs, Check(expected))
+        return perf_analyzer.run_grpc(address, engine, inputs, callers, seconds, samples)
+
+    return call
+
+
+def check_grpc(address: str, engine: str, inputs: Arrays, check: Check) -> None:
     tensors = [
         service_pb2.ModelInferRequest.InferInputTensor(
             name=name, datatype=np_to_triton_dtype(array.dtype), shape=array.shape
@@ -96,55 +124,56 @@ def over_grpc(channel: grpc.aio.Channel, engine: str, inputs: Arrays, check: Che
     ]
     raw = [array.tobytes() for array in inputs.values()]
     request = service_pb2.ModelInferRequest(model_name=engine, inputs=tensors, raw_input_contents=raw)
-
-    async def send(_: int) -> None:
-        answer = await stub.ModelInfer(request)
-        contents = zip(answer.outputs, answer.raw_output_contents, strict=True)
-        check({one.name: np.frombuffer(data, np.float32).reshape(one.shape) for one, data in contents})
-
-    return send
+    with grpc.insecure_channel(address) as channel:
+        answer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=10)
+    contents = zip(answer.outputs, answer.raw_output_contents, strict=True)
+    check({one.name: np.frombuffer(data, np.float32).reshape(one.shape) for one, data in contents})
 
 
-def over_json(session: aiohttp.ClientSession, url: str, inputs: Arrays, check: Check) -> Send:
-    """LitServe's way: base64 in JSON."""
-    body = json.dumps(litserve_server.told_as(inputs)).encode()
-
-    async def send(_: int) -> None:
-        async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
-            if answer.status != 200:
-                raise ValueError(f"{answer.status}: {(await answer.text())[:100]}")
-            check(litserve_server.read_from(await answer.json()))
-
-    return send
-
-
-@contextlib.asynccontextmanager
-async def senders(engine: str, ours: Started, threads: int) -> AsyncIterator[dict[str, Send]]:
-    """Every peer, started, by its name in the table. ``threads``: of the engine, unless its config says so."""
+def peers(engine: str, threads: int, options: Mapping[str, Any]) -> dict[str, Peer]:
+    """Every peer by name. ``threads``: of the engine, unless its config says so; ``options``: settings of the stack."""
     inputs = inputs_of(engine)
-    check = Check(expected_of(engine, inputs))
+    expected = expected_of(engine, inputs)
     own = threads_of(config_of(engine), threads)
-    path = str(path_of(engine))
-    model = f"/v2/models/{engine}/infer"
-    with contextlib.ExitStack() as servers:
-        triton = servers.enter_context(raw_triton(REPOSITORY, [engine], threads))
-        plain = servers.enter_context(module("fastapi_server", "onnx", "--path", path, "--threads", str(own)))
-        workers = ["--workers", str(threads), "--threads", "1"]
-        spread = servers.enter_context(module("fastapi_server", "onnx", "--path", path, *workers))
+    path, model = str(path_of(engine)), f"/v2/models/{engine}/infer"
+    headers = [("Content-Type", "application/json")]
+    json_body = json.dumps(litserve_server.told_as(inputs)).encode()
+
+    @contextlib.contextmanager
+    def atelier() -> Iterator[Server]:
+        with running(options) as started:
+            address = started.url.removeprefix("http://")
+            ways = {"Atelier, HTTP": over_v2(address, model, inputs, expected)}
+            if perf_analyzer.is_there():
+                ways["Atelier, gRPC"] = over_grpc(started.grpc, engine, inputs, expected)
+            yield Server(started.pid, ways)
+
+    @contextlib.contextmanager
+    def triton() -> Iterator[Server]:
+        with raw_triton(REPOSITORY, [engine], threads) as started:
+            ways = {"Triton alone, HTTP": over_v2(started.http, model, inputs, expected)}
+            if perf_analyzer.is_there():
+                ways["Triton alone, gRPC"] = over_grpc(started.grpc, engine, inputs, expected)
+            yield Server(started.pid, ways)
+
+    @contextlib.contextmanager
+    def fastapi(title: str, *arguments: str) -> Iterator[Server]:
+        with module("fastapi_server", "onnx", "--path", path, *arguments) as started:
+            yield Server(started.pid, {title: over_v2(started.address, "/infer", inputs, expected)})
+
+    @contextlib.contextmanager
+    def litserve() -> Iterator[Server]:
         batch = ["--max-batch-size", str(MAX_BATCH_SIZE), "--threads", str(own)]
-        lit = servers.enter_context(module("litserve_server", "onnx", "--path", path, *batch))
-        connector = aiohttp.TCPConnector(limit=0)
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            grpc.aio.insecure_channel(ours.grpc) as our_channel,
-            grpc.aio.insecure_channel(triton.grpc) as channel,
-        ):
-            yield {
-                "Atelier, HTTP": over_http(session, ours.url + model, inputs, check),
-                "Atelier, gRPC": over_grpc(our_channel, engine, inputs, check),
-                "Triton alone, HTTP": over_http(session, triton.http + model, inputs, check),
-                "Triton alone, gRPC": over_grpc(channel, engine, inputs, check),
-                f"FastAPI, 1 worker of {own} threads": over_http(session, f"{plain}/infer", inputs, check),
-                f"FastAPI, {threads} workers of 1 thread": over_http(session, f"{spread}/infer", inputs, check),
-                "LitServe, batching": over_json(session, f"{lit}/predict", inputs, check),
-            }
+        with module("litserve_server", "onnx", "--path", path, *batch) as started:
+            request = post(started.address, "/predict", json_body, headers)
+            call = over_http(started.address, itertools.repeat(request), check_base64(expected))
+            yield Server(started.pid, {"LitServe, batching": call})
+
+    one, many = f"FastAPI, 1 worker of {own} threads", f"FastAPI, {threads} workers of 1 thread"
+    return {
+        "atelier": atelier,
+        "triton": triton,
+        "fastapi": partial(fastapi, one, "--threads", str(own)),
+        "fastapi-workers": partial(fastapi, many, "--workers", str(threads), "--threads", "1"),
+        "litserve": litserve,
+    }

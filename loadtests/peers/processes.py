@@ -25,19 +25,29 @@ STOP_TIMEOUT_S = 15.0
 
 @dataclass(frozen=True)
 class RawTriton:
+    """``http`` and ``grpc``: host:port."""
+
+    pid: int
     http: str
     grpc: str
 
 
+@dataclass(frozen=True)
+class Module:
+    """``address``: host:port."""
+
+    pid: int
+    address: str
+
+
 @contextlib.contextmanager
-def module(name: str, *arguments: str) -> Iterator[str]:
-    """``python -m loadtests.peers.NAME ... --port PORT``: its URL, once it answers anything."""
+def module(name: str, *arguments: str) -> Iterator[Module]:
+    """``python -m loadtests.peers.NAME ... --port PORT``, once it answers anything."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", f"loadtests.peers.{name}", *arguments, "--port", str(port)]
     with _child(command, dict(os.environ)) as child:
-        url = f"http://127.0.0.1:{port}"
-        _wait(url, "/docs", child)
-        yield url
+        _wait(f"http://127.0.0.1:{port}", "/docs", child)
+        yield Module(child.pid, f"127.0.0.1:{port}")
 
 
 @contextlib.contextmanager
@@ -64,7 +74,7 @@ def raw_triton(repository: Path, engines: Sequence[str], threads: int) -> Iterat
         with _child(line, installation.environment(found, threads)) as child:
             url = f"http://127.0.0.1:{http}"
             _wait(url, "/v2/health/ready", child)
-            yield RawTriton(url, f"127.0.0.1:{grpc}")
+            yield RawTriton(child.pid, f"127.0.0.1:{http}", f"127.0.0.1:{grpc}")
         for left in Path("/dev/shm").glob(f"{prefix}*"):
             left.unlink(missing_ok=True)
 

@@ -7,20 +7,23 @@ import contextlib
 import io
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-import aiohttp
 from PIL import Image
 
 from loadtests.load.callers import ANEW
 from loadtests.load.drawings import DRAWINGS, encoded
-from loadtests.load.stack import Started, running
-from loadtests.peers.closed_loop import Send
+from loadtests.load.stack import running
+from loadtests.peers.closed_loop import Check, post
+from loadtests.peers.peer import Peer, Server, over_http
 from loadtests.peers.processes import module
 
 PROMPT = "red apple flat"
 SIDE_PX = 256
+REPOSITORY = "model_repository"
+_BOUNDARY = "atelier-peers-boundary"
 
 
 def _png(data: bytes, sizes: set[tuple[int, int]]) -> None:
@@ -32,73 +35,77 @@ def _png(data: bytes, sizes: set[tuple[int, int]]) -> None:
         raise ValueError(f"peers draw pictures of different sizes: {sorted(sizes)}")
 
 
-def _svg(data: bytes) -> None:
-    if b"<svg" not in data[:200] or not data.rstrip().endswith(b"</svg>"):
-        raise ValueError("no SVG")
-
-
-async def _post(session: aiohttp.ClientSession, url: str, **what: object) -> bytes:
-    async with session.post(url, **what) as answer:  # type: ignore[arg-type]
-        data = await answer.read()
-        if answer.status != 200:
-            raise ValueError(f"{answer.status}: {data[:100]!r}")
-        return data
-
-
-@contextlib.contextmanager
-def stack_of(repository: Path, family: str) -> Iterator[Started]:
-    """A stack that draws with ``family`` of ``repository`` alone: the same weights as its peers."""
-    with running({"illustrator": {"model_repository": str(repository), "families": [family]}}) as started:
-        yield started
-
-
-@contextlib.asynccontextmanager
-async def pictures(folder: Path, ours: Started, steps: int) -> AsyncIterator[dict[str, Send]]:
-    """Prompt to picture. ``folder``: of a checkpoint and its engines."""
+def pictures(folder: Path, family: str, steps: int) -> dict[str, Peer]:
+    """Prompt to picture. ``folder``: of a checkpoint and its engines, of which the stack serves ``family`` alone."""
     seeds, sizes = itertools.count(1), set[tuple[int, int]]()
     kind = ["diffusers", "--path", str(folder), "--steps", str(steps)]
-    with module("fastapi_server", *kind) as plain, module("litserve_server", *kind) as lit:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    repository = folder / REPOSITORY
 
-            async def atelier(_: int) -> None:
-                body = {"prompt": PROMPT, "seed": next(seeds), "steps": steps}
-                content = json.loads(await _post(session, f"{ours.url}/v1/images/generations", json=body, headers=ANEW))
-                _png(base64.b64decode(content["data"][0]["b64_json"]), sizes)
+    def requests(address: str, path: str, **fields: int) -> Iterator[bytes]:
+        headers = [("Content-Type", "application/json"), *ANEW.items()]
+        for seed in seeds:
+            yield post(address, path, json.dumps({"prompt": PROMPT, "seed": seed, **fields}).encode(), headers)
 
-            async def fastapi(_: int) -> None:
-                _png(await _post(session, f"{plain}/draw", json={"prompt": PROMPT, "seed": next(seeds)}), sizes)
+    def check_openai(_: bytes, body: bytes) -> None:
+        _png(base64.b64decode(json.loads(body)["data"][0]["b64_json"]), sizes)
 
-            async def litserve(_: int) -> None:
-                content = json.loads(
-                    await _post(session, f"{lit}/predict", json={"prompt": PROMPT, "seed": next(seeds)})
-                )
-                _png(base64.b64decode(content["png"]), sizes)
+    def check_png(_: bytes, body: bytes) -> None:
+        _png(body, sizes)
 
-            yield {"Atelier": atelier, "FastAPI and diffusers": fastapi, "LitServe and diffusers": litserve}
+    def check_litserve(_: bytes, body: bytes) -> None:
+        _png(base64.b64decode(json.loads(body)["png"]), sizes)
+
+    @contextlib.contextmanager
+    def atelier() -> Iterator[Server]:
+        with running({"illustrator": {"model_repository": str(repository), "families": [family]}}) as started:
+            address = started.url.removeprefix("http://")
+            asked = requests(address, "/v1/images/generations", steps=steps)
+            yield Server(started.pid, {"Atelier": over_http(address, asked, check_openai)})
+
+    @contextlib.contextmanager
+    def peer(name: str, title: str, path: str, check: Check) -> Iterator[Server]:
+        with module(name, *kind) as started:
+            yield Server(started.pid, {title: over_http(started.address, requests(started.address, path), check)})
+
+    return {
+        "atelier": atelier,
+        "fastapi": partial(peer, "fastapi_server", "FastAPI and diffusers", "/draw", check_png),
+        "litserve": partial(peer, "litserve_server", "LitServe and diffusers", "/predict", check_litserve),
+    }
 
 
-@contextlib.asynccontextmanager
-async def drawings(ours: Started) -> AsyncIterator[dict[str, Send]]:
+def drawings() -> dict[str, Peer]:
     """Picture to SVG, tier 1."""
     files = [encoded(name, SIDE_PX) for name in DRAWINGS]
-    turns = itertools.cycle(files)
-    with module("fastapi_server", "vectorizer") as alone, module("fastapi_server", "vtracer") as vtracer:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
-            async def atelier(_: int) -> None:
-                form = aiohttp.FormData({"tier": "1"})
-                form.add_field("image", next(turns), filename="picture.png")
-                headers = {**ANEW, "Accept": "image/svg+xml"}
-                _svg(await _post(session, f"{ours.url}/api/convert-ai", data=form, headers=headers))
+    def check(_: bytes, body: bytes) -> None:
+        if b"<svg" not in body[:200] or not body.rstrip().endswith(b"</svg>"):
+            raise ValueError("no SVG")
 
-            async def fastapi(_: int) -> None:
-                _svg(await _post(session, f"{alone}/convert", data=next(turns)))
+    @contextlib.contextmanager
+    def atelier() -> Iterator[Server]:
+        with running() as started:
+            address = started.url.removeprefix("http://")
+            headers = [("Content-Type", f"multipart/form-data; boundary={_BOUNDARY}"), ("Accept", "image/svg+xml")]
+            forms = [post(address, "/api/convert-ai", form(file), [*headers, *ANEW.items()]) for file in files]
+            yield Server(started.pid, {"Atelier": over_http(address, itertools.cycle(forms), check)})
 
-            async def other(_: int) -> None:
-                _svg(await _post(session, f"{vtracer}/convert", data=next(turns)))
+    @contextlib.contextmanager
+    def fastapi(kind: str, title: str) -> Iterator[Server]:
+        with module("fastapi_server", kind) as started:
+            turns = itertools.cycle([post(started.address, "/convert", file) for file in files])
+            yield Server(started.pid, {title: over_http(started.address, turns, check)})
 
-            yield {
-                "Atelier": atelier,
-                "FastAPI around our Vectorizer": fastapi,
-                "FastAPI and VTracer's defaults (other work)": other,
-            }
+    return {
+        "atelier": atelier,
+        "fastapi": partial(fastapi, "vectorizer", "FastAPI around our Vectorizer"),
+        "vtracer": partial(fastapi, "vtracer", "FastAPI and VTracer's defaults (other work)"),
+    }
+
+
+def form(file: bytes) -> bytes:
+    """The multipart form of a conversion by tier 1."""
+    head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="'
+    tier = f'{head}tier"\r\n\r\n1\r\n'
+    image = f'{head}image"; filename="picture.png"\r\nContent-Type: image/png\r\n\r\n'
+    return tier.encode() + image.encode() + file + f"\r\n--{_BOUNDARY}--\r\n".encode()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import socket
+import threading
+
 import numpy as np
 import pytest
 import tritonclient.http as triton_http
 
 from loadtests.benchmarks.peers import table
 from loadtests.peers import engines, litserve_server, wire
-from loadtests.peers.closed_loop import Samples, interleave, rotated
+from loadtests.peers.closed_loop import Samples, post, rotated, run_closed_loop
 
-ARRAYS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.arange(2, dtype=np.uint8).reshape(2, 1)}
+ARRAYS: wire.Arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.arange(2, dtype=np.uint8).reshape(2, 1)}
 
 
 def same(found: wire.Arrays, wanted: wire.Arrays) -> bool:
@@ -64,21 +69,39 @@ def test_each_peer_is_first_once() -> None:
     assert rotated(names, 1) == ["b", "a", "c"]
 
 
-async def test_failures_are_counted_and_excluded_from_waits() -> None:
-    async def good(_: int) -> None: ...
+def test_failures_are_counted_and_excluded_from_waits() -> None:
+    """One caller, whose server answers right, wrong and 503 in turn."""
+    bodies = [b"right", b"wrong", b""]
+    answers = [b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (200 if body else 503, len(body)) for body in bodies]
 
-    async def bad(_: int) -> None:
-        raise ValueError("wrong")
+    def serve(listener: socket.socket) -> None:
+        turns = itertools.cycle(range(len(bodies)))
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    while connection.recv(4096):
+                        turn = next(turns)
+                        connection.sendall(answers[turn] + bodies[turn])
 
-    found = await interleave({"good": good, "bad": bad}, 2, rounds=2, seconds=0.05)
-    assert len(found["good"].per_second) == 2
-    assert found["good"].waits_s
-    assert found["bad"].failures[0] == "ValueError: wrong"
-    assert not found["bad"].waits_s
+    def check(_: bytes, body: bytes) -> None:
+        if body != b"right":
+            raise ValueError("wrong")
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = "{}:{}".format(*listener.getsockname())
+    threading.Thread(target=serve, args=(listener,), daemon=True).start()
+    samples = Samples()
+    requests = itertools.repeat(post(address, "/infer", b"x"))
+    with listener:
+        assert run_closed_loop(address, requests, check, 1, 0.2, samples) == len(samples.waits_s) > 0
+    assert samples.failures[0] == "ValueError: wrong"
+    assert samples.failures[1].startswith("ValueError: 503")
 
 
 def test_table_compares_with_the_first() -> None:
-    rows = {8: {"Atelier": Samples([0.1] * 4, [10.0, 20.0]), "other": Samples([0.2], [30.0], ["x"])}}
+    ours = Samples([0.1] * 4, [10.0, 20.0], cpu_ms={"Gateway": [1.0, 3.0], "Vectorizer": [0.5]})
+    rows = {8: {"Atelier": ours, "other": Samples([0.2], [30.0], ["x"])}}
     lines = table("engine", rows).splitlines()
-    assert lines[2] == "| Atelier | 8 | 4 | 15.0 | 100.0 | 100.0 | 0 | 1.00 |"
-    assert lines[3] == "| other | 8 | 1 | 30.0 | 200.0 | 200.0 | 1 | 2.00 |"
+    assert lines[2] == "| Atelier | 8 | 15.0 | 100.0 | 100.0 | 2.00 | 0.50 | 0 | 1.00 |"
+    assert lines[3] == "| other | 8 | 30.0 | 200.0 | 200.0 | – | – | 1 | 2.00 |"
