@@ -18,6 +18,7 @@ from starlette.middleware import Middleware
 
 from serve.api.app import answer
 from serve.api.inference.grpc import add_servicer_to_server
+from serve.api.inference.hot_route import process_hot_route
 from serve.api.middleware import authentication
 from serve.api.middleware.admission import Admission
 from serve.api.middleware.authentication import AuthenticationMiddleware
@@ -27,7 +28,7 @@ from serve.api.middleware.request_trace import RequestTrace
 from serve.api.middleware.response_headers import RequestId, ScrubHeaders
 from serve.cluster import routing
 from serve.cluster.autoscaling import by_ongoing_requests, by_queue, replicas
-from serve.cluster.ray_process import bind_host, bind_servers_to
+from serve.cluster.ray_process import bind_host, bind_servers_to, find_replica
 from serve.cluster.replicas import Gateway, IllustratorReplica, Replica, VectorizerReplica, WorkerReplica
 from serve.diffusion.family import families_in
 from serve.errors import EngineUnavailable
@@ -186,8 +187,9 @@ def before_ray_serve() -> list[Middleware]:
     settings = load()
     formats.install()
     bind_servers_to(bind_host(settings.ray.host))
-    admission = Middleware(Admission, settings.limits, settings.gateway, answer)
+    admission = Middleware(Admission, settings.limits, settings.gateway, answer, process_hot_route)
     client_address = Middleware(ClientAddress, settings)
     entry = Middleware(AuthenticationMiddleware, authentication.process_authentication)
     first = [Middleware(RequestId), Middleware(ScrubHeaders), client_address, Middleware(RequestReceived)]
-    return [admission, entry, Middleware(RequestTrace, settings.logs.requests), *first]  # the last runs first
+    # The last runs first.
+    return [Middleware(find_replica), admission, entry, Middleware(RequestTrace, settings.logs.requests), *first]

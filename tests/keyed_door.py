@@ -19,6 +19,7 @@ from standin import StandIn
 
 from serve.api.app import answer, create_app
 from serve.api.inference.grpc import OpenInferenceServicer, add_servicer_to_server
+from serve.api.inference.hot_route import HotInference
 from serve.api.middleware.admission import Admission
 from serve.api.middleware.authentication import Authentication, AuthenticationMiddleware
 from serve.api.middleware.client_address import ClientAddress
@@ -55,10 +56,10 @@ class KeyedSite:
 
 @contextlib.asynccontextmanager
 async def keyed_site(
-    state: State, illustrator: Any = None, service: Any = None, **sections: Any
+    state: State, illustrator: Any = None, service: Any = None, hot: bool = True, **sections: Any
 ) -> AsyncIterator[KeyedSite]:
     """``sections`` maps a section name to the settings that differ; ``illustrator`` and ``service`` (the Vectorizer)
-    replace the stand-ins."""
+    replace the stand-ins. ``hot``: with the route for inferences that passes by FastAPI."""
     access = {"required": "on"} | sections.pop("access", {})
     rates = {"per_address": False, "per_user": False} | sections.pop("rates", {})
     settings = with_settings(state.settings, access=access, rates=rates, **sections)
@@ -66,7 +67,8 @@ async def keyed_site(
     service, illustrator = service or StandIn(), illustrator or IllustratorStandIn()
     entrance, direct = await Authentication.opened(state), DirectService(state, illustrator, service, settings)
     app = create_app(service, settings, illustrator=illustrator, state=state, direct=direct, entrance=entrance)
-    before: Any = Admission(app, settings.limits, settings.gateway, answer)
+    hot_route = HotInference(app.state.models, settings, answer)
+    before: Any = Admission(app, settings.limits, settings.gateway, answer, lambda: hot_route if hot else None)
     before = ScrubHeaders(RequestId(RequestTrace(AuthenticationMiddleware(before, lambda: entrance))))
     await direct.start()
     yield KeyedSite(app, ClientAddress(before, settings), state, entrance, illustrator)

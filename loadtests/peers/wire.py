@@ -41,6 +41,6 @@ def encode(arrays: Arrays, part: str, **more: Any) -> tuple[bytes, int]:
     return b"".join([header, *data]), len(header)
 
 
-def request(arrays: Arrays) -> tuple[bytes, int]:
+def request(arrays: Arrays, **more: Any) -> tuple[bytes, int]:
     """Asks for every output in binary form."""
-    return encode(arrays, "inputs", parameters={"binary_data_output": True})
+    return encode(arrays, "inputs", parameters={"binary_data_output": True}, **more)

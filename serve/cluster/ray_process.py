@@ -95,6 +95,29 @@ class MetricsExporter:
             self._told[series] = sample.value
 
 
+_replica_metrics: Any = None
+
+
+def find_replica(app: Any) -> Any:
+    """Notes the Ray Serve replica behind ``app``, for `count_ongoing`; returns ``app``, so that it can stand among an
+    HTTP server's middleware."""
+    global _replica_metrics
+    outermost = app
+    while (inner := getattr(app, "app", None)) is not None:
+        app = inner
+    _replica_metrics = getattr(getattr(app, "__self__", None), "_metrics_manager", None)
+    return outermost
+
+
+def count_ongoing(difference: int) -> None:
+    """Adds to the number of requests in work of this replica, for requests that pass by Ray Serve's own layers.
+
+    Autoscaling reads that number, and a replica that drains waits until it is 0. Without a replica nothing is counted.
+    """
+    if _replica_metrics is not None:
+        _replica_metrics._num_ongoing_requests += difference
+
+
 def freeze_gc() -> None:
     """Exclude all present objects from garbage collection: a full collection takes a sixth of a second."""
     gc.collect()

@@ -19,6 +19,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve.api.inference.tensors import Array
 from serve.cluster.hop_errors import ReplicaLost, map_ray_errors
+from serve.cluster.local_engines import LocalEngines
 from serve.cluster.scale_to_zero import IdleState
 from serve.engines.service import Health
 from serve.ensembles.illustrator.illustration import (
@@ -76,8 +77,15 @@ class RemoteEnsemble:
     """Methods common to all ensembles. ``name`` is for messages; ``timeout_s`` limits each call."""
 
     def __init__(
-        self, name: str, handle: DeploymentHandle[Any], timeout_s: float, sleep: IdleState | None = None
+        self,
+        name: str,
+        handle: DeploymentHandle[Any],
+        timeout_s: float,
+        sleep: IdleState | None = None,
+        max_local: int = 0,
     ) -> None:
+        """``max_local``: concurrent inferences that are sent to the replica's Triton without the replica; 0: none."""
+        self._local = LocalEngines(self._call_with_retry, max_local) if max_local else None
         self._name = name
         self._handle = handle
         self._timeout_s = timeout_s
@@ -185,6 +193,10 @@ class RemoteEnsemble:
         timeout_s: float | None = None,
         version: str = "",
     ) -> dict[str, Array]:
+        if self._local is not None:
+            found = await self._local.infer(engine, inputs, outputs, timeout_s, version)
+            if found is not None:
+                return found
         result: dict[str, Array] = await self._call(
             "infer", engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version
         )
@@ -216,8 +228,10 @@ class RemoteEnsemble:
 class RemoteVectorizer(RemoteEnsemble):
     """The ``VectorizerService`` across the hop."""
 
-    def __init__(self, handle: DeploymentHandle[Any], timeout_s: float, sleep: IdleState | None = None) -> None:
-        super().__init__("Vectorizer", handle, timeout_s, sleep)
+    def __init__(
+        self, handle: DeploymentHandle[Any], timeout_s: float, sleep: IdleState | None = None, max_local: int = 0
+    ) -> None:
+        super().__init__("Vectorizer", handle, timeout_s, sleep, max_local)
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
         result: Vectorization = await self._call("vectorize", data, options)
@@ -232,8 +246,10 @@ class RemoteIllustrator(RemoteEnsemble):
     """The ``IllustratorService`` across the hop. Seeds are drawn here, so that a repeated call gives the same
     pictures."""
 
-    def __init__(self, handle: DeploymentHandle[Any], timeout_s: float, sleep: IdleState | None = None) -> None:
-        super().__init__("Illustrator", handle, timeout_s, sleep)
+    def __init__(
+        self, handle: DeploymentHandle[Any], timeout_s: float, sleep: IdleState | None = None, max_local: int = 0
+    ) -> None:
+        super().__init__("Illustrator", handle, timeout_s, sleep, max_local)
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
         seeded = _seeded(options)

@@ -12,13 +12,15 @@ from typing import Any
 from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
-from serve.api.app import create_app
-from serve.api.inference.grpc import OpenInferenceServicer
+from serve.api.app import answer, create_app
+from serve.api.inference.grpc import MODEL_INFER, OpenInferenceServicer
+from serve.api.inference.grpc_calls import set_direct_handler
+from serve.api.inference.hot_route import HotInference, set_process_hot_route
 from serve.api.inference.models import Models
 from serve.api.middleware import authentication
 from serve.api.middleware.authentication import Authentication
 from serve.cluster.autoscaling import ONGOING_REQUESTS, WANTED_WORKERS
-from serve.cluster.ray_process import freeze_gc, prepare
+from serve.cluster.ray_process import count_ongoing, freeze_gc, prepare
 from serve.cluster.remote import RemoteIllustrator, RemoteVectorizer, idle_state_of
 from serve.cluster.scale_to_zero import IdleState
 from serve.ensembles.illustrator.illustration import ILLUSTRATE
@@ -200,12 +202,17 @@ class WorkerReplica:
 
 def remote_vectorizer(handle: DeploymentHandle[Any], settings: Settings) -> RemoteVectorizer:
     own = settings.vectorizer
-    return RemoteVectorizer(_over_grpc(handle), own.timeout_s, _idle_state("Vectorizer", own))
+    return RemoteVectorizer(_over_grpc(handle), own.timeout_s, _idle_state("Vectorizer", own), _max_local(own))
 
 
 def remote_illustrator(handle: DeploymentHandle[Any], settings: Settings) -> RemoteIllustrator:
     own = settings.illustrator
-    return RemoteIllustrator(_over_grpc(handle), own.timeout_s, _idle_state("Illustrator", own))
+    return RemoteIllustrator(_over_grpc(handle), own.timeout_s, _idle_state("Illustrator", own), _max_local(own))
+
+
+def _max_local(own: VectorizerSettings | IllustratorSettings) -> int:
+    """As many inferences as the replica itself works on at once, if there is but one."""
+    return own.max_ongoing_requests if own.min_replicas == own.max_replicas == 1 else 0
 
 
 def _over_grpc(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
@@ -247,7 +254,9 @@ class Gateway(OpenInferenceServicer):
             create_app, service, settings, illustrator=draws, state=state, direct=direct, entrance=self._authentication
         )
         models = Models(service, settings, draws, self._direct.version_selector, state.database)
-        super().__init__(models, settings, self._authentication)
+        super().__init__(models, settings, self._authentication, count_ongoing)
+        set_process_hot_route(HotInference(models, settings, answer, count_ongoing))
+        set_direct_handler(MODEL_INFER, self.infer_directly)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Ray Serve calls this after the constructor."""
@@ -256,6 +265,8 @@ class Gateway(OpenInferenceServicer):
         return app
 
     async def __del__(self) -> None:
+        set_process_hot_route(None)
+        set_direct_handler(MODEL_INFER, None)
         if hasattr(self, "_authentication"):
             authentication.set_process_authentication(None)
             await self._authentication.close()

@@ -237,14 +237,14 @@ class EngineClient:
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         try:
-            async with asyncio.timeout(limit_s):
-                return await asyncio.shield(call)
-        except TimeoutError:
-            raise DeadlineExceeded(f"engine '{engine}' did not answer in time") from None
+            await asyncio.wait((call,), timeout=limit_s)  # neither its end nor a cancellation cancels the call
         finally:
             if not call.done():
                 self._abandoned[engine] += 1
                 call.add_done_callback(partial(self._release_abandoned, engine))
+        if not call.done():
+            raise DeadlineExceeded(f"engine '{engine}' did not answer in time")
+        return call.result()
 
     def _report_lost_stub(self, engine: str, connection: Any, call: asyncio.Future[Any]) -> None:
         """Report a lost stub before the caller gets the result, even if the caller is gone: the next response may

@@ -12,7 +12,7 @@ from typing import Any
 import numpy.typing as npt
 
 from serve.engines.client import EngineClient
-from serve.engines.service import EngineHealth, Health
+from serve.engines.service import EngineAddress, EngineHealth, Health, machine_id
 from serve.engines.triton.server import TritonServer
 from serve.engines.triton.supervisor import Supervisor
 from serve.engines.triton.versions import EngineVersions
@@ -88,6 +88,12 @@ class EngineSet:
         for name in self.names:
             for version in self.versions.loaded(name) or ("",):
                 catalogue.ENGINE_INFO.set(1, name, self.versions.label(name, version))
+
+    def address(self) -> EngineAddress | None:
+        """None for an external Triton."""
+        if self._server is None:
+            return None
+        return EngineAddress(machine_id(), self._server.url, self.names, self._timeout_s)
 
     async def _check_reachable(self, engine: str) -> None:
         try:
@@ -179,3 +185,14 @@ class EngineSetService:
 
     async def versions(self) -> Mapping[str, str]:
         return self.engine_set.versions.labels()
+
+    async def engine_address(self) -> EngineAddress | None:
+        """Where callers on this machine may send inferences without this service; None: nowhere."""
+        return self.engine_set.address()
+
+    async def bill_work(self, work: Mapping[str, int]) -> None:
+        """Meter and bill inferences that callers sent to `engine_address`: work units by engine."""
+        for engine, units in work.items():
+            with billed() as bill:
+                self.engine_set.meter.record_units(engine, units)
+                bill.pay(self.engine_set.ensemble, engine)

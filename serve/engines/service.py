@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,6 +35,23 @@ class Health:
     @property
     def ready(self) -> bool:
         return all(engine.ready for engine in self.engines.values())
+
+
+@dataclass(frozen=True)
+class EngineAddress:
+    """The gRPC endpoint of an ensemble's own Triton. ``machine``: where ``url``, on loopback, can be reached;
+    ``engines``: those that take any inputs that Triton takes."""
+
+    machine: str
+    url: str
+    engines: tuple[str, ...]
+    timeout_s: float
+
+
+@cache
+def machine_id() -> str:
+    """Identifies the loopback interface of this process: the running kernel and its network namespace."""
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/net').readlink()}"
 
 
 class EngineService(Protocol):

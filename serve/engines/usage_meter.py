@@ -71,7 +71,10 @@ class EngineMeter:
         engines.on_inference = self.record
 
     def record(self, engine: str, inputs: Mapping[str, NDArray[Any]]) -> None:
-        work = work_units(inputs)
+        self.record_units(engine, work_units(inputs))
+
+    def record_units(self, engine: str, work: int) -> None:
+        """Count ``work`` units and charge them to the current bill."""
         self._work[engine] += work
         cpu_s, gpu_s = self._prices.get(engine, (0.0, 0.0))
         charge(work * cpu_s, work * gpu_s)

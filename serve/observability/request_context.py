@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextvars import ContextVar
+from collections.abc import AsyncIterator
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -95,14 +95,19 @@ def set_current(urgency: RequestContext) -> None:
     _current.set(urgency)
 
 
-@contextlib.contextmanager
-def use(urgency: RequestContext) -> Iterator[None]:
+class use:
     """Set it within the block. Do not use around a ``yield`` of a generator, whose reader may be another task."""
-    token = _current.set(urgency)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_token", "_urgency")
+
+    def __init__(self, urgency: RequestContext) -> None:
+        self._urgency = urgency
+
+    def __enter__(self) -> None:
+        self._token: Token[RequestContext] = _current.set(self._urgency)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,10 @@ from loadtests.benchmarks.peers import table
 from loadtests.peers import engines, litserve_server, wire
 from loadtests.peers.closed_loop import Samples, post, rotated, run_closed_loop
 
-ARRAYS: wire.Arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.arange(2, dtype=np.uint8).reshape(2, 1)}
+ARRAYS: wire.Arrays = {
+    "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "b": np.arange(2, dtype=np.uint8).reshape(2, 1),
+}
 
 
 def same(found: wire.Arrays, wanted: wire.Arrays) -> bool:

@@ -31,6 +31,8 @@ from serve.errors import InvalidRequest
 MAX_NAME = 256
 MAX_OUTPUTS = 256
 
+HEADER_LENGTH = "Inference-Header-Content-Length"
+
 NO_PARAMETERS: Mapping[str, Any] = {}
 
 MAX_JSON_VALUES = 4 * 1024 * 1024
@@ -64,7 +66,7 @@ class InferRequest:
 def decode_request(body: bytes, header_length: int | None = None, *, max_tensors: int = 16) -> InferRequest:
     """``header_length`` is the value of ``Inference-Header-Content-Length``; without it all of ``body`` is JSON."""
     if header_length is not None and not 0 <= header_length <= len(body):
-        raise InvalidRequest(f"must be from 0 to the body's {len(body)} bytes", "Inference-Header-Content-Length")
+        raise InvalidRequest(f"must be from 0 to the body's {len(body)} bytes", HEADER_LENGTH)
     document = parse_json(body if header_length is None else body[:header_length])
     tail = memoryview(b"" if header_length is None else body)[header_length or 0 :]
     inputs = _list(document.get("inputs"), "inputs")
@@ -83,6 +85,15 @@ def decode_request(body: bytes, header_length: int | None = None, *, max_tensors
     request_id = check_id(document.get("id", ""))
     outputs = tuple(map(_requested_output, check_outputs(_list(document.get("outputs") or [], "outputs"))))
     return InferRequest(tuple(tensors), outputs, request_id, parameters_of(document, "parameters"))
+
+
+def json_bytes_of(header: str | None) -> int | None:
+    """The value of ``Inference-Header-Content-Length``. Raises InvalidRequest."""
+    if header is None:
+        return None
+    if not header.isascii() or not header.isdigit() or len(header) > 12:
+        raise InvalidRequest("must be a number of bytes", HEADER_LENGTH)
+    return int(header)
 
 
 def _decode_input(entry: Any, tail: memoryview) -> tuple[Tensor, int]:

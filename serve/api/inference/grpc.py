@@ -43,6 +43,7 @@ from serve.settings import Settings
 log = logging.getLogger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
+MODEL_INFER = f"/{SERVICE}/ModelInfer"
 
 _RAY_SERVE_ID = "request_id"
 """Ray Serve's context adds this name to the metadata that is set."""
@@ -63,8 +64,16 @@ def add_servicer_to_server(servicer: Any, server: Any) -> None:
 class OpenInferenceServicer:
     """One coroutine per method. An error sets the status code and returns an empty message: gRPC logs no trace then."""
 
-    def __init__(self, models: Models, settings: Settings, entrance: Authentication | None = None) -> None:
-        """Without an ``entrance`` there are neither API keys nor rate limits."""
+    def __init__(
+        self,
+        models: Models,
+        settings: Settings,
+        entrance: Authentication | None = None,
+        ongoing: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Without an ``entrance`` there are neither API keys nor rate limits. ``ongoing`` counts calls of
+        `infer_directly` in work by +1 and -1."""
+        self._ongoing = ongoing
         self._models = models
         self._callers = GrpcAuthentication(entrance, settings, models.is_streaming) if entrance is not None else None
         self._max_body_bytes = settings.limits.max_body_bytes + ENVELOPE_BYTES
@@ -188,6 +197,15 @@ class OpenInferenceServicer:
             except Exception as error:  # as for the other methods
                 _set_error(grpc_context, as_known(error))
                 return pb.ModelInferResponse()
+
+    async def infer_directly(self, request: bytes, grpc_context: Context) -> bytes:
+        """`ModelInfer` without the layers of Ray Serve, with the response as bytes."""
+        self._ongoing(1)
+        try:
+            response: bytes = (await self.ModelInfer(request, grpc_context)).SerializeToString()
+            return response
+        finally:
+            self._ongoing(-1)
 
     async def ModelStreamInfer(self, requests: AsyncIterator[bytes], grpc_context: Context) -> AsyncIterator[Message]:
         """Every answer to every request; a bad request gets an error message and the stream goes on.

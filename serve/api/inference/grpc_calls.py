@@ -8,7 +8,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -79,9 +79,22 @@ class GrpcDeadline(grpc.ServiceRpcHandler):  # type: ignore[misc]
         handler = self._method_handlers.get(handler_call_details.method)
         if handler is None:
             return None
+        if _direct_handlers and (direct := _direct_handlers.get(handler_call_details.method)) is not None:
+            return direct
         if handler.request_streaming:
             return handler._replace(stream_stream=_stream(handler.stream_stream))
         return handler._replace(unary_unary=_unary(handler.unary_unary))
+
+
+_direct_handlers: dict[str, Any] = {}
+
+
+def set_direct_handler(method: str, answer: Callable[[bytes, Any], Awaitable[bytes]] | None) -> None:
+    """``answer`` serves ``method`` (/service/name) in this process, without the layers of Ray Serve; None: no more."""
+    if answer is None:
+        _direct_handlers.pop(method, None)
+    else:
+        _direct_handlers[method] = grpc.unary_unary_rpc_method_handler(_unary(answer))
 
 
 def _unary(answer: Any) -> Any:

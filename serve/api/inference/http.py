@@ -19,10 +19,12 @@ from serve.api.http.event_stream import EventStream
 from serve.api.http.problems import render
 from serve.api.inference import schema
 from serve.api.inference.codec import (
+    HEADER_LENGTH,
     MAX_JSON_VALUES,
     InferRequest,
     decode_request,
     encode_response,
+    json_bytes_of,
     parameters_of,
 )
 from serve.api.inference.description import Answer
@@ -33,8 +35,6 @@ from serve.api.native.conversion import SiteSettings
 from serve.errors import AtelierError, InvalidRequest, Unauthorized, Unsupported
 
 router = APIRouter(prefix="/v2")
-
-HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 async def models_of(request: Request) -> Models:
@@ -186,7 +186,7 @@ async def infer(
 ) -> Response:
     """Ask a model: tensors in, tensors out, as JSON or as binary data behind it."""
     body = await read_body(request, settings.limits)
-    decoded = decode_request(body, _json_bytes(header_length), max_tensors=settings.limits.max_tensors)
+    decoded = decode_request(body, json_bytes_of(header_length), max_tensors=settings.limits.max_tensors)
     answer = await models.infer(name, version, decoded, principal_of(request).user_id)
     # In a thread: encoding pixels as JSON takes long enough to block the event loop.
     content, head = await asyncio.to_thread(
@@ -195,14 +195,6 @@ async def infer(
     if head is None:
         return Response(content, 200, media_type="application/json")
     return Response(content, 200, {HEADER_LENGTH: str(head)}, "application/octet-stream")
-
-
-def _json_bytes(header: str | None) -> int | None:
-    if header is None:
-        return None
-    if not header.isascii() or not header.isdigit() or len(header) > 12:
-        raise InvalidRequest("must be a number of bytes", HEADER_LENGTH)
-    return int(header)
 
 
 @router.post("/models/{name}/generate", **schema.GENERATE_ROUTE)

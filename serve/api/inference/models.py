@@ -168,6 +168,10 @@ class Models:
         await self.metadata(name)
         raise InvalidRequest("the stack's models stay loaded while it runs", "model")
 
+    def is_known_engine(self, name: str) -> bool:
+        """Whether ``name`` is an engine whose metadata has been read."""
+        return name in self._metadata_read_at
+
     def is_streaming(self, name: str) -> bool:
         """Whether a request to the model ``name`` may get several answers."""
         return name in self._streaming

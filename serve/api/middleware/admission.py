@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Protocol
 
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,6 +26,13 @@ Answer = Callable[[Request, Exception], Awaitable[Response]]
 
 _TOO_MUCH = "too many large requests are in work; try again later"
 _WITHOUT_BODY = frozenset(["GET", "HEAD", "OPTIONS"])
+
+
+class HotRoute(Protocol):
+    """Serves requests that match it, whose bodies have been read. `serve` renders its own errors."""
+
+    def match(self, scope: Scope) -> Any: ...
+    async def serve(self, match: Any, scope: Scope, receive: Receive, send: Send, body: bytes) -> None: ...
 
 
 class AdmissionSlots:
@@ -54,8 +62,17 @@ class AdmissionSlots:
 class Admission:
     """``answer`` renders an error in the vocabulary of the request's path."""
 
-    def __init__(self, app: ASGIApp, limits: LimitsSettings, gateway: GatewaySettings, answer: Answer) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: LimitsSettings,
+        gateway: GatewaySettings,
+        answer: Answer,
+        hot_route: Callable[[], HotRoute | None] = lambda: None,
+    ) -> None:
+        """``hot_route``: what serves some requests instead of ``app``, once it is there."""
         self.app = app
+        self._hot_route = hot_route
         self._limits = limits
         self._max_held_bytes = gateway.max_held_bytes
         self._held_bytes = 0
@@ -69,7 +86,10 @@ class Admission:
             return
         refused = (result := authenticated(scope)) is not None and result.refusal is not None
         request = Request(scope, receive)
-        send = self._with_own_refusals(request, send)
+        hot_route = None if refused else self._hot_route()
+        match = None if hot_route is None else hot_route.match(scope)
+        if match is None:
+            send = self._with_own_refusals(request, send)
         if scope["method"] in _WITHOUT_BODY:  # short, health probes among them: they need no slot
             await self.app(scope, receive, send)
             return
@@ -81,7 +101,10 @@ class Admission:
             if not refused:
                 self._inflate(request, body)
             with self._slots.taken(context.priority):
-                await self.app(_unencoded(scope), _replayed(bytes(body), receive), send)
+                if match is not None and hot_route is not None:
+                    await hot_route.serve(match, scope, receive, send, bytes(body))
+                else:
+                    await self.app(_unencoded(scope), _replayed(bytes(body), receive), send)
         except AtelierError as error:
             await (await self._answer(request, error))(scope, receive, send)
         finally:

@@ -145,7 +145,12 @@ def authenticated(scope: Scope) -> Authenticated | None:
 
 def principal_of(connection: HTTPConnection) -> Principal:
     """The principal of a request; the local user where there is no `Authentication`."""
-    result = authenticated(connection.scope)
+    return principal_of_scope(connection.scope)
+
+
+def principal_of_scope(scope: Scope) -> Principal:
+    """As `principal_of`, from the request's ASGI scope."""
+    result = authenticated(scope)
     return LOCAL if result is None else result.principal
 
 

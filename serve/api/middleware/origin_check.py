@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable
+from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
 from fastapi import Request, Response
@@ -18,6 +19,8 @@ from serve.security.identity.sessions import COOKIE
 from serve.settings import Settings
 
 _READING = ("GET", "HEAD", "OPTIONS")
+_MAX_HOSTS = 256
+"""Values of the header Host that are remembered."""
 
 
 def is_allowed_origin(origin: str | None, host: str, settings: Settings) -> bool:
@@ -82,10 +85,11 @@ class OriginCheck:
         self.app = app
         self._settings = settings
         self._checks_host = not is_key_required(settings)
+        self._is_known_host = lru_cache(_MAX_HOSTS)(partial(is_known_host, settings=settings))
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = self._refusal(scope)
+        error = self.refusal(scope)
         if error is None:
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
@@ -93,12 +97,13 @@ class OriginCheck:
         else:
             await send({"type": "websocket.close", "code": 4403, "reason": error.title})
 
-    def _refusal(self, scope: Scope) -> Forbidden | None:
+    def refusal(self, scope: Scope) -> Forbidden | None:
+        """The error of a request that is refused."""
         if scope["type"] not in ("http", "websocket"):
             return None
         headers = Headers(scope=scope)
         checks_host = self._checks_host and not scope["path"].startswith(PROBES)
-        if checks_host and not is_known_host(headers.get("host", ""), self._settings):
+        if checks_host and not self._is_known_host(headers.get("host", "")):
             return Forbidden("this site does not go by that name; http.public_url says which one it has", "Host")
         if scope["type"] == "websocket" or scope["method"] in _READING:
             return None  # WebSocket routes check the origin themselves

@@ -41,6 +41,13 @@ class TraceState:
     size: int = 0
 
 
+def set_route(scope: Scope, route: str) -> None:
+    """Sets the route's template of a request that the application does not route."""
+    state: TraceState | None = scope.get(_STATE)
+    if state is not None:
+        state.route = route
+
+
 class RequestTrace:
     """One span and record for a request. It runs twice: outermost, and in the application, which knows the route."""
 

@@ -23,6 +23,7 @@ from serve.diffusion.family import families_in, parse
 from serve.diffusion.noise import derived_seeds
 from serve.engines.client import EngineClient
 from serve.engines.engine_set import EngineSet, EngineSetService
+from serve.engines.service import EngineAddress
 from serve.ensembles.illustrator.checkpoints import Stage, fingerprint, unpack
 from serve.ensembles.illustrator.families import available_engines, find_missing_files, read_manifest
 from serve.ensembles.illustrator.illustration import (
@@ -154,6 +155,14 @@ class Illustrator(EngineSetService):
         for pipeline in self._pipelines.values():
             check_engine_inputs(pipeline.family, engine, inputs)
         return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
+
+    async def engine_address(self) -> EngineAddress | None:
+        """Without the families' engines, whose inputs `infer` bounds."""
+        address = await super().engine_address()
+        if address is None:
+            return None
+        bounded = {engine for pipeline in self._pipelines.values() for engine in _drawing_engines(pipeline.family)}
+        return replace(address, engines=tuple(engine for engine in address.engines if engine not in bounded))
 
     async def _draw(
         self,
