@@ -16,9 +16,6 @@ HOME = Path(__file__).parents[1] / ".venv-perf"
 # It needs three similar windows; any three are similar here.
 QUICK = ("--measurement-interval", "400", "--max-trials", "9", "--stability-percentage", "999")
 
-ZEROS = ("--input-data", "zero")
-"""Its random inputs are random bytes, some of them NaN, which the endpoints refuse."""
-
 
 def measured(folder: Path, address: str, protocol: str, model: str, *options: str) -> list[dict[str, float]]:
     """The rows of its report: for each load, requests per second and times in microseconds. Asserts success."""

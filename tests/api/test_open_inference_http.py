@@ -248,10 +248,12 @@ async def test_wrong_requests_are_refused(door: httpx.AsyncClient, logo: bytes) 
     assert_refused(await door.post("/v2/systemsharedmemory/unregister"), 501)
 
 
-@pytest.mark.parametrize("binary", [False, True])
-def test_non_finite_output_is_refused(client: triton.InferenceServerClient, binary: bool) -> None:
+def test_non_finite_numbers_pass_to_the_engine_and_back(client: triton.InferenceServerClient) -> None:
+    """As in Triton itself; JSON cannot carry them."""
     tensor = triton.InferInput("x", [1, 4], "FP32")
-    tensor.set_data_from_numpy(np.full((1, 4), -3e38, np.float32))
-    output = triton.InferRequestedOutput("y", binary_data=binary)
-    with pytest.raises(InferenceServerException, match=r"^\[400\] inputs: the output y is not finite"):
+    tensor.set_data_from_numpy(np.array([[np.nan, -3e38, -3e38, 1.0]], np.float32))
+    found = client.infer("plus_one", [tensor], outputs=[triton.InferRequestedOutput("y", binary_data=True)])
+    assert np.array_equal(found.as_numpy("y"), np.array([[np.nan, -np.inf, -np.inf, 2.0]], np.float32), equal_nan=True)
+    output = triton.InferRequestedOutput("y", binary_data=False)
+    with pytest.raises(InferenceServerException, match=r"^\[400\] y: holds numbers that are not finite"):
         client.infer("plus_one", [tensor], outputs=[output])

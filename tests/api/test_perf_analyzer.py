@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from both_doors import both_doors
 from illustrator_standin import IllustratorStandIn
-from perf_analyzer import ZEROS, as_bytes, input_data, measured, run
+from perf_analyzer import as_bytes, input_data, measured, run
 from standin import Served
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def address_of(doors: Served, protocol: str) -> str:
 )
 def test_engine_load(doors: Served, tmp_path: Path, protocol: str, options: tuple[str, ...]) -> None:
     """It discards responses that the model statistics do not count."""
-    loads = measured(tmp_path, address_of(doors, protocol), protocol, "plus_one", *ZEROS, *options)
+    loads = measured(tmp_path, address_of(doors, protocol), protocol, "plus_one", *options)
     assert len(loads) == (2 if "2:3" in options else 1)
     for load in loads:
         assert load["Inferences/Second"] > 20

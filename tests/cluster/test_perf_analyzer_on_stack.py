@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from perf_analyzer import ZEROS, as_bytes, input_data, measured
+from perf_analyzer import as_bytes, input_data, measured
 from whole_stack import Stack
 
 pytestmark = pytest.mark.cluster
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cluster
 def test_an_engine(stack: Stack, tmp_path: Path, protocol: str) -> None:
     """Its statistics are Triton's own."""
     address = stack.http if protocol == "http" else stack.grpc
-    (load,) = measured(tmp_path, address, protocol, "logo_type", "-b", "4", "--concurrency-range", "2", *ZEROS)
+    (load,) = measured(tmp_path, address, protocol, "logo_type", "-b", "4", "--concurrency-range", "2")
     assert load["Inferences/Second"] > 4
     assert load["Server Compute Infer"] > 0
 

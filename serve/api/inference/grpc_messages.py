@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2 as pb
@@ -17,7 +18,6 @@ from serve.api.inference.tensors import (
     Tensor,
     bytes_array,
     check_count,
-    check_finite,
     check_shape,
     datatype_of,
     from_binary,
@@ -88,7 +88,9 @@ def _tensor(entry: Any, raw: bytes | None) -> Tensor:
     check_count(len(values), shape, name)
     if datatype == "BYTES":
         return Tensor(name, datatype, bytes_array(list(values), shape, name))
-    return Tensor(name, datatype, check_finite(from_numbers(list(values), datatype, shape, name), name))
+    if DTYPES[datatype].kind == "f":
+        return Tensor(name, datatype, np.array(values, DTYPES[datatype]).reshape(shape))
+    return Tensor(name, datatype, from_numbers(list(values), datatype, shape, name))
 
 
 def parameter_of(value: Any) -> Any:

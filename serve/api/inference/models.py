@@ -9,12 +9,10 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from importlib.metadata import version
 from typing import Any, Protocol
 
-import numpy as np
-
 from serve.api.inference.codec import InferRequest
 from serve.api.inference.description import Answer, ModelDescription
 from serve.api.inference.illustrate_model import IllustrateModel
-from serve.api.inference.tensors import Array, Tensor
+from serve.api.inference.tensors import Tensor
 from serve.api.inference.usage import Recorder, Statistics
 from serve.api.inference.vectorize_model import VectorizeModel
 from serve.api.middleware.deadlines import context_with_parameters, timeout_of
@@ -197,7 +195,6 @@ class Models:
             timeout_s=timeout_s,
             version=answering_version,
         )
-        _check_outputs(outputs)
         return Answer(answering_version, outputs)
 
     async def stream(
@@ -234,13 +231,6 @@ def _check_rows(described: list[dict[str, Any]], tensors: Iterable[Tensor]) -> N
         rows, most = math.prod(free), MAX_ROWS if len(free) < 3 else MAX_PIXELS
         if rows > most:
             raise TooLarge(f"has {rows} rows on its free axes; at most {most} fit one request", tensor.name)
-
-
-def _check_outputs(outputs: Mapping[str, Array]) -> None:
-    """Raises ``InvalidRequest`` for an output that is not finite: its finite inputs lie outside the engine's range."""
-    for name, array in outputs.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InvalidRequest(f"the output {name} is not finite for these inputs; send smaller numbers", "inputs")
 
 
 def _ascii(text: str) -> str:

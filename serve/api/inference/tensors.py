@@ -67,6 +67,7 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: Any, param
 
 
 def from_numbers(data: list[Any], datatype: str, shape: tuple[int, ...], name: str) -> Array:
+    """The array of the numbers in JSON, which has none that are not finite: these are numbers beyond the datatype."""
     dtype = DTYPES[datatype]
     flat = _flatten(data, name)
     check_count(len(flat), shape, name)
@@ -82,7 +83,9 @@ def from_numbers(data: list[Any], datatype: str, shape: tuple[int, ...], name: s
             values = np.array(flat, dtype)
     except OverflowError:
         raise InvalidRequest("every number must be finite", name) from None
-    return _shaped(check_finite(values, name), shape, name)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InvalidRequest("every number must be finite", name)
+    return _shaped(values, shape, name)
 
 
 def _flatten(data: list[Any], name: str) -> list[Any]:
@@ -113,13 +116,7 @@ def from_binary(raw: memoryview | bytes, datatype: str, shape: tuple[int, ...], 
     values = np.frombuffer(raw, dtype)
     if datatype == "BF16":
         values = (values.astype(np.uint32) << 16).view(np.float32)
-    return _shaped(check_finite(values, name), shape, name)
-
-
-def check_finite(values: Array, name: str) -> Array:
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InvalidRequest("every number must be finite", name)
-    return values
+    return _shaped(values, shape, name)
 
 
 def bytes_array(elements: Sequence[bytes], shape: tuple[int, ...], name: str) -> Array:
@@ -196,5 +193,7 @@ def to_json(name: str, array: Array) -> list[Any]:
             return [element.decode() for element in _elements(array)]
         except UnicodeDecodeError:
             raise InvalidRequest("holds bytes that JSON cannot carry; ask for binary data", name) from None
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InvalidRequest("holds numbers that are not finite, which JSON cannot carry; ask for binary data", name)
     values: list[Any] = array.ravel().tolist()
     return values
