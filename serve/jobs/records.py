@@ -14,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.ensembles.requests import File, JobRequest, Outcome, VectorizeRequest
 from serve.errors import AtelierError, EngineFailure, error_from_record
 from serve.observability.costs import CPU, GPU
-from serve.releases.experiments.assignment import Exposure, expose
+from serve.releases.experiments.assignment import EXPOSURES, Exposure, expose, exposure_rows
 from serve.state import State
 from serve.state.job_states import COMPLETED, FAILED
 from serve.state.objects import Stored
 from serve.state.tables import generations, inputs, jobs, measurements, results, utc_now
+from serve.state.write_batches import Write
 
 _RESULTS = sa.insert(results)
 
@@ -28,8 +29,15 @@ async def insert_results(
 ) -> list[str]:
     """Inserts the rows of the results; returns their ids in the order of the files, which are stored as ``stored``
     says."""
+    rows = _result_rows(generation_id, outcome, stored)
+    if rows:
+        await connection.execute(_RESULTS, rows)
+    return [str(row["id"]) for row in rows]
+
+
+def _result_rows(generation_id: str, outcome: Outcome, stored: Sequence[Stored]) -> list[dict[str, Any]]:
     now = utc_now()
-    rows = [
+    return [
         {
             "id": secrets.token_hex(16), "generation_id": generation_id, "place": place, "object": query.name,
             "media_type": file.media_type, "model": outcome.model, "width": file.width, "height": file.height,
@@ -37,9 +45,6 @@ async def insert_results(
         }
         for place, (file, query) in enumerate(zip(outcome.files, stored, strict=True))
     ]  # fmt: skip
-    if rows:
-        await connection.execute(_RESULTS, rows)
-    return [str(row["id"]) for row in rows]
 
 
 def completion_columns(outcome: Outcome, *, cached: bool = False) -> dict[str, Any]:
@@ -141,27 +146,28 @@ class StoredOutcome:
     result_ids: Sequence[str]
 
 
-async def insert_completed(
-    connection: AsyncConnection,
+def completed_writes(
     entry: HistoryEntry,
     outcome: Outcome,
     stored: Sequence[Stored],
     input_objects: Collection[str],
     duration_s: float,
+    dialect: str,
     *,
     cached: bool = False,
-) -> list[str]:
-    """Inserts a completed generation; returns the ids of the results. ``input_objects`` are object names."""
+) -> tuple[list[Write], list[str]]:
+    """The writes of a completed generation, and the ids of its results. ``input_objects`` are object names."""
     columns = {**completion_columns(outcome, cached=cached), "generation_time_s": duration_s}
-    await connection.execute(_GENERATION, {**_generation_row(entry), "status": COMPLETED, **columns})
-    result_ids = await insert_results(connection, entry.generation_id, outcome, stored)
+    results = _result_rows(entry.generation_id, outcome, stored)
     used = [{"generation_id": entry.generation_id, "object": name} for name in sorted(set(input_objects))]
-    if used:
-        await connection.execute(_INPUTS, used)
     cost = {} if cached else outcome.cost
-    await connection.execute(_MEASUREMENT, _measurement_of(entry, outcome.model, duration_s, cost, cached=cached))
-    await expose(connection, entry.exposures, entry.generation_id)
-    return result_ids
+    measurement = _measurement_of(entry, outcome.model, duration_s, cost, cached=cached)
+    writes = [
+        Write(_GENERATION, [{**_generation_row(entry), "status": COMPLETED, **columns}]),
+        Write(_RESULTS, results), Write(_INPUTS, used), Write(_MEASUREMENT, [measurement]),
+        Write(EXPOSURES[dialect], exposure_rows(entry.exposures, entry.generation_id)),
+    ]  # fmt: skip
+    return [one for one in writes if one.rows], [str(row["id"]) for row in results]
 
 
 async def insert_unfinished(

@@ -19,6 +19,7 @@ from serve.settings import CacheSettings
 from serve.state import State
 from serve.state.objects import Stored
 from serve.state.tables import cache, cached_objects, insert_into, utc_now
+from serve.state.write_batches import Write, execute
 
 ANALYSIS, PRESET, PREFERENCES = "analysis", "preset", "preferences"
 """Kinds with their own lifetime; all others are kept for ``ttl_h``."""
@@ -38,6 +39,7 @@ _FIND = (
     .where(cache.c.key == sa.bindparam("of"))
     .order_by(cached_objects.c.object)
 )
+_INSERT_OBJECTS = sa.insert(cached_objects)
 _DELETE_OBJECTS = sa.delete(cached_objects).where(cached_objects.c.key == sa.bindparam("of"))
 
 
@@ -94,16 +96,22 @@ class Cache:
         self, connection: AsyncConnection, key: str, kind: str, answer: Any, objects: Sequence[Stored] = ()
     ) -> None:
         """In the transaction of ``connection``. An answer larger than the whole cache is not stored."""
+        await execute(connection, self.writes(key, kind, answer, objects))
+
+    def writes(self, key: str, kind: str, answer: Any, objects: Sequence[Stored] = ()) -> list[Write]:
+        """The writes that store an answer; none for one larger than the whole cache."""
         size = len(json.dumps(answer)) + sum(one.bytes for one in objects)
         if not self.enabled or size > self._limits.max_bytes:
-            return
+            return []
         now = utc_now()
         values = (kind, answer, size, now, now + ttl(self._limits, kind), now)
-        await connection.execute(self._upsert, {"key": key, **dict(zip(_COLUMNS, values, strict=True))})
-        await connection.execute(_DELETE_OBJECTS, {"of": key})
-        if names := sorted({one.name for one in objects}):
-            await connection.execute(cached_objects.insert(), [{"key": key, "object": name} for name in names])
         self._bytes_left -= size
+        rows = [{"key": key, "object": name} for name in sorted({one.name for one in objects})]
+        stored = [
+            Write(self._upsert, [{"key": key, **dict(zip(_COLUMNS, values, strict=True))}]),
+            Write(_DELETE_OBJECTS, [{"of": key}]),
+        ]
+        return [*stored, Write(_INSERT_OBJECTS, rows)] if rows else stored
 
     async def delete(self, key: str) -> None:
         """Deletes an answer that is unusable since an object is gone."""

@@ -1,14 +1,16 @@
 """Connections to the site's database, SQLite or PostgreSQL, and the translation of driver errors.
 
-`Database.read` yields a connection for queries, `Database.write` one inside a transaction.
+`Database.read` yields a connection for queries, `Database.write` one inside a transaction; `Database.write_batch`
+writes what is known beforehand, in a transaction with what others write at that moment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +25,7 @@ from serve.observability.metrics import catalogue
 from serve.observability.metrics.metric import Histogram
 from serve.settings import DatabaseSettings, Settings
 from serve.state.sqlite import SqliteWriteLock, connect
+from serve.state.write_batches import SqliteWriter, Write, execute
 
 
 @contextlib.contextmanager
@@ -86,8 +89,19 @@ class Database:
         # READ COMMITTED gives each statement its own snapshot anyway, so reads need no transaction.
         self._readers = self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._write_lock = SqliteWriteLock(Path(str(url.database)), settings.timeout_s) if self.is_sqlite else None
+        self._writer: SqliteWriter | None = None
+        if self._write_lock is not None:
+            dialect = self._engine.dialect
+            self._writer = SqliteWriter(str(url.database), settings.timeout_s, self._write_lock, dialect)
+
+    @property
+    def dialect(self) -> str:
+        """sqlite or postgresql."""
+        return self._engine.dialect.name
 
     async def close(self) -> None:
+        if self._writer is not None:
+            await self._writer.close()
         await self._engine.dispose()
         if self._write_lock is not None:
             self._write_lock.close()
@@ -113,6 +127,26 @@ class Database:
             async with self._write_lock or contextlib.nullcontext(), self._writers.begin() as connection:
                 yield connection
 
+    async def write_batch(self, writes: Sequence[Write]) -> bool:
+        """Writes all of ``writes``, or nothing: if one fails, or a required one changes no row (the result is False).
+
+        On SQLite the batches of the same moment share a transaction. Raises StateUnavailable, OutOfSpace.
+        """
+        if self._writer is not None:
+            with measured(catalogue.DATABASE_SECONDS, "write"), map_database_errors():
+                return await self._writer.write(writes)
+        try:
+            async with self.write() as connection:
+                if not await execute(connection, writes):
+                    raise _NothingWritten
+        except _NothingWritten:
+            return False
+        return True
+
+
+class _NothingWritten(Exception):
+    """Rolls a batch back."""
+
 
 @contextlib.contextmanager
 def map_database_errors() -> Iterator[None]:
@@ -120,7 +154,8 @@ def map_database_errors() -> Iterator[None]:
     unchanged."""
     try:
         yield
-    except DBAPIError as error:
+    except (DBAPIError, sqlite3.Error) as raised:
+        error = raised if isinstance(raised, DBAPIError) else _wrapped(raised)
         if any(text in str(error.orig) for text in _FULL_MESSAGES) or _error_code(error) in _FULL_CODES:
             raise OutOfSpace("there is no space left to write this down; make room on the site's disk") from error
         if _is_programming_error(error):
@@ -130,6 +165,12 @@ def map_database_errors() -> Iterator[None]:
         raise StateUnavailable("the database does not answer; try again") from error
     except SQLAlchemyError:
         raise
+
+
+def _wrapped(error: sqlite3.Error) -> DBAPIError:
+    """SQLAlchemy's error for one of the driver."""
+    kind: type[DBAPIError] = getattr(sa.exc, type(error).__name__, DBAPIError)
+    return kind("a batch of writes", None, error, hide_parameters=True)
 
 
 def _is_programming_error(error: DBAPIError) -> bool:

@@ -31,6 +31,7 @@ from serve.settings import ObjectsSettings, Settings
 from serve.state import tables
 from serve.state.database import Database, measured
 from serve.state.tables import UtcTime, insert_into, utc_now
+from serve.state.write_batches import Write
 
 EXTENSIONS = {
     "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/svg+xml": "svg", "image/gif": "gif",
@@ -77,6 +78,9 @@ class Objects:
             self._timeout_s, settings.database.timeout_s / 2
         )  # other SQLite writers wait meanwhile
         self._database = database
+        insert = insert_into(tables.objects, database.is_sqlite)
+        touched = {"touched_at": insert.excluded.touched_at}
+        self._upsert = insert.on_conflict_do_update(index_elements=["name"], set_=touched)
         default = settings.state_dir / "objects"
         self._store = open_store(settings.objects, default)
         self._local_folder = local_folder_of(settings.objects, default)
@@ -145,17 +149,13 @@ class Objects:
         return True
 
     async def _upsert_rows(self, found: Sequence[Stored], media_types: Sequence[str]) -> None:
-        insert = insert_into(tables.objects, self._database.is_sqlite)
         now = utc_now()
         rows = {
             one.name: {"name": one.name, "bytes": one.bytes, "media_type": kind, "touched_at": now}
             for one, kind in zip(found, media_types, strict=True)
         }
-        async with self._database.write() as connection:
-            await connection.execute(
-                insert.on_conflict_do_update(index_elements=["name"], set_={"touched_at": now}),
-                [rows[name] for name in sorted(rows)],  # in one order, to avoid deadlocks
-            )
+        ordered = [rows[name] for name in sorted(rows)]  # in one order, to avoid deadlocks
+        await self._database.write_batch([Write(self._upsert, ordered)])
 
     async def _put(self, name: str, data: bytes) -> None:
         try:
@@ -202,6 +202,19 @@ _TOUCH = (
     .values(touched_at=sa.bindparam("now", type_=UtcTime))
     .returning(tables.objects.c.name)
 )
+
+
+_PROTECT = (
+    sa.update(tables.objects)
+    .where(tables.objects.c.name == sa.bindparam("of"))
+    .values(touched_at=sa.bindparam("now", type_=UtcTime))
+)
+
+
+def protect_writes(names: Collection[str]) -> list[Write]:
+    """As `protect`, for a batch: it is not written if one of the objects is gone."""
+    now = utc_now()
+    return [Write(_PROTECT, [{"of": name, "now": now}], required=True) for name in sorted(set(names))]
 
 
 async def protect(connection: AsyncConnection, names: Collection[str]) -> bool:

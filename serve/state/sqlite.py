@@ -82,6 +82,10 @@ class Connection(aiosqlite.Connection):
         """Takes effect with the next statement, so it needs no thread hop and cannot fail."""
         self._pending_begin, self._writes = "BEGIN IMMEDIATE" if writes else "BEGIN", writes
 
+    async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """``function(connection, *arguments)`` with the driver's own connection, in its thread."""
+        return await super()._execute(partial(function, self._conn), *arguments)  # type: ignore[no-untyped-call]
+
     def cursor(self) -> Cursor:  # type: ignore[override]  # it is waited for by those who wait for no other
         return Cursor(self, self._conn.cursor())
 
@@ -165,8 +169,11 @@ class SqliteWriteLock:
         """Raises StateUnavailable when the lock was not acquired within ``timeout_s``, and OSError without a folder."""
         deadline = time.monotonic() + self._timeout_s
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._local_lock.acquire()
+            if not self._local_lock.locked():
+                await self._local_lock.acquire()  # at once
+            else:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._local_lock.acquire()
         except TimeoutError:
             raise StateUnavailable("the database is busy; try again") from None
         try:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from serve.jobs.worker.leases import LeaseLost, Leases
 from serve.state import State
 from serve.state.job_states import COMPLETED, new_id
 from serve.state.tables import flights, generations, idempotency_keys, utc_now, workers
+from serve.state.write_batches import Write, execute
 
 LOGGER = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class InFlightRequests:
         self._database = state.database
         self._limits = state.settings.jobs
         insert: Any = (sqlite if self._database.is_sqlite else postgresql).insert(flights)
-        self._insert_flight = insert.on_conflict_do_nothing().returning(flights.c.key)
+        self._insert_flight: sa.Insert = insert.on_conflict_do_nothing()
         self._leases = Leases(state, {})
         self._lease_reaper = lease_reaper or LeaseReaper(state)
         self._register_lock = asyncio.Lock()
@@ -94,6 +95,8 @@ class InFlightRequests:
             await self._register("")
         ticket = FlightTicket(key, generation_id, LEADER)
         try:
+            if claim is None and await self._database.write_batch([self._lead(ticket)]):
+                return ticket
             async with self._database.write() as connection:
                 ticket = await self._join(connection, key, generation_id)
                 return ticket if claim is None else await self._claim(connection, ticket, claim)
@@ -133,6 +136,14 @@ class InFlightRequests:
             self._to_delete.add(ticket)
             await self._delete_ended()
 
+    async def finish(self, ticket: FlightTicket, writes: Sequence[Write]) -> None:
+        """Writes ``writes`` and ends the flight; if that fails, the flight is deleted as soon as possible."""
+        try:
+            await self._database.write_batch([*writes, Write(_DELETE_FLIGHT, [_flight_row(ticket)])])
+        except BaseException:
+            self._to_delete.add(ticket)
+            raise
+
     @contextlib.asynccontextmanager
     async def finishing(self, ticket: FlightTicket) -> AsyncIterator[AsyncConnection]:
         """A transaction that also ends the flight; if it fails, the flight is deleted as soon as possible."""
@@ -155,11 +166,15 @@ class InFlightRequests:
                 return await connection.scalar(followers.limit(1)) is not None
         return False
 
+    def _lead(self, ticket: FlightTicket) -> Write:
+        row = {"key": ticket.row, "generation_id": ticket.generation_id, "worker_id": self.worker_id}
+        return Write(self._insert_flight, [row], required=True)
+
     async def _join(self, connection: AsyncConnection, key: str, generation_id: str) -> FlightTicket:
         for _ in range(_MAX_ATTEMPTS):
-            row = {"key": key, "generation_id": generation_id, "worker_id": self.worker_id}
-            if await connection.scalar(self._insert_flight, row) is not None:
-                return FlightTicket(key, generation_id, LEADER)
+            ticket = FlightTicket(key, generation_id, LEADER)
+            if await execute(connection, [self._lead(ticket)]):
+                return ticket
             other = sa.select(flights.c.generation_id).where(flights.c.key == key)
             leader: str | None = await connection.scalar(self._live_flights(flights.c.key == key))
             if leader is not None:
@@ -247,4 +262,9 @@ _DELETE_FLIGHT = sa.delete(flights).where(
 
 
 async def _delete_flight(connection: AsyncConnection, ticket: FlightTicket) -> None:
-    await connection.execute(_DELETE_FLIGHT, {"row": ticket.row, "generation": ticket.generation_id})
+    await connection.execute(_DELETE_FLIGHT, _flight_row(ticket))
+
+
+def _flight_row(ticket: FlightTicket) -> dict[str, str]:
+    """The parameters of `_DELETE_FLIGHT`."""
+    return {"row": ticket.row, "generation": ticket.generation_id}

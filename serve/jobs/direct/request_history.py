@@ -30,7 +30,7 @@ from serve.jobs.direct.single_flight import SingleFlight
 from serve.jobs.queue import insertion
 from serve.jobs.records import (
     HistoryEntry,
-    insert_completed,
+    completed_writes,
     insert_unfinished,
     object_store_items,
     read_stored,
@@ -43,7 +43,8 @@ from serve.security.limits.quotas import Quotas
 from serve.state import State
 from serve.state.cache import Cache
 from serve.state.job_states import CANCELLED, FAILED, new_id
-from serve.state.objects import protect
+from serve.state.objects import protect, protect_writes
+from serve.state.write_batches import execute
 
 
 @dataclass(eq=False)
@@ -194,10 +195,12 @@ class RequestHistory:
             raise
         inputs, stored = stored_objects[: len(direct.inputs)], stored_objects[len(direct.inputs) :]
         input_objects = [one.name for one in inputs]
-        async with self._in_flight.finishing(run.ticket) as connection:
-            result_ids = await insert_completed(connection, run.entry, outcome, stored, input_objects, duration_s)
-            if run.key is not None:
-                await self._result_cache.put(connection, run.key, outcome, stored, inputs)
+        writes, result_ids = completed_writes(
+            run.entry, outcome, stored, input_objects, duration_s, self._state.database.dialect
+        )
+        if run.key is not None:
+            writes += self._result_cache.writes(run.key, outcome, stored, inputs)
+        await self._in_flight.finish(run.ticket, writes)
         self._evict_if_over()
         return _answer(run.entry.generation_id, outcome, result_ids, duration_s, self._cache_status(direct))
 
@@ -220,19 +223,20 @@ class RequestHistory:
         """None when an object of the answer is being deleted."""
         entry = HistoryEntry(new_id(), direct.caller.user_id, direct.request, exposures=direct.exposures)
         results = {one.name for one in cached.stored}
-        async with self._state.database.write() as connection:
-            if not await protect(connection, cached.objects):
-                is_deleted = True
-            else:
-                is_deleted = False
-                if (claim := direct.claim) is not None:
+        duration_s = time.perf_counter() - started
+        writes, result_ids = completed_writes(
+            entry, cached.outcome, cached.stored, set(cached.objects) - results, duration_s,
+            self._state.database.dialect, cached=True,
+        )  # fmt: skip
+        if (claim := direct.claim) is None:
+            is_kept = await self._state.database.write_batch([*protect_writes(cached.objects), *writes])
+        else:
+            async with self._state.database.write() as connection:
+                if is_kept := await protect(connection, cached.objects):
                     body = (claim.user_id, claim.key, claim.body)
                     await insertion.claim(connection, *body, entry.generation_id, self._keep_keys)
-                input_objects = set(cached.objects) - results
-                duration_s = time.perf_counter() - started
-                retry = (entry, cached.outcome, cached.stored, input_objects, duration_s)
-                result_ids = await insert_completed(connection, *retry, cached=True)
-        if is_deleted:
+                    await execute(connection, writes)
+        if not is_kept:
             await self._result_cache.cache.delete(key.text)
             return None
         return _answer(entry.generation_id, cached.outcome, result_ids, duration_s, HIT)

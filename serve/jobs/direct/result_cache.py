@@ -25,6 +25,7 @@ from serve.jobs.direct.direct_request import BYPASS, HIT, MISS, CacheStatus, Cal
 from serve.state import State
 from serve.state.cache import ANALYSIS, Cache, CachedAnswer
 from serve.state.objects import Stored
+from serve.state.write_batches import Write, execute
 
 SOFTWARE = version("atelier")
 
@@ -98,29 +99,28 @@ class ResultCache:
         outcome = Outcome(files, answer["details"], answer["model"], answer["generation_time_s"])
         return CachedResult(outcome, stored, found.objects)
 
-    async def put(
-        self,
-        connection: AsyncConnection,
-        key: CacheKey,
-        outcome: Outcome,
-        stored: Sequence[Stored],
-        inputs: Sequence[Stored] = (),
-    ) -> None:
-        """Stores the outcome, except when another attempt might do better, moderation was not complete, a fallback
-        replaced the Illustrator, or an engine version is not the one in ``key``.
+    async def put(self, connection: AsyncConnection, key: CacheKey, outcome: Outcome, stored: Sequence[Stored]) -> None:
+        """`writes` in the transaction of ``connection``."""
+        await execute(connection, self.writes(key, outcome, stored))
+
+    def writes(
+        self, key: CacheKey, outcome: Outcome, stored: Sequence[Stored], inputs: Sequence[Stored] = ()
+    ) -> list[Write]:
+        """The writes that store the outcome; none when another attempt might do better, moderation was not complete, a
+        fallback replaced the Illustrator, or an engine version is not the one in ``key``.
 
         ``inputs`` are kept as long as the answer.
         """
         used = outcome.details.get("model_versions", {})
         if not is_lasting(outcome.details.get("degraded", ())):
-            return
+            return []
         if outcome.details.get("served_by", ILLUSTRATE) != ILLUSTRATE:
-            return
+            return []
         if outcome.details.get("moderation", {}).get("unchecked"):
-            return
+            return []
         if any(key.versions.get(engine) != file for engine, file in used.items()):
-            return
-        await self.cache.put(connection, key.text, key.kind, _to_json(outcome, stored), [*inputs, *stored])
+            return []
+        return self.cache.writes(key.text, key.kind, _to_json(outcome, stored), [*inputs, *stored])
 
 
 def version_labels(labels: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
@@ -184,7 +184,7 @@ class AnalysisCache:
 
     async def _put(self, key: str, analysis: Mapping[str, Any]) -> None:
         with contextlib.suppress(StateUnavailable, OutOfSpace):
-            async with self._state.database.write() as connection:
-                await self._cache.put(connection, key, ANALYSIS, analysis)
+            if writes := self._cache.writes(key, ANALYSIS, analysis):
+                await self._state.database.write_batch(writes)
             if self._cache.needs_eviction:
                 await self._cache.evict(self._state)

@@ -23,10 +23,11 @@ from serve.releases.flags import Flags, share
 from serve.settings import ArmSettings, ExperimentSettings
 from serve.state.tables import exposures, utc_now
 
-_INSERTS: dict[str, sa.Insert] = {
+EXPOSURES: dict[str, sa.Insert] = {
     "sqlite": sqlite.insert(exposures).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(exposures).on_conflict_do_nothing(),
 }
+"""By dialect. Idempotent: another attempt at the same generation changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,20 @@ class Exposure:
 
 
 async def expose(connection: AsyncConnection, made: Sequence[Exposure], generation_id: str) -> None:
-    """Idempotent: another attempt at the same generation changes nothing."""
-    rows = [
+    """Writes `exposure_rows`."""
+    if rows := exposure_rows(made, generation_id):
+        await connection.execute(EXPOSURES[connection.dialect.name], rows)
+
+
+def exposure_rows(made: Sequence[Exposure], generation_id: str) -> list[dict[str, Any]]:
+    """The rows of `EXPOSURES`."""
+    return [
         {
             "experiment": exposure.experiment, "generation_id": generation_id, "arm": exposure.arm,
             "user_id": exposure.user_id, "created_at": utc_now(),
         }
         for exposure in made
     ]  # fmt: skip
-    if rows:
-        await connection.execute(_INSERTS[connection.dialect.name], rows)
 
 
 _UNSET: Mapping[str, Any] = {"negative_prompt": "", "guidance_rescale": 0.0}
