@@ -19,7 +19,7 @@ from serve.api.inference.tensors import Array
 from serve.engines.client import EngineClient
 from serve.engines.service import EngineAddress, machine_id
 from serve.engines.usage_meter import work_units
-from serve.errors import AtelierError, EngineFailure, EngineUnavailable, Overloaded
+from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
 
 LOGGER = logging.getLogger(__name__)
 
@@ -66,12 +66,19 @@ class LocalEngines:
             return await client.infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
         except Overloaded:
             return None
+        except DeadlineExceeded:
+            self._leave(client)  # the replica has to see an engine that hangs
+            raise
         except (EngineUnavailable, EngineFailure):
-            if self._client is client:
-                self._client, self._find_at = None, time.monotonic() + RETRY_S
+            self._leave(client)
             return None
         finally:
             self._in_flight -= 1
+
+    def _leave(self, client: EngineClient) -> None:
+        """Inferences go through the replica for RETRY_S."""
+        if self._client is client:
+            self._client, self._find_at = None, time.monotonic() + RETRY_S
 
     def _start_finding(self) -> None:
         if time.monotonic() >= self._find_at and (self._finding is None or self._finding.done()):

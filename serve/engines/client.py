@@ -75,6 +75,7 @@ class EngineClient:
         self._max_in_flight = max_in_flight
         self._in_flight: Counter[str] = Counter()
         self._abandoned: Counter[str] = Counter()
+        self._succeeded: Counter[str] = Counter()
         self._calls: set[asyncio.Future[Any]] = set()
         self._max_message_bytes = max_message_bytes
         self._shared_memory_min_bytes = shared_memory_min_bytes
@@ -117,9 +118,18 @@ class EngineClient:
             response = await self._infer(engine, inputs, request, limit_s)
             self.check_restarting(engine)
             result = tensors.arrays(response)
+        self._succeeded[engine] += 1
         if self.on_inference is not None:
             self.on_inference(engine, inputs)
         return result
+
+    def succeeded(self, engine: str) -> int:
+        """Number of successful inferences, probes among them."""
+        return self._succeeded[engine]
+
+    def is_working(self, engine: str) -> bool:
+        """Whether an inference is in flight, also one whose caller has stopped waiting."""
+        return bool(self._in_flight[engine] or self._abandoned[engine])
 
     def check_restarting(self, engine: str) -> None:
         """Raises EngineUnavailable while Triton is being restarted."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -106,6 +107,16 @@ class Database:
         if self._write_lock is not None:
             self._write_lock.close()
 
+    def change_marker(self) -> object | None:
+        """Differs after any process has written to SQLite's files, save for writes of one clock tick; None: unknown.
+
+        A poll that has seen the present state may wait for another marker, for a while.
+        """
+        if not self.is_sqlite:
+            return None
+        path = str(self.url.database)
+        return _file_marker(path), _file_marker(f"{path}-wal")
+
     @contextlib.asynccontextmanager
     async def read(self, kind: Literal["read", "poll"] = "read") -> AsyncIterator[AsyncConnection]:
         """A connection for queries: on SQLite one snapshot, on PostgreSQL one per statement. Raises StateUnavailable.
@@ -142,6 +153,14 @@ class Database:
         except _NothingWritten:
             return False
         return True
+
+
+def _file_marker(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 class _NothingWritten(Exception):

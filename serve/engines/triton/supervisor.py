@@ -24,6 +24,8 @@ MAX_RETRY_S = 30.0
 LIVE_TIMEOUT_S = 2.0
 LIVE_ATTEMPTS = 3
 """A healthy server answers a liveness call at once, however busy its engines are."""
+IDLE_INTERVALS = 6
+"""An engine without requests is probed this much less often: the next request would show a fault, too."""
 VERSION_CHANGE_GRACE_S = 10.0
 """For this time after a change of versions only probes decide whether a process is gone."""
 
@@ -31,7 +33,8 @@ VERSION_CHANGE_GRACE_S = 10.0
 class Supervisor:
     """Supervises ``server`` through ``engines``.
 
-    Every ``interval_s`` each engine is probed; between probes, every ``look_s``, the processes are checked, which finds
+    Every ``interval_s`` each engine is probed, unless it has answered a request since, or is not used: then every
+    IDLE_INTERVALS of them. Between probes, every ``look_s``, the processes are checked, which finds
     one dead stub out of several instances and stopped processes. A failed call of ``engines`` triggers the next probe.
     A slow engine is not broken: probes that exceed ``probe_timeout_s`` count only if the engine completed nothing for
     ``stall_s``. A server that does not answer a liveness call is broken.
@@ -55,6 +58,9 @@ class Supervisor:
         self._stall_s = stall_s
         #: By engine: when a probe first timed out, and the executions it had completed by then.
         self._stalls: dict[str, tuple[float, int]] = {}
+        self._faults = processes.FaultFinder(-1)
+        #: By engine: when it last answered, and its number of successful inferences by then.
+        self._answered: dict[str, tuple[float, int]] = {}
         self._probe_now = asyncio.Event()
         self._stub_lost = asyncio.Event()
         engines.on_unavailable = lambda engine: self._probe_now.set()
@@ -63,7 +69,9 @@ class Supervisor:
     async def run(self) -> None:
         """Supervise until cancelled."""
         while True:
-            self._probe_now.clear()
+            if self._probe_now.is_set():
+                self._answered.clear()
+                self._probe_now.clear()
             try:
                 reason = await self._find_fault()
             except Exception:  # without supervision the replica could not recover
@@ -126,7 +134,9 @@ class Supervisor:
         """Ignores ended stubs for `VERSION_CHANGE_GRACE_S` after a version change: Triton takes a moment to reap
         them."""
         settled = time.monotonic() - self._server.versions_changed_at >= VERSION_CHANGE_GRACE_S
-        return await asyncio.to_thread(processes.find_fault, self._server.pid, ended=settled)
+        if self._faults.pid != self._server.pid:  # it was restarted
+            self._faults = processes.FaultFinder(self._server.pid)
+        return await asyncio.to_thread(self._faults.find, ended=settled)
 
     async def _is_live(self) -> bool:
         """Whether the server answers. Unreachable counts as alive here; the probes report the reason."""
@@ -141,12 +151,27 @@ class Supervisor:
         return False
 
     async def _probe_all(self) -> str | None:
-        loaded = [(engine, version) for engine, of in self._server.versions.items() for version in of]
+        loaded = [
+            (engine, version)
+            for engine, of in self._server.versions.items()
+            if len(of) > 1 or self._needs_probe(engine)
+            for version in of
+        ]
         reasons = await asyncio.gather(*(self._probe(engine, version) for engine, version in loaded))
         return next((reason for reason in reasons if reason is not None), None)
 
+    def _needs_probe(self, engine: str) -> bool:
+        now, succeeded = time.monotonic(), self._engines.succeeded(engine)
+        since, count = self._answered.get(engine, (None, 0))
+        if since is not None and succeeded != count:
+            self._answered[engine] = (now, succeeded)
+            return False
+        idle = since is not None and not self._engines.is_working(engine)
+        return not idle or now - (since or 0.0) >= IDLE_INTERVALS * self._interval_s
+
     async def _probe(self, engine: str, version: str) -> str | None:
         """Why ``engine`` is broken; None if it works or is only busy."""
+        self._answered.pop(engine, None)
         try:
             completed = await self._completed(engine)
         except AtelierError as error:
@@ -162,6 +187,7 @@ class Supervisor:
         except AtelierError as error:
             return str(error)
         self._stalls.pop(engine, None)
+        self._answered[engine] = (time.monotonic(), self._engines.succeeded(engine))
         return None
 
     def _is_stalled(self, engine: str, completed: int) -> bool:
@@ -179,6 +205,7 @@ class Supervisor:
     async def _restart(self) -> None:
         delay_s = FIRST_RETRY_S
         self._stalls.clear()
+        self._answered.clear()
         while True:
             catalogue.TRITON_RESTARTS.add(1)
             try:

@@ -34,6 +34,9 @@ LOGGER = logging.getLogger(__name__)
 CLAIM_TIMEOUT_FACTOR = 12.0
 """Time limit of a claim, in ``database.timeout_s``: up to six queries, each of which may take twice that."""
 
+UNCHANGED_S = 0.25
+"""How long no jobs are looked for in a database to which nothing was written."""
+
 
 class Worker:
     """For one event loop; `start` it, and `close` it."""
@@ -54,6 +57,9 @@ class Worker:
         # A claim timed out that may have taken jobs all the same.
         self._last_cleanup = -math.inf
         self._unavailable = False
+        self._database = state.database
+        self._claimed_marker: object | None = None
+        self._claimed_at = -math.inf
 
     @property
     def worker_id(self) -> str:
@@ -119,6 +125,8 @@ class Worker:
     async def _claim(self) -> None:
         if self._claim_abandoned or time.monotonic() >= self._last_cleanup + self._limits.beat_s:
             await self._requeue_orphans()
+        if not self._may_have_jobs():
+            return
         for lane, slots in self._limits.slots.items():
             free = slots - sum(job.request.lane == lane for job, _ in self._running.values())
             if free <= 0:
@@ -126,6 +134,14 @@ class Worker:
             async with self._claim_lock:
                 for job in await self._claim_jobs(lane, free):
                     self._running[job.id] = (job, asyncio.create_task(self._run(job)))
+
+    def _may_have_jobs(self) -> bool:
+        """False while the database is as at the last claim, for up to UNCHANGED_S: jobs also become due by time."""
+        marker, now = self._database.change_marker(), time.monotonic()
+        if marker is not None and marker == self._claimed_marker and now < self._claimed_at + UNCHANGED_S:
+            return False
+        self._claimed_marker, self._claimed_at = marker, now
+        return True
 
     async def _claim_jobs(self, lane: str, limit: int) -> list[ClaimedJob]:
         try:

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from serve.observability.metrics import catalogue
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+LIST_INTERVAL_S = 5.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def children(pid: int) -> list[int]:
     """Pids of the child processes of ``pid``, over all its threads."""
     found: list[int] = []
-    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found.extend(int(child) for child in listing.read_text().split())
-        except OSError:
-            continue  # the thread or process has ended
+    with contextlib.suppress(OSError):  # the process has ended
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            if listing := _read(f"/proc/{pid}/task/{thread}/children"):
+                found.extend(map(int, listing.split()))
     return found
+
+
+def _read(path: str) -> bytes:
+    """The content of a small file; empty if the thread or process has ended. A tritonserver has a hundred threads, for
+    which `pathlib` takes most of the time."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def descendants(pid: int) -> list[int]:
@@ -31,11 +48,8 @@ def descendants(pid: int) -> list[int]:
 
 def state(pid: int) -> str:
     """The kernel's state letter of ``pid``; empty if it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[0]
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return fields[0].decode() if fields else ""
 
 
 def is_zombie(pid: int) -> bool:
@@ -49,10 +63,36 @@ def find_fault(pid: int, *, ended: bool = True) -> str | None:
 
     ``pid`` is the guard process of tritonserver, whose children are the stubs. Children of a stub are its own matter.
     """
-    servers = children(pid)
-    if ended and any(is_zombie(one) for server in servers for one in (server, *children(server))):
-        return "one of its processes ended"
-    return "one of its processes is stopped" if "T" in map(state, descendants(pid)) else None
+    return FaultFinder(pid).find(ended=ended)
+
+
+class FaultFinder:
+    """`find_fault`, repeatedly: the tree of processes is listed only every LIST_INTERVAL_S."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._below: list[int] = []
+        self._own: set[int] = set()
+        """The servers and their stubs."""
+        self._listed_at = -math.inf
+
+    def find(self, *, ended: bool = True) -> str | None:
+        if time.monotonic() >= self._listed_at + LIST_INTERVAL_S:
+            self._list()
+        states = {pid: state(pid) for pid in self._below}
+        if "" in states.values():  # one is gone: others may have come
+            self._list()
+            states = {pid: state(pid) for pid in self._below}
+        if ended and any(states[pid] == "Z" for pid in self._own):
+            return "one of its processes ended"
+        return "one of its processes is stopped" if "T" in states.values() else None
+
+    def _list(self) -> None:
+        servers = children(self.pid)
+        stubs = [stub for server in servers for stub in children(server)]
+        self._own = {*servers, *stubs}
+        self._below = [*servers, *stubs, *(below for stub in stubs for below in descendants(stub))]
+        self._listed_at = time.monotonic()
 
 
 class Usage:
@@ -76,9 +116,8 @@ class Usage:
 
 
 def _of(pid: int) -> tuple[float, int] | None:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    if not fields:
         return None
     return (int(fields[11]) + int(fields[12])) / _TICKS, int(fields[21]) * _PAGE_BYTES
 
