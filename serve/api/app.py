@@ -146,9 +146,11 @@ def _documented(settings: Settings) -> Documented:
 def _routes() -> list[BaseRoute]:
     """Shared by all applications: FastAPI prepares them at the first request, anew for each list of them."""
     site = APIRouter()
-    # First, as they are compared one by one, here and by Ray Serve, and an engine's inference may take a millisecond.
+    # The hot ones first, as they are compared one by one, here and by Ray Serve. An engine's inference has a route of
+    # its own before both (`serve.api.inference.hot_route`).
+    site.include_router(conversion.router, responses=described())
     site.include_router(open_inference.router, responses=described("application/json", {"error": {"type": "string"}}))
-    for router in (conversion.router, gallery.router, jobs.router, results.router, references.router, quality.router,
+    for router in (gallery.router, jobs.router, results.router, references.router, quality.router,
                    accounts.router, costs.router, releases.router, versions.router, illustrations.router,
                    diffusion.router):  # fmt: skip
         site.include_router(router, responses=described())

@@ -114,7 +114,7 @@ class VectorizeRequest:
         return [self.image]
 
     def to_json(self) -> dict[str, Any]:
-        options = asdict(self.options)
+        options = {**vars(self.options), "engine_versions": dict(self.options.engine_versions)}
         del options["timeout_s"]
         if not options["engine_versions"]:
             del options["engine_versions"]

@@ -43,7 +43,8 @@ def illustration_outcome(
 
 def vectorization_outcome(result: Vectorization) -> Outcome:
     """The SVG, and the details that D-054 lists."""
-    details = dataclasses.asdict(result)
+    mappings = ("parameters", "model_versions", "timings_s", "cost")
+    details = {**vars(result), **{name: dict(getattr(result, name)) for name in mappings}}
     svg = details.pop("svg")
     if not result.cost:
         del details["cost"]

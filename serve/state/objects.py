@@ -39,6 +39,8 @@ EXTENSIONS = {
 }  # fmt: skip
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 PIECE_BYTES = 1024 * 1024
+INLINE_BYTES = 256 * 1024
+"""Less is hashed at once: a thread would take longer."""
 _NAME = re.compile(r"[0-9a-f]{64}\.[a-z]{3,4}", re.ASCII)
 _SCHEMES = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss")
 _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "proxy_url", "proxy_ca_certificate", "user_agent")
@@ -91,7 +93,7 @@ class Objects:
 
     async def put_all(self, files: Sequence[tuple[bytes, str]]) -> list[Stored]:
         """As `put`, with one database write for all."""
-        found = await asyncio.to_thread(_name_all, files)
+        found = await named(files)
         if found:
             await self._upsert_rows(found, [media_type for _, media_type in files])
         await asyncio.gather(*(self._put(one.name, data) for one, (data, _) in zip(found, files, strict=True)))
@@ -275,6 +277,13 @@ def _unused_query(before: datetime) -> sa.Select[str]:
     o = tables.objects
     no_references = [~sa.exists().where(column == o.c.name) for column in REFERENCE_COLUMNS]
     return sa.select(o.c.name).where(o.c.touched_at < before, *no_references)
+
+
+async def named(files: Sequence[tuple[bytes, str]]) -> list[Stored]:
+    """The names that `Objects.put_all` gives to ``files``."""
+    if sum(len(data) for data, _ in files) < INLINE_BYTES:
+        return _name_all(files)
+    return await asyncio.to_thread(_name_all, files)
 
 
 def _name_all(files: Sequence[tuple[bytes, str]]) -> list[Stored]:

@@ -19,7 +19,7 @@ from serve.api.middleware.authentication import authenticated
 from serve.api.middleware.deadlines import context_or_default
 from serve.errors import AtelierError, Overloaded
 from serve.observability import request_context
-from serve.observability.request_context import Priority
+from serve.observability.request_context import Priority, RequestContext
 from serve.settings import GatewaySettings, LimitsSettings
 
 Answer = Callable[[Request, Exception], Awaitable[Response]]
@@ -95,9 +95,7 @@ class Admission:
             return
         body, context = bytearray(), context_or_default(scope, self._gateway)
         try:
-            with request_context.use(context):
-                async with request_context.deadline_timeout():
-                    await self._read(request, body, kept=not refused)
+            await self._read_in_time(context, request, body, kept=not refused)
             if not refused:
                 self._inflate(request, body)
             with self._slots.taken(context.priority):
@@ -109,6 +107,14 @@ class Admission:
             await (await self._answer(request, error))(scope, receive, send)
         finally:
             self._held_bytes -= len(body)
+
+    async def _read_in_time(self, context: RequestContext, request: Request, body: bytearray, kept: bool) -> None:
+        if context.deadline is None:
+            await self._read(request, body, kept)
+            return
+        with request_context.use(context):
+            async with request_context.deadline_timeout():
+                await self._read(request, body, kept)
 
     async def _read(self, request: Request, body: bytearray, kept: bool) -> None:
         """Fills ``body``. A body that is not ``kept`` is read too: a client sees no answer while it is sending."""

@@ -49,7 +49,7 @@ from serve.security.signing.content_credentials import signer_of
 from serve.settings import Settings
 from serve.state import State
 from serve.state.job_states import new_id
-from serve.state.objects import media_type_of, name_of
+from serve.state.objects import media_type_of, named
 
 __all__ = ["Answer", "Caller", "DirectService"]
 
@@ -163,7 +163,8 @@ class DirectService:
         if self._history is None:
             return _unstored_answer(await trace_image(image, options, self._vectorizer))
         media_type = media_type_of(image)
-        original = VectorizeRequest(await asyncio.to_thread(name_of, image, media_type), options)
+        (stored,) = await named([(image, media_type)])
+        original = VectorizeRequest(stored.name, options)
         request, unit = original, assignment_unit(original, caller.user_id)
         if self.version_selector is not None:
             request = await self.version_selector.assign(original, unit)

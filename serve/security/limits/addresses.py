@@ -10,6 +10,7 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from serve.settings import HttpSettings, Settings
 
@@ -22,12 +23,15 @@ FORWARDING = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
 """Headers of requests that came through a proxy, or claim so."""
 
 _MAX_HOPS = 32
+_MAX_PARSED = 4096
+"""Addresses whose parsed form is remembered; a text of a header is at most as long as a header."""
 _PORT = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[0-9.]+))(?::[0-9]{1,5})?")
 _FORWARDED_FOR = re.compile(r'(?:^|;)\s*for\s*=\s*(?:"(?P<quoted>[^"\\]*)"|(?P<token>[^;"\s]*))', re.IGNORECASE)
 _ELEMENT = re.compile(r'(?:[^,"]|"[^"]*")+')
 _SUBNET_BITS = 64
 
 
+@lru_cache(_MAX_PARSED)
 def parse_address(text: str) -> Address | None:
     """An address, with or without a port. An IPv4-mapped IPv6 address is returned as IPv4."""
     text = text.strip()
