@@ -72,6 +72,7 @@ class Illustrator(EngineSetService):
     ) -> None:
         """``others``: engines served besides the families'. ``engine_versions``: initial versions by engine."""
         self._settings = settings
+        self._others = tuple(others)
         repository = settings.model_repository
         manifests = {name: read_manifest(repository, name) for name in settings.families or families_in(repository)}
         known = {name: parse(manifest) for name, manifest in manifests.items()}
@@ -161,8 +162,7 @@ class Illustrator(EngineSetService):
         address = await super().engine_address()
         if address is None:
             return None
-        bounded = {engine for pipeline in self._pipelines.values() for engine in _drawing_engines(pipeline.family)}
-        return replace(address, engines=tuple(engine for engine in address.engines if engine not in bounded))
+        return replace(address, engines=self._others)
 
     async def _draw(
         self,
