@@ -24,6 +24,7 @@ _CLASSES = {
     "text_encoder_2": ("CLIPTextModelWithProjection",),
     "unet": ("UNet2DConditionModel", "HybridDenoiser"),
     "vae": ("AutoencoderKL", "AutoencoderTiny", "RgbaAutoencoder"),
+    "judge": ("CaptionJudge",),
 }
 OVERRIDES = ("defaults", "sizes", "few_step", "origin")
 """What atelier.json may have. ``origin`` tells of data, training and metrics, and goes into the manifests as it is."""
@@ -48,7 +49,12 @@ class Checkpoint:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        return (*self.text_encoders, "unet", "vae")
+        return (*self.text_encoders, "unet", "vae", *(["judge"] if self.has_judge else []))
+
+    @property
+    def has_judge(self) -> bool:
+        """Whether a judge of pictures and captions is among the parts; diffusers knows none."""
+        return "judge" in self.index
 
     def class_of(self, part: str) -> str:
         return str(self.index[part][1])

@@ -11,7 +11,7 @@ from build_engines.illustrate.checkpoint import Checkpoint
 from build_engines.illustrate.sizes import Sizes
 from serve.diffusion.tokens import MAX_CHUNKS
 
-PartName = Literal["text_encoder", "text_encoder_2", "unet", "vae_decoder", "vae_encoder"]
+PartName = Literal["text_encoder", "text_encoder_2", "unet", "vae_decoder", "vae_encoder", "judge"]
 Lengths = Mapping[str, int]
 
 TIME_IDS = 6
@@ -46,7 +46,17 @@ def engines(name: str, checkpoint: Checkpoint, tokens: int, sizes: Sizes, max_ba
     ``max_batch`` is the largest number of rows of the UNet, and bounds that of the VAE.
     """
     texts = [_text_encoder(name, checkpoint, part, tokens) for part in checkpoint.text_encoders]
-    return [*texts, _unet(name, checkpoint, tokens, sizes, max_batch), *_vae(name, checkpoint, sizes, max_batch)]
+    judges = [_judge(name, checkpoint, tokens)] if checkpoint.has_judge else []
+    unet = _unet(name, checkpoint, tokens, sizes, max_batch)
+    return [*texts, unet, *_vae(name, checkpoint, sizes, max_batch), *judges]
+
+
+def _judge(name: str, checkpoint: Checkpoint, tokens: int) -> Engine:
+    """Opaque pictures of one size and a chunk of the prompt to how well they fit, in [-1, 1]."""
+    side = int(checkpoint.config("judge")["side_px"])
+    inputs = (Tensor("image", (side, side, 3), "TYPE_UINT8"), Tensor("input_ids", (tokens,), "TYPE_INT32"))
+    contract = Contract(f"{name}_judge", inputs, (Tensor("fit", (1,)),), 16, (), threads=0)
+    return Engine("judge", contract, {}, {}, {}, {})
 
 
 def _text_encoder(name: str, checkpoint: Checkpoint, part: str, tokens: int) -> Engine:

@@ -39,8 +39,15 @@ def family(
         "few_step": few_step,
         "alpha": checkpoint.picture_channels == 4,
         "inpainting": checkpoint.inpainting,
+        "judge": _judge(name, checkpoint),
         "zeros_for_no_prompt": _zeros_for_no_prompt(checkpoint),
     }
+
+
+def _judge(name: str, checkpoint: Checkpoint) -> dict[str, Any] | None:
+    if not checkpoint.has_judge:
+        return None
+    return {"engine": f"{name}_judge", "side_px": checkpoint.config("judge")["side_px"]}
 
 
 def _zeros_for_no_prompt(checkpoint: Checkpoint) -> bool:

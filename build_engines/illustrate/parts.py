@@ -117,6 +117,19 @@ class VaeEncoder(_VaePart):
         return (mean - self.shift) * self.scale, std * self.scale
 
 
+class Judge(nn.Module):
+    """``image`` (B, side, side, 3) of bytes and ``input_ids`` (B, tokens) to ``fit`` (B, 1)."""
+
+    def __init__(self, judge: nn.Module) -> None:
+        super().__init__()
+        self.judge = judge
+
+    def forward(self, image: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+        pixels = image.to(torch.float32).permute(0, 3, 1, 2) / 127.5 - 1
+        fit: torch.Tensor = self.judge(pixels, input_ids.long())
+        return fit[:, None]
+
+
 def straight_alpha(unit: torch.Tensor) -> torch.Tensor:
     """Premultiplied RGBA (B, 4, H, W) in [0, 1] as straight; what is transparent to 8 bits has no colour."""
     alpha = unit[:, 3:]
@@ -148,6 +161,7 @@ def guidance_embedding(guidance_scale: float, width: int) -> torch.Tensor:
 _OWN = {
     "HybridDenoiser": "build_engines.mini.training.hybrid",
     "RgbaAutoencoder": "build_engines.mini.training.networks",
+    "CaptionJudge": "build_engines.mini.training.judges",
 }
 """Modules of the classes that diffusers does not have."""
 
@@ -187,7 +201,7 @@ def wrap(checkpoint: Checkpoint, engine: Engine, network: Any) -> nn.Module:
     if engine.part.startswith("text_encoder"):
         xl = checkpoint.family_class == "stable-diffusion-xl"
         return TextEncoder(network, penultimate=xl, pooled=engine.part == "text_encoder_2").eval()
-    wrappers = {"unet": UNet, "vae_decoder": VaeDecoder, "vae_encoder": VaeEncoder}
+    wrappers = {"unet": UNet, "vae_decoder": VaeDecoder, "vae_encoder": VaeEncoder, "judge": Judge}
     return wrappers[engine.part](network).eval()
 
 

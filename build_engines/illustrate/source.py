@@ -14,12 +14,12 @@ from typing import Any
 
 from build_engines.illustrate.refusal import Refused
 
-PARTS = ("text_encoder", "text_encoder_2", "unet", "vae")
+PARTS = ("text_encoder", "text_encoder_2", "unet", "vae", "judge")
 """Folders with weights that are exported; what else a checkpoint holds (a safety checker) is not downloaded."""
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SMALL = re.compile(r"model_index\.json|atelier\.json|(?:scheduler|tokenizer|tokenizer_2)/[^/]+\.(?:json|txt)")
-_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
+_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "judge": "diffusion_pytorch_model"}
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 _VARIANTS = (None, "fp16")
 

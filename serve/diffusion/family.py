@@ -44,6 +44,13 @@ class Latents(_Part):
     """Pixels of the picture per latent pixel, along a side."""
 
 
+class Judge(_Part):
+    """The engine that says how well a picture fits its prompt, and the side of the pictures that it takes."""
+
+    engine: str = Field(min_length=1)
+    side_px: int = Field(ge=8, le=1024)
+
+
 class Defaults(_Part):
     """Defaults of a request. ``size`` is (width, height) in pixels."""
 
@@ -93,6 +100,7 @@ class Family(_Part):
     """Whether the decoder answers with RGBA, straight alpha."""
     inpainting: bool = False
     """Whether the UNet takes a mask and the latents of the picture without its masked part after the sample."""
+    judge: Judge | None = None
     zeros_for_no_prompt: bool = False
     """Whether the model was trained with zeros for an empty prompt, instead of its embedding."""
 

@@ -18,6 +18,7 @@ from build_engines.mini.training.denoisers import Hybrid
 from build_engines.mini.training.drawing import GUIDANCE_SCALE, STEPS, Painter
 from build_engines.mini.training.flow import ConditionedDenoiser
 from build_engines.mini.training.hybrid import HybridDenoiser
+from build_engines.mini.training.judges import CaptionJudge
 from build_engines.mini.training.networks import RgbaAutoencoder
 from build_engines.mini.training.text import TOKENS, shipped
 
@@ -70,7 +71,7 @@ def load(folder: Path) -> Painter:
     return Painter(model, autoencoder.eval(), tokenizer, autoencoder.config.scaling_factor, shape)
 
 
-def save(painter: Painter, folder: Path, origin: Mapping[str, Any]) -> None:
+def save(painter: Painter, folder: Path, origin: Mapping[str, Any], judge: CaptionJudge | None = None) -> None:
     """Writes the folder anew. Raises TypeError for a denoiser that no engine is made of (a UNet, a DiT)."""
     model = painter.model
     if not isinstance(model, ConditionedDenoiser) or not isinstance(model.denoiser, Hybrid):
@@ -82,4 +83,7 @@ def save(painter: Painter, folder: Path, origin: Mapping[str, Any]) -> None:
         "vae": painter.autoencoder.save_pretrained,
         "tokenizer": lambda path: save_tokenizer(painter.tokenizer, path, TOKENS),
     }
-    save_parts(folder, parts, RGBA_INDEX, RGBA_ATELIER | {"origin": dict(origin)})
+    index = dict(RGBA_INDEX)
+    if judge is not None:
+        parts["judge"], index["judge"] = judge.save_pretrained, [_MODULE, "CaptionJudge"]
+    save_parts(folder, parts, index, RGBA_ATELIER | {"origin": dict(origin)})

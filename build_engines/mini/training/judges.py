@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from diffusers import ModelMixin
+from diffusers.configuration_utils import ConfigMixin, register_to_config
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,13 +29,13 @@ from build_engines.mini.corpus.vectors import Vocabulary
 from build_engines.mini.judge import PictureEncoder, moved
 from build_engines.mini.loop import Descent
 from build_engines.mini.pictures import Rgb, Variant
-from build_engines.mini.tokenizer import encode, make_tokenizer
+from build_engines.mini.tokenizer import SPECIAL, UNKNOWN, encode, make_tokenizer
 from build_engines.mini.training.autoencoder import laid_on
 from build_engines.mini.training.text import TOKENS, WordEmbedding
 
 SIDE_PX = 64
 EMBEDDING = 128
-MEASURE_STEPS, CHOOSE_STEPS = 1500, 4000
+MEASURE_STEPS = 1500
 _TEMPERATURE = 0.1
 _COLOURED_SHARE = 0.4
 _CHUNK = 256
@@ -91,44 +93,55 @@ class PictureJudgeLearner(Descent[PictureEncoder]):
 
 
 class CaptionEncoder(nn.Module):
-    """Token ids (B, 16) to unit vectors (B, 128): words weighed and added, then two layers."""
+    """Token ids (B, T) to unit vectors (B, 128): words weighed and added, then two layers."""
 
-    def __init__(self, vocabulary: Vocabulary, width: int = 256) -> None:
+    def __init__(self, vocab_size: int, width: int) -> None:
         super().__init__()
-        self.words = WordEmbedding(vocabulary, width)
+        self.words: nn.Module = nn.Embedding(vocab_size, width)
         self.weigh = nn.Linear(width, 4)
         self.layers = nn.Sequential(nn.Linear(4 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, EMBEDDING))
 
     def forward(self, ids: Tensor) -> Tensor:
         words: Tensor = self.words(ids)
-        absent = (ids < 3)[..., None]
+        absent = (ids < UNKNOWN)[..., None]
         weights = self.weigh(words).masked_fill(absent, -1e4).softmax(1)
         return F.normalize(self.layers((weights.transpose(1, 2) @ words).flatten(1)), dim=1)
 
 
-class CaptionJudge(nn.Module):
-    """Pictures (B, 3, 64, 64) in [-1, 1] and token ids (B, 16) to how well each fits its caption, (B,) in [-1, 1]."""
+class CaptionJudge(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Pictures (B, 3, 64, 64) in [-1, 1] and token ids (B, T) to how well each fits its caption, (B,) in [-1, 1]."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(self, vocab_size: int = 4, width: int = 256, side_px: int = SIDE_PX) -> None:
         super().__init__()
-        self.pictures, self.captions = PictureEncoder(), CaptionEncoder(vocabulary)
-        self.sharpness = nn.Parameter(torch.tensor(2.5))
+        del side_px
+        self.pictures, self.captions = PictureEncoder(), CaptionEncoder(vocab_size, width)
+        self.sharpness = nn.Parameter(torch.tensor([2.5]))
 
     def forward(self, images: Tensor, ids: Tensor) -> Tensor:
         fit: Tensor = (self.pictures(images) * self.captions(ids)).sum(1)
         return fit
 
 
+@torch.no_grad()
+def shipped_judge(trained: CaptionJudge) -> CaptionJudge:
+    """A copy with a plain embedding table."""
+    copied: CaptionJudge = CaptionJudge(**{key: trained.config[key] for key in ("vocab_size", "width", "side_px")})
+    kept = {name: value for name, value in trained.state_dict().items() if not name.startswith("captions.words.")}
+    table = trained.eval().captions.words(torch.arange(trained.config.vocab_size)[None])[0]
+    copied.load_state_dict(kept | {"captions.words.weight": table})
+    return copied.eval()
+
+
 class CaptionJudgeLearner(Descent[CaptionJudge]):
     """Learns from what the denoiser may see, so that held-out pairs stay a test of both together."""
 
-    def __init__(
-        self, corpus: Corpus, vocabulary: Vocabulary, steps: int = CHOOSE_STEPS, batch: int = 96, seed: int = 12
-    ) -> None:
+    def __init__(self, corpus: Corpus, vocabulary: Vocabulary, steps: int, batch: int = 96, seed: int = 12) -> None:
         torch.manual_seed(seed)
         self.corpus, self.steps, self.batch, self.seed = corpus, steps, batch, seed
         self.tokenizer: Tokenizer = make_tokenizer(vocabulary.words)
-        self.model = CaptionJudge(vocabulary)
+        self.model: CaptionJudge = CaptionJudge(vocab_size=len(SPECIAL) + len(vocabulary.words))
+        self.model.captions.words = WordEmbedding(vocabulary, self.model.config.width)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1.0, weight_decay=0.05, fused=True)
         self._writer = CaptionWriter(corpus.concepts)
         self._usable = [i for i, e in enumerate(corpus.entries) if e.trained and corpus.concepts[e.concept].emoji]
@@ -142,7 +155,7 @@ class CaptionJudgeLearner(Descent[CaptionJudge]):
         pictures = seen(np.stack([self.corpus.draw(v) for v in chosen]))
         images = self.model.pictures(_view(rng, pictures))
         texts = self.model.captions(torch.from_numpy(encode(self.tokenizer, captions, TOKENS)))
-        alike = images @ texts.T * self.model.sharpness.exp()
+        alike = images @ texts.T * self.model.sharpness.clamp(max=4).exp()
         concepts = np.asarray([self.corpus.entries[v.index].concept for v in chosen])
         same = torch.from_numpy(concepts[:, None] == concepts[None])
         alike = alike.masked_fill(same & ~torch.eye(len(chosen), dtype=torch.bool), -torch.inf)

@@ -22,10 +22,11 @@ from build_engines.mini.training import autoencoder, checkpoint, engine_weights,
 from build_engines.mini.training.autoencoder import AutoencoderLearner
 from build_engines.mini.training.drawing import Painter, save_sheet
 from build_engines.mini.training.flow import FlowLearner
+from build_engines.mini.training.judges import CaptionJudge, CaptionJudgeLearner, shipped_judge
 from build_engines.mini.training.networks import RgbaAutoencoder, make_autoencoder
 from build_engines.mini.training.presets import TrainingPreset
 
-STAGES = ("data", "autoencoder", "latents", "denoiser", "decoder")
+STAGES = ("data", "autoencoder", "latents", "denoiser", "decoder", "judge")
 DEFAULT_STAGES = STAGES[:4]
 FAMILY = "mini"
 _GROUND = (205, 222, 240)
@@ -66,7 +67,7 @@ class Run:
     def origin(self) -> dict[str, Any]:
         """What the weights are made of and how much they have seen, for the manifests of engines."""
         entries = self.corpus.entries
-        logs = {name: self.folder / f"{name}.csv" for name in ("autoencoder", "denoiser", "decoder")}
+        logs = {name: self.folder / f"{name}.csv" for name in ("autoencoder", "denoiser", "decoder", "chooser")}
         return {
             "data": {
                 "sources": attribution(),
@@ -153,7 +154,7 @@ class Run:
         painter = self.painter(learner)
         save_sheet(painter, self.folder / "samples" / f"{seen:08d}.png")
         if self.preset.denoiser.kind == "hybrid":
-            checkpoint.save(painter, self.folder / "checkpoint", self.origin())
+            checkpoint.save(painter, self.folder / "checkpoint", self.origin(), self.finished_judge())
 
     def _decoder(self) -> bool:
         """Trains the decoder on, the encoder frozen."""
@@ -161,6 +162,21 @@ class Run:
         learner.model.load_state_dict(self.finished_autoencoder().state_dict())
         report = Every(self.preset.sheet_s, lambda n: self._report_autoencoder("decoder", learner, n))
         return self._loop("decoder", learner.steps, report).run(learner)
+
+    def _judge(self) -> bool:
+        """Trains the judge that chooses among candidates; it needs no latents."""
+        learner = CaptionJudgeLearner(self.corpus, self.vocabulary(), self.preset.judge_steps)
+        return self._loop("chooser", learner.steps).run(learner)
+
+    def finished_judge(self) -> CaptionJudge | None:
+        """As it ships; None before the stage `judge` is finished."""
+        path = self.folder / "chooser.pt"
+        learner = CaptionJudgeLearner(self.corpus, self.vocabulary(), self.preset.judge_steps)
+        saved = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else {"step": 0}
+        if saved["step"] < learner.steps:
+            return None
+        learner.restore(saved["learner"])
+        return shipped_judge(learner.model)
 
 
 def save_picture(rgba: Rgba, path: Path) -> None:

@@ -71,6 +71,7 @@ class TrainingPreset:
     seed: int = 0
     plain_samples: int = 150_000
     """Pictures that the denoiser sees before recoloured and mirrored ones are added, at the next start."""
+    judge_steps: int = 3000
     checkpoint_s: float = 600.0
     """Seconds between checkpoints."""
     sheet_s: float = 1800.0

@@ -21,7 +21,13 @@ from build_engines.mini.training import checkpoint, engine_weights, evaluation, 
 from build_engines.mini.training.autoencoder import AutoencoderLearner, to_pixels
 from build_engines.mini.training.drawing import Painter
 from build_engines.mini.training.flow import ConditionedDenoiser, FlowLearner
-from build_engines.mini.training.judges import CaptionJudgeLearner, PictureJudgeLearner, fits, kernel_distance
+from build_engines.mini.training.judges import (
+    CaptionJudgeLearner,
+    PictureJudgeLearner,
+    fits,
+    kernel_distance,
+    shipped_judge,
+)
 from build_engines.mini.training.pipeline import Run
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.illustrator.illustrator import Illustrator
@@ -49,7 +55,9 @@ def painter(tmp_path_factory: pytest.TempPathFactory) -> Painter:
 @pytest.fixture(scope="module")
 def repository(painter: Painter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rgba")
-    checkpoint.save(painter, folder / "checkpoint", {"data": "shapes"})
+    known = corpus()
+    judge = shipped_judge(CaptionJudgeLearner(known, vocabulary(known), steps=1).model)
+    checkpoint.save(painter, folder / "checkpoint", {"data": "shapes"}, judge)
     arguments = ["illustrate", "--source", str(folder / "checkpoint"), "--name", "tiny", "--precision", "int8"]
     result = CliRunner().invoke(app, [*arguments, "--repository", str(folder / "repository")])
     assert result.exit_code == 0, result.output
@@ -115,9 +123,22 @@ def test_a_caption_judge_learns_which_picture_is_meant() -> None:
     learner = CaptionJudgeLearner(known, words, steps=60, batch=8)
     losses = [learner.step(n) for n in range(60)]
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
-    fit = fits(learner.model, learner.tokenizer, known.pixels[:2], ["red apple", "yellow lemon"])
+    captions = ["red apple", "yellow lemon"]
+    fit = fits(learner.model, learner.tokenizer, known.pixels[:2], captions)
+    shipped = fits(shipped_judge(learner.model), learner.tokenizer, known.pixels[:2], captions)
+    np.testing.assert_allclose(shipped, fit, atol=1e-5)
     assert fit.shape == (2,)
     assert np.all(np.abs(fit) <= 1.001)
+
+
+def test_judge_engine_scores_pictures_and_prompts(repository: Path) -> None:
+    session = onnxruntime.InferenceSession(str(repository / "tiny_judge" / "1" / "model.onnx"))
+    image = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    ids = np.tile(np.asarray([1, 5, 2, *[0] * 13], np.int32), (3, 1))
+    fit = session.run(["fit"], {"image": image, "input_ids": ids})[0]
+    assert fit.shape == (3, 1)
+    assert np.all(np.abs(fit) <= 1.001)
+    assert json.loads((repository / "tiny_unet" / "manifest.json").read_text())["family"]["judge"]["side_px"] == 64
 
 
 def test_kernel_distance_is_least_for_alike_sets() -> None:
@@ -130,7 +151,7 @@ def test_weights_come_back_out_of_the_engines(painter: Painter, repository: Path
     known = corpus()
     model = ConditionedDenoiser(TINY_RGBA.denoiser, vocabulary(known), 4, 8).eval()
     engines = repository.parent / "renamed"
-    for part in ("unet", "text_encoder", "vae_decoder", "vae_encoder"):
+    for part in ("unet", "text_encoder", "vae_decoder", "vae_encoder"):  # as its family is called
         shutil.copytree(repository / f"tiny_{part}", engines / f"mini_{part}")
     engine_weights.load_denoiser(model, engines, "mini")
     ids = torch.tensor([[1, 9, 10, 11, 2, *[0] * 11]])
