@@ -89,7 +89,8 @@ def train(
         list[str] | None,
         typer.Option(
             "--stage",
-            help="mini: data, autoencoder, latents, unet (rgba: denoiser; these four when none is named), decoder. "
+            help="mini: data, autoencoder, latents, unet (rgba: denoiser; these four when none is named), decoder, "
+            "rgba: judge. "
             "May be repeated.",
         ),
     ] = None,

@@ -64,6 +64,8 @@ def train_mini(
     torch.set_num_threads(threads)
     stop = Stop(minutes)
     run: Run | training.Run
+    known: Sequence[str]
+    usual: Sequence[str]
     if preset == RGBA.name:
         run, known, usual = (
             training.Run(RGBA, stop, folder or RGBA_DIR, compiled, engines=engines),

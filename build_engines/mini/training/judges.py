@@ -130,7 +130,8 @@ def shipped_judge(trained: CaptionJudge) -> CaptionJudge:
     kept = {name: value for name, value in trained.state_dict().items() if not name.startswith("captions.words.")}
     table = trained.eval().captions.words(torch.arange(trained.config.vocab_size)[None])[0]
     copied.load_state_dict(kept | {"captions.words.weight": table})
-    return copied.eval()
+    copied.eval()
+    return copied
 
 
 class CaptionJudgeLearner(Descent[CaptionJudge]):

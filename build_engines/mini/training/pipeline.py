@@ -171,10 +171,12 @@ class Run:
     def finished_judge(self) -> CaptionJudge | None:
         """As it ships; None before the stage `judge` is finished."""
         path = self.folder / "chooser.pt"
-        learner = CaptionJudgeLearner(self.corpus, self.vocabulary(), self.preset.judge_steps)
-        saved = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else {"step": 0}
-        if saved["step"] < learner.steps:
+        if not path.is_file():
             return None
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if saved["step"] < self.preset.judge_steps:
+            return None
+        learner = CaptionJudgeLearner(self.corpus, self.vocabulary(), self.preset.judge_steps)
         learner.restore(saved["learner"])
         return shipped_judge(learner.model)
 
