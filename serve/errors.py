@@ -22,8 +22,8 @@ Every error has an HTTP status and a gRPC code as class attributes. It takes pos
     ├── OutOfSpace              507  RESOURCE_EXHAUSTED  (Retry-After)
     │   └── QuotaExceeded       507  RESOURCE_EXHAUSTED
     ├── TooManyJobs             429  RESOURCE_EXHAUSTED  (Retry-After)
-    ├── TooManyAttempts         429  RESOURCE_EXHAUSTED  (Retry-After)
     ├── TooManyRequests         429  RESOURCE_EXHAUSTED  (Retry-After)
+    │   └── TooManyAttempts     429  RESOURCE_EXHAUSTED  (Retry-After)
     ├── Conflict                409  FAILED_PRECONDITION
     ├── Forbidden               403  PERMISSION_DENIED
     ├── Unauthorized            401  UNAUTHENTICATED     (WWW-Authenticate)
@@ -214,6 +214,12 @@ class TooManyRequests(AtelierError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyAttempts(TooManyRequests):
+    """Too many wrong keys."""
+
+    title = "Too many attempts"
+
+
 class TooManyJobs(AtelierError):
     """A limit of the queue is reached, per user or in total."""
 
@@ -221,19 +227,6 @@ class TooManyJobs(AtelierError):
     grpc_code = "RESOURCE_EXHAUSTED"
     title = "Too many jobs"
     retry_after_s = 10
-
-
-class TooManyAttempts(AtelierError):
-    """Too many wrong keys; the wait differs, so it is an argument."""
-
-    status = 429
-    grpc_code = "RESOURCE_EXHAUSTED"
-    title = "Too many attempts"
-
-    def __init__(self, message: str, field: str | None = None, retry_after_s: int = 1) -> None:
-        super().__init__(message, field)
-        self.args = (message, field, retry_after_s)  # for pickling
-        self.retry_after_s = retry_after_s
 
 
 class Conflict(AtelierError):

@@ -61,7 +61,7 @@ ROOMS: dict[str, set[str]] = {
     "engines": {"observability", "settings", "errors"},
     "ensembles": {"engines", "diffusion", "vector", "observability", "settings", "errors"},
     "state": {"observability", "settings", "errors"},
-    "security": {"ensembles", "state", "diffusion", "observability", "settings", "errors"},
+    "security": {"ensembles", "engines", "state", "diffusion", "observability", "settings", "errors"},
     "releases": {
         "security",
         "ensembles",

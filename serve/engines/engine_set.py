@@ -158,6 +158,7 @@ class EngineSetService:
         timeout_s: float | None = None,
         version: str = "",
     ) -> dict[str, npt.NDArray[Any]]:
+        self.check_inputs(engine, inputs)
         version = version or self.engine_set.versions.current.get(engine, "")
         with billed() as bill:
             try:
@@ -166,6 +167,9 @@ class EngineSetService:
                 )
             finally:
                 bill.pay(self.engine_set.ensemble, engine)
+
+    def check_inputs(self, engine: str, inputs: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Raises InvalidRequest for inputs that the ensemble does not allow; by default it allows all."""
 
     async def metadata(self, engine: str) -> dict[str, Any]:
         """Metadata with the default version last in ``versions``."""

@@ -54,10 +54,9 @@ def machine_id() -> str:
     return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/net').readlink()}"
 
 
-class EngineService(Protocol):
-    """An ensemble, or its proxy across a Ray hop. The methods are those of `serve.engines.client.EngineClient`."""
+class InferenceClient(Protocol):
+    """The part of `serve.engines.client.EngineClient` that calls a model."""
 
-    async def health(self) -> Health: ...
     async def infer(
         self,
         engine: str,
@@ -67,6 +66,12 @@ class EngineService(Protocol):
         timeout_s: float | None = None,
         version: str = "",
     ) -> dict[str, npt.NDArray[Any]]: ...
+
+
+class EngineService(InferenceClient, Protocol):
+    """An ensemble, or its proxy across a Ray hop. The methods are those of `serve.engines.client.EngineClient`."""
+
+    async def health(self) -> Health: ...
     async def metadata(self, engine: str) -> dict[str, Any]: ...
     async def config(self, engine: str) -> dict[str, Any]: ...
     async def statistics(self, engine: str) -> dict[str, Any]: ...

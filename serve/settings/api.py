@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import (
-    Field,
-    SecretStr,
-)
+from pydantic import Field, SecretStr
 
 from serve.settings.section import MEBIBYTE, AutoscalingSettings, Network, Port, ProjectPath, ScaledSection, Section
 

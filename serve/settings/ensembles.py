@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from serve.settings.section import MEBIBYTE, AutoscalingSettings, ProjectPath, ScaledSection, Section
 
@@ -18,7 +16,9 @@ class ImageLimitsSettings(Section):
     min_side_px: int = Field(2, ge=1, description="Shortest side of a picture.")
 
 
-class VectorizerSettings(ScaledSection):
+class EnsembleSettings(ScaledSection):
+    """What every ensemble has: its engines, and what a replica reserves."""
+
     model_repository: ProjectPath = Field(Path("model_repository"), description="Folder with one folder per engine.")
     engines_url: str | None = Field(
         None, description="host:port (gRPC) of an outside Triton; none: each replica runs its own, embedded."
@@ -28,6 +28,10 @@ class VectorizerSettings(ScaledSection):
         description="Folder of a tritonserver with backends of its own, such as /opt/tritonserver in NVIDIA's "
         "container; none: the embedded one.",
     )
+    num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs that Ray reserves for one replica.")
+
+
+class VectorizerSettings(EnsembleSettings):
     engine_timeout_s: float = Field(10.0, gt=0, le=600, description="Longest wait for one inference.")
     engine_start_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest wait for the embedded Triton.")
     workers: int = Field(0, ge=0, le=1024, description="Tracing processes per replica; 0: one per core.")
@@ -35,7 +39,6 @@ class VectorizerSettings(ScaledSection):
     max_replicas: int = Field(1, ge=1, le=1000, description="Most Vectorizer replicas.")
     autoscaling: AutoscalingSettings = Field(AutoscalingSettings(), description="Autoscaling of Vectorizers.")
     num_cpus: float = Field(1.0, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
-    num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs that Ray reserves for one replica.")
     max_ongoing_requests: int = Field(32, ge=1, le=10_000, description="Concurrent requests per replica.")
     max_queued_requests: int = Field(
         256, ge=1, le=100_000, description="Requests that may wait for one replica; beyond it the answer is 503."
@@ -45,18 +48,9 @@ class VectorizerSettings(ScaledSection):
     image: ImageLimitsSettings = Field(ImageLimitsSettings(), description="Limits of input pictures.")
 
 
-class IllustratorSettings(ScaledSection):
-    model_repository: ProjectPath = Field(Path("model_repository"), description="Folder with one folder per engine.")
+class IllustratorSettings(EnsembleSettings):
     families: tuple[str, ...] = Field(
         (), description="Illustration models to serve, the default first; none: all in the repository."
-    )
-    engines_url: str | None = Field(
-        None, description="host:port (gRPC) of an outside Triton; none: each replica runs its own, embedded."
-    )
-    tritonserver: ProjectPath | None = Field(
-        None,
-        description="Folder of a tritonserver with backends of its own, such as /opt/tritonserver in NVIDIA's "
-        "container; none: the embedded one.",
     )
     engine_timeout_s: float = Field(60.0, gt=0, le=3600, description="Longest wait for one step.")
     engine_start_timeout_s: float = Field(120.0, gt=0, le=3600, description="Longest wait for the embedded Triton.")
@@ -64,7 +58,6 @@ class IllustratorSettings(ScaledSection):
     max_replicas: int = Field(1, ge=1, le=1000, description="Most Illustrator replicas.")
     autoscaling: AutoscalingSettings = Field(AutoscalingSettings(), description="Autoscaling of Illustrators.")
     num_cpus: float = Field(0.5, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
-    num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs that Ray reserves for one replica.")
     max_ongoing_requests: int = Field(16, ge=1, le=10_000, description="Concurrent requests per replica.")
     max_queued_requests: int = Field(
         64, ge=1, le=100_000, description="Requests that may wait for one replica; beyond it the answer is 503."

@@ -143,22 +143,13 @@ class Illustrator(EngineSetService):
             async for item in items:
                 yield await pack_item(item)
 
-    async def infer(
-        self,
-        engine: str,
-        inputs: Mapping[str, npt.NDArray[Any]],
-        *,
-        outputs: Sequence[str] | None = None,
-        timeout_s: float | None = None,
-        version: str = "",
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Inference on one engine, for inputs no larger than those of the largest picture."""
+    def check_inputs(self, engine: str, inputs: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Inputs may be no larger than those of the largest picture. Raises InvalidRequest."""
         for pipeline in self._pipelines.values():
             check_engine_inputs(pipeline.family, engine, inputs)
-        return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
 
     async def engine_address(self) -> EngineAddress | None:
-        """Without the families' engines, whose inputs `infer` bounds."""
+        """Without the families' engines, whose inputs `check_inputs` bounds."""
         address = await super().engine_address()
         if address is None:
             return None

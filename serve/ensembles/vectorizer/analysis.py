@@ -9,13 +9,14 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from serve.engines.service import InferenceClient
 from serve.ensembles.vectorizer import tasks
 from serve.ensembles.vectorizer.vectorization import CLASSIFIER, EMBEDDER, POLICY, QUALITY, TIER1
 from serve.ensembles.vectorizer.worker_pool import TaskFault, WorkerPool
@@ -29,20 +30,6 @@ Floats = npt.NDArray[np.float32]
 
 EMBEDDING_WIDTH = 512
 _COOLDOWN_S = 5.0  # after a timeout an engine is not called for this long
-
-
-class InferenceClient(Protocol):
-    """The part of `serve.engines.client.EngineClient` that prediction needs."""
-
-    async def infer(
-        self,
-        engine: str,
-        inputs: Mapping[str, npt.NDArray[Any]],
-        *,
-        outputs: Sequence[str] | None = None,
-        timeout_s: float | None = None,
-        version: str = "",
-    ) -> dict[str, npt.NDArray[Any]]: ...
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from serve.engines.service import InferenceClient
 from serve.ensembles.illustrator.encoding import opaque
 from serve.ensembles.illustrator.illustration import (
     NO_PROGRESS,
@@ -182,19 +183,6 @@ class ModeratedIllustrator:
 INPUT, OUTPUT = "image", "scores"
 _ROUNDING_TOLERANCE = 1e-3
 """Allowed rounding beyond the range."""
-
-
-class InferenceClient(Protocol):
-    """The part of `serve.engines.client.Engines` that classification needs."""
-
-    async def infer(
-        self,
-        engine: str,
-        inputs: Mapping[str, npt.NDArray[Any]],
-        *,
-        outputs: Sequence[str] | None = None,
-        timeout_s: float | None = None,
-    ) -> dict[str, npt.NDArray[Any]]: ...
 
 
 class PictureClassifier:
