@@ -89,6 +89,8 @@ class IllustrateRequest:
             options["source"] = self.options.source.to_json()
         if options["moderation"] is None:
             del options["moderation"]
+        if options["candidates"] == 1:
+            del options["candidates"]
         if not options["engine_versions"]:
             del options["engine_versions"]
         drawn = {} if self.seed_named else {"seed_named": False}

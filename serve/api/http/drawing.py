@@ -18,6 +18,8 @@ from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, MEDIA_TYPES, Encoding
 from serve.ensembles.illustrator.illustration import (
     ILLUSTRATE,
+    MAX_CANDIDATES,
+    MAX_DRAWN,
     MAX_GUIDANCE,
     MAX_PICTURES,
     MAX_PROMPT_CHARACTERS,
@@ -60,6 +62,13 @@ class DrawingFields(NamedFields):
         Text | None, Field(description="such as ddim, euler, euler_ancestral, heun, dpmpp_2m, unipc, lcm")
     ] = None
     seed: Annotated[Whole, Field(ge=-1, le=MAX_SEED, description="-1: any")] | None = None
+    candidates: (
+        Annotated[
+            Whole,
+            Field(ge=1, le=MAX_CANDIDATES, description="drawn for each picture; the model's judge takes the best"),
+        ]
+        | None
+    ) = None
     output_format: Annotated[str, one_of(MEDIA_TYPES)] = "png"
     output_compression: Annotated[Whole, Field(ge=0, le=100, description="quality of JPEG and WebP")] = DEFAULT_QUALITY
     metadata: Annotated[
@@ -92,6 +101,7 @@ class DrawingFields(NamedFields):
             "guidance_scale": self.guidance_scale if self.guidance is None else self.guidance,
             "sampler": self.sampler,
             "seed": self.seed,
+            "candidates": self.candidates or 1,
         }
 
     def encoding(self, metadata: bool) -> Encoding:
@@ -147,10 +157,13 @@ class Order:
     names: Mapping[str, str]
 
     def with_quality(self, quality: Quality, family: FamilyInfo) -> Order:
-        """With the steps of ``quality``, unless the request sets the steps."""
-        if self.options.num_inference_steps is not None:
-            return self
-        return replace(self, options=replace(self.options, num_inference_steps=steps_of(quality, family)))
+        """With the steps and candidates of ``quality``, unless the request sets them."""
+        options = self.options
+        if family.judges and options.candidates == 1:
+            options = replace(options, candidates=min(quality.candidates, MAX_DRAWN // options.n))
+        if options.num_inference_steps is None:
+            options = replace(options, num_inference_steps=steps_of(quality, family))
+        return replace(self, options=options)
 
 
 async def draw(order: Order, direct: DirectService, caller: Caller, **more: Any) -> Answer:

@@ -29,6 +29,8 @@ class Quality:
     name: str
     description: str
     steps_factor: float
+    candidates: int = 1
+    """Drawn for each picture, where the model has a judge."""
 
 
 CATEGORIES: Mapping[str, tuple[Template, ...]] = {
@@ -88,7 +90,7 @@ CATEGORIES: Mapping[str, tuple[Template, ...]] = {
 QUALITIES: tuple[Quality, ...] = (
     Quality("draft", "half of the steps: a first look", 0.5),
     Quality("standard", "the steps that the model takes by itself", 1.0),
-    Quality("high quality", "twice the steps: cleaner detail", 2.0),
+    Quality("high quality", "twice the steps: cleaner detail", 2.0, candidates=4),
 )
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from serve.diffusion.family import Family, families_in, manifest_of, parse
+from serve.diffusion.family import Family, Judge, families_in, manifest_of, parse
 from serve.ensembles.illustrator.illustration import HOW_TO_BUILD
 from serve.errors import EngineUnavailable
 from serve.settings import IllustratorSettings
@@ -26,9 +26,15 @@ def drawing_engines(family: Family) -> tuple[str, ...]:
 
 
 def available_engines(repository: Path, family: Family) -> tuple[str, ...]:
-    """The engines of drawing, and the VAE's encoder where there is one."""
+    """The engines of drawing, and the VAE's encoder and the judge where there are any."""
     encoder = (family.vae_encoder,) if (repository / family.vae_encoder).is_dir() else ()
-    return (*drawing_engines(family), *encoder)
+    judge = judge_in(repository, family)
+    return (*drawing_engines(family), *encoder, *(() if judge is None else (judge.engine,)))
+
+
+def judge_in(repository: Path, family: Family) -> Judge | None:
+    """The family's judge; None where its engine is not in ``repository``."""
+    return family.judge if family.judge is not None and (repository / family.judge.engine).is_dir() else None
 
 
 def find_missing_files(repository: Path, family: Family, owned: bool) -> list[str]:

@@ -20,6 +20,10 @@ from serve.errors import InvalidRequest, NotFound
 ILLUSTRATE = "illustrate"
 """Name of the Illustrator in answers and metrics."""
 MAX_PICTURES = 10
+MAX_CANDIDATES = 8
+"""For each picture."""
+MAX_DRAWN = 16
+"""Candidates of all pictures of a request."""
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_SIDE_PX = 4096
 MAX_STEPS = 1000
@@ -36,6 +40,7 @@ RANGES: Mapping[str, tuple[int, int]] = {
     "num_inference_steps": (1, MAX_STEPS),
     "seed": (RANDOM_SEED, MAX_SEED),
     "n": (1, MAX_PICTURES),
+    "candidates": (1, MAX_CANDIDATES),
     "preview_every": (0, MAX_STEPS),
 }
 """Ranges of the integer options."""
@@ -69,6 +74,9 @@ class IllustrateOptions:
     seed: int | None = None
     """Seed of the first picture; picture i has ``seed + i``. None or -1: random, reported in the answer."""
     n: int = 1
+    candidates: int = 1
+    """Drawn for each picture, with consecutive seeds; the one that fits the prompt best is the answer. More than one
+    needs a family with a judge."""
     preview_every: int = 0
     """A preview after every this many steps; 0: none."""
     timeout_s: float | None = None
@@ -89,6 +97,8 @@ class IllustrateOptions:
             _check_whole(getattr(self, name), name, *whole)
         for name, scale in SCALES.items():
             check_number(getattr(self, name), name, *scale)
+        if self.candidates > 1 and self.n * self.candidates > MAX_DRAWN:
+            raise InvalidRequest(f"at most {MAX_DRAWN} are drawn for all pictures of a request", "candidates")
         if self.moderation not in (None, "auto", "low"):
             raise InvalidRequest("must be auto or low", "moderation")
 
@@ -126,6 +136,8 @@ class Picture:
 
     pixels: Pixels
     seed: int
+    fit: float | None = None
+    """How well it fits the prompt, from -1 to 1, where it was chosen among candidates."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +263,8 @@ class FamilyInfo:
     """Seconds since the epoch."""
     alpha: bool = False
     """Whether pictures have a transparent ground."""
+    judges: bool = False
+    """Whether it can choose among candidates."""
 
     @property
     def sizes(self) -> Sizes:

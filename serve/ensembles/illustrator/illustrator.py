@@ -24,6 +24,7 @@ from serve.diffusion.noise import derived_seeds
 from serve.engines.client import EngineClient
 from serve.engines.engine_set import EngineSet, EngineSetService
 from serve.engines.service import EngineAddress
+from serve.ensembles.illustrator.candidates import choose, judge_of
 from serve.ensembles.illustrator.checkpoints import Stage, fingerprint, unpack
 from serve.ensembles.illustrator.families import available_engines, find_missing_files, read_manifest
 from serve.ensembles.illustrator.illustration import (
@@ -182,7 +183,9 @@ class Illustrator(EngineSetService):
     ) -> Illustration:
         began = time.perf_counter()
         limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
-        seeds = derived_seeds(options.resolve_seed(), options.n)
+        if options.candidates > 1:
+            judge_of(pipeline)
+        seeds = derived_seeds(options.resolve_seed(), options.n * options.candidates)
         with tracing.span("prompt"):
             plan = await pipeline.plan(options, seeds[0], request_context.current().until(limit_s), chosen)
         _check_previews(options, plan)
@@ -197,18 +200,21 @@ class Illustrator(EngineSetService):
             if outbox is not None
             else None
         )
-        observers = [report.of(i) if report is not None else None for i in range(options.n)]
+        observers = [None if report is None else report.of(i, options.candidates) for i in range(len(seeds))]
         tracing.note(**_span_attributes(plan, options.n))
-        pictures = await _gather(
+        painted = await _gather(
             [
                 _paint_traced(i, partial(pipeline.paint, plan, seed, observers[i], resumed.get(i)))
                 for i, seed in enumerate(seeds)
             ]
         )
+        pictures = [Picture(pixels, seed) for pixels, seed in zip(painted, seeds, strict=True)]
+        if options.candidates > 1:
+            pictures = await choose(pipeline, plan, pictures, options.candidates)
         ended = time.perf_counter()
         return Illustration(
-            pictures=[Picture(pixels, seed) for pixels, seed in zip(pictures, seeds, strict=True)],
-            parameters=plan.parameters,
+            pictures=pictures,
+            parameters=replace(plan.parameters, seed=pictures[0].seed),
             tokens=plan.tokens,
             negative_tokens=plan.negative_tokens,
             evaluations=len(plan.trajectory),

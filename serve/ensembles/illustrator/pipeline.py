@@ -20,7 +20,7 @@ from serve.engines.client import EngineClient
 from serve.ensembles import measurements
 from serve.ensembles.illustrator.checkpoints import Stage
 from serve.ensembles.illustrator.engine_calls import EngineCalls
-from serve.ensembles.illustrator.families import drawing_engines
+from serve.ensembles.illustrator.families import drawing_engines, judge_in
 from serve.ensembles.illustrator.illustration import ILLUSTRATE, FamilyInfo, IllustrateOptions, Parameters, Pixels
 from serve.ensembles.illustrator.source_encoding import EncodedSource, SourceEncoder, StartingPoint, prepare_canvas
 from serve.ensembles.illustrator.text_conditioning import TextConditioner, constant_inputs
@@ -36,6 +36,9 @@ PREVIEW_LATENTS = 32
 
 class StepObserver(Protocol):
     """Receives the progress of one picture."""
+
+    @property
+    def shows_previews(self) -> bool: ...
 
     def on_step(self, stage: Stage) -> None:
         """Called after every evaluation; ``stage`` is immutable."""
@@ -75,6 +78,7 @@ class DiffusionPipeline:
         self.family = family
         self.has_encoder = (repository / family.vae_encoder).is_dir()
         """Whether it can draw from pictures."""
+        self.judge = judge_in(repository, family)
         self.calls = EngineCalls(engines, engine_timeout_s)
         self._text = TextConditioner(family, repository, self.calls)
         self._pictures = SourceEncoder(family, self.calls)
@@ -139,7 +143,7 @@ class DiffusionPipeline:
                 with tracing.step("step", step=i + 1, timestep=float(timesteps[i]), rows=plan.rows):
                     model_input = start.model_input(trajectory.scale_model_input(sample, i))
                     output = await self._predict(plan, model_input, timesteps[i])
-                if observer is not None and _preview_is_due(plan, i):
+                if observer is not None and observer.shows_previews and _preview_is_due(plan, i):
                     if preview_task is not None:
                         await preview_task
                     denoised = trajectory.predict_x0(output, sample, i)
@@ -160,6 +164,10 @@ class DiffusionPipeline:
         """The engines that ``plan`` uses."""
         return (*drawing_engines(self.family), *(() if plan.source is None else (self.family.vae_encoder,)))
 
+    def first_tokens(self, prompt: str) -> npt.NDArray[np.int32]:
+        """The first chunk of ``prompt`` as the first text encoder takes it, (1, tokens)."""
+        return self._text.first_tokens(prompt)
+
     def info(self, version: str, created: int) -> FamilyInfo:
         family = self.family
         return FamilyInfo(
@@ -178,6 +186,7 @@ class DiffusionPipeline:
             version=version,
             created=created,
             alpha=family.alpha,
+            judges=self.judge is not None,
         )
 
     def latents_shape(self, plan: Plan) -> tuple[int, int, int]:

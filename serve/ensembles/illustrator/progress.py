@@ -47,8 +47,10 @@ class ProgressReporter:
         self._reported_at = -float("inf")
         self._report_progress()
 
-    def of(self, index: int) -> PictureProgress:
-        return PictureProgress(self, index)
+    def of(self, index: int, candidates: int = 1) -> PictureProgress:
+        """The observer of drawing ``index``; every ``candidates`` consecutive ones are of one picture, and of these
+        only the first shows previews."""
+        return PictureProgress(self, index, index // candidates, index % candidates == 0)
 
     def count(self) -> None:
         """Count one evaluation."""
@@ -64,10 +66,12 @@ class ProgressReporter:
 
 @dataclass(frozen=True, eq=False)
 class PictureProgress:
-    """The ``StepObserver`` of picture ``index``."""
+    """The ``StepObserver`` of drawing ``index``, which is a candidate for ``picture``."""
 
     report: ProgressReporter
     index: int
+    picture: int
+    shows_previews: bool
 
     def on_step(self, stage: Stage) -> None:
         self.report.count()
@@ -78,7 +82,7 @@ class PictureProgress:
             )
 
     async def on_preview(self, step: int, pixels: Pixels) -> None:
-        await publish(self.report.outbox, Preview(self.index, step, self.report.evaluations, pixels))
+        await publish(self.report.outbox, Preview(self.picture, step, self.report.evaluations, pixels))
 
 
 class StreamDeduplicator:

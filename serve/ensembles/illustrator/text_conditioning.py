@@ -65,6 +65,10 @@ class TextConditioner:
         negative_tokens = encoded["negative_prompt"][0].used if guided else 0
         return EncodedPrompts(conditions, encoded["prompt"][0].used, negative_tokens)
 
+    def first_tokens(self, prompt: str) -> npt.NDArray[np.int32]:
+        """The first chunk of ``prompt`` for the first encoder, (1, tokens)."""
+        return self._tokenizers[0].encode(prompt).ids[:1]
+
     async def _encode_prompt(
         self, tokens: list[PromptTokens], deadline: float, versions: Mapping[str, str]
     ) -> Conditioning:

@@ -29,7 +29,7 @@ from build_engines.mini.training.judges import (
     shipped_judge,
 )
 from build_engines.mini.training.pipeline import Run
-from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Preview
 from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.settings import IllustratorSettings
 
@@ -91,6 +91,35 @@ def test_engines_draw_what_the_painter_draws(painter: Painter, repository: Path)
 
     made = asyncio.run(draw())
     assert made.shape == (128, 128, 4)
+
+
+def test_the_best_of_several_candidates_is_the_answer(repository: Path) -> None:
+    async def draw() -> None:
+        illustrator = Illustrator(IllustratorSettings(model_repository=repository, families=("tiny",)))
+        await illustrator.start()
+        try:
+            assert (await illustrator.families())[0].judges
+            options = IllustrateOptions("red apple", seed=3, num_inference_steps=2, n=2, candidates=3, preview_every=1)
+            previews, drawn = [], None
+            async for item in illustrator.stream(options):
+                if isinstance(item, Preview):
+                    previews.append(item.index)
+                elif isinstance(item, Illustration):
+                    drawn = item
+            assert drawn is not None
+            first, second = drawn.pictures
+            assert (first.seed in (3, 4, 5), second.seed in (6, 7, 8)) == (True, True)
+            assert drawn.parameters.seed == first.seed
+            assert sorted(previews) == [0, 1]
+            alone = await illustrator.draw(IllustrateOptions("red apple", seed=first.seed, num_inference_steps=2))
+            assert np.abs(alone.pictures[0].pixels.astype(int) - first.pixels).max() <= 2
+            others = [IllustrateOptions("red apple", seed=s, num_inference_steps=2, candidates=2) for s in (3, 4)]
+            fits = [(await illustrator.draw(o)).pictures[0].fit for o in others]
+            assert first.fit == pytest.approx(max(f for f in fits if f is not None), abs=1e-4)
+        finally:
+            await illustrator.close()
+
+    asyncio.run(draw())
 
 
 def test_a_loaded_checkpoint_draws_alike_and_is_not_saved_again(
