@@ -162,7 +162,7 @@ async def test_inference_in_the_replica() -> None:
 
 @pytest.mark.parametrize(
     ("headers", "budget"),
-    [((NO_CACHE,), Budget(2570)), ((), Budget(2310, 1, 1))],
+    [((NO_CACHE,), Budget(2485)), ((), Budget(2245, 1, 1))],
     ids=["computed", "from the cache"],
 )
 async def test_conversion(site: KeyedSite, headers: tuple[tuple[str, str], ...], budget: Budget) -> None:

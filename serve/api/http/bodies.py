@@ -20,6 +20,9 @@ from serve.settings import LimitsSettings
 ENVELOPE_BYTES = 64 * 1024
 """What a form's boundaries and fields, or a protocol's JSON header, may add to the file or tensor itself."""
 
+WHOLE_BODY = "atelier.body"
+"""The key of a body in the ASGI scope that was read before, under the same cap, and is decompressed."""
+
 PIECE_BYTES = 256 * 1024
 MOST_FILES = 4
 """In one form, where its route does not say otherwise."""
@@ -42,6 +45,9 @@ class BodyTimeout(InvalidRequest):
 
 async def read_body(request: Request, limits: LimitsSettings) -> bytes:
     """The whole body, inflated when ``Content-Encoding`` says so; ``TooLarge`` beyond the cap."""
+    whole: bytes | None = request.scope.get(WHOLE_BODY)
+    if whole is not None:
+        return whole
     body = bytearray()
     async for chunk in capped(request, limits):
         body += chunk

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.api.http.bodies import capped, plain
+from serve.api.http.bodies import WHOLE_BODY, capped, plain
 from serve.api.middleware.authentication import authenticated
 from serve.api.middleware.deadlines import context_or_default
 from serve.errors import AtelierError, Overloaded
@@ -102,7 +102,8 @@ class Admission:
                 if match is not None and hot_route is not None:
                     await hot_route.serve(match, scope, receive, send, bytes(body))
                 else:
-                    await self.app(_unencoded(scope), _replayed(bytes(body), receive), send)
+                    whole = bytes(body)
+                    await self.app({**_unencoded(scope), WHOLE_BODY: whole}, _replayed(whole, receive), send)
         except AtelierError as error:
             await (await self._answer(request, error))(scope, receive, send)
         finally:
