@@ -23,6 +23,8 @@ from build_engines.mini.training.presets import AutoencoderPreset
 
 LATENT_NOISE = 0.1
 """Standard deviation of the noise before decoding, in units of the latents' own."""
+_DRAWN_NOISE = 0.4
+"""Largest deviation of the noise when the decoder is trained alone: the denoiser's latents are that far off."""
 _MOMENT_WEIGHT = 0.02
 _SHIFT_PX = 6
 
@@ -54,6 +56,7 @@ class AutoencoderLearner(Descent[RgbaAutoencoder]):
     def __init__(self, preset: AutoencoderPreset, corpus: Corpus, decoder_only: bool = False, seed: int = 0) -> None:
         torch.manual_seed(seed)
         self.preset, self.corpus, self.batch, self.seed = preset, corpus, preset.batch, seed
+        self.decoder_only = decoder_only
         self.steps = (preset.decoder_samples if decoder_only else preset.samples) // self.batch
         self.model = make_autoencoder(preset)
         self.model.encoder.requires_grad_(not decoder_only)
@@ -86,7 +89,10 @@ class AutoencoderLearner(Descent[RgbaAutoencoder]):
         images = to_tensor(self.pick(n))
         latents = self.model.encoder(images)
         noise = torch.randn(latents.shape, generator=generator)
-        made = self.model.decoder(latents + LATENT_NOISE * noise)
+        deviation = torch.full((len(latents), 1, 1, 1), LATENT_NOISE)
+        if self.decoder_only:
+            deviation = _DRAWN_NOISE * torch.rand(deviation.shape, generator=generator)
+        made = self.model.decoder(latents + deviation * noise)
         loss = picture_loss(made, images) + edge_loss(made, images) + _MOMENT_WEIGHT * moments_loss(latents)
         loss = loss + 0.5 * picture_loss(on_white(made), on_white(images))
         return self.descend(loss, 1.0)

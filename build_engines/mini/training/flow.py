@@ -164,8 +164,16 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         return super().state() | {"average": self.average.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        super().restore(state)
-        self.average.load_state_dict(state["average"])
+        """Of a network with fewer layers too: the others begin as identities, and the optimiser anew."""
+        if state["model"].keys() == self.model.state_dict().keys():
+            super().restore(state)
+            self.average.load_state_dict(state["average"])
+            return
+        for network, weights in ((self.model, state["model"]), (self.average, state["average"])):
+            missing, unknown = network.load_state_dict(weights, strict=False)
+            foreign = [name for name in missing if ".transformer." not in name] + list(unknown)
+            if foreign:
+                raise ValueError(f"the checkpoint is of another network: {foreign[0]}")
 
     @property
     def parameters(self) -> int:

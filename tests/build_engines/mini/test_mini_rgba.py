@@ -187,6 +187,20 @@ def test_a_resumed_training_equals_one_in_one_go(
         torch.testing.assert_close(resumed[name], parameter, rtol=1e-5, atol=1e-7)
 
 
+def test_a_deeper_network_begins_as_the_one_before(known: Corpus, encoded: latents.Latents) -> None:
+    small = flow_learner(known, encoded, "hybrid")
+    for n in range(3):
+        small.step(n)
+    preset = replace(small.preset, layers=4)
+    grown = FlowLearner(preset, known, encoded, vocabulary(known))
+    grown.restore(small.state())
+    with torch.no_grad():
+        wanted, made = small.loss(small.model.eval(), 9), grown.loss(grown.model.eval(), 9)
+    torch.testing.assert_close(made, wanted)
+    with pytest.raises(ValueError, match="another network"):
+        grown.restore(flow_learner(known, encoded, "unet").state())
+
+
 def test_latents_have_unit_size_and_resume(known: Corpus, encoded: latents.Latents, tmp_path: Path) -> None:
     assert encoded.values.shape == (len(encoded.variants), 4, 8, 8)
     assert float(np.mean(np.asarray(encoded.values, np.float64) ** 2)) == pytest.approx(1.0, abs=0.2)
