@@ -19,6 +19,7 @@ from serve.cluster import ray_environment, stack
 from serve.cluster.nodes import check_shared_state, with_addresses
 from serve.cluster.ray_environment import temporary_folder
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest
+from serve.observability.metrics.processes import descendants
 from serve.settings import Settings, load
 
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
@@ -104,7 +105,7 @@ def _wait_joined(node: subprocess.Popen[bytes], log: Path, timeout_s: float) -> 
 
 def leave(head: str, node: subprocess.Popen[bytes], timeout_s: float) -> None:
     """Drain: Ray Serve starts replacements elsewhere, then stops the replicas here; at most ``timeout_s``."""
-    node_id = next((found for pid in _children(node.pid) if (found := _node_id(pid))), None)
+    node_id = next((found for pid in descendants(node.pid) if (found := _node_id(pid))), None)
     if node_id is None:
         return
     err.print(f"leaving: waiting up to {timeout_s:g} s until the work of this machine is elsewhere")
@@ -120,17 +121,8 @@ def leave(head: str, node: subprocess.Popen[bytes], timeout_s: float) -> None:
         err.print(f"the others could not be told: {escape(told.stderr.strip()[-300:])}")
         return
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and any(_command(p).startswith(b"ray::Serve") for p in _children(node.pid)):
+    while time.monotonic() < deadline and any(_command(p).startswith(b"ray::Serve") for p in descendants(node.pid)):
         time.sleep(0.2)
-
-
-def _children(pid: int) -> Iterator[int]:
-    """All descendants of the process."""
-    with contextlib.suppress(OSError):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            for child in map(int, (thread / "children").read_text().split()):
-                yield child
-                yield from _children(child)
 
 
 def _command(pid: int) -> bytes:

@@ -17,7 +17,7 @@ from standin import StandIn
 from test_a1111_txt2img import assert_error, client_of
 
 from serve.api import a1111
-from serve.api.a1111.infotext import parsed
+from serve.api.a1111.pictures import parse_infotext
 from serve.api.app import create_app
 from serve.errors import NotFound, Unauthorized
 from serve.settings import ImageLimitsSettings, Settings, VectorizerSettings
@@ -282,7 +282,7 @@ async def test_missing_key_returns_a_basic_challenge() -> None:
     ],
 )  # fmt: skip
 def test_infotext_parsing(text: str, found: dict[str, str]) -> None:
-    assert parsed(text) == found
+    assert parse_infotext(text) == found
 
 
 @pytest.mark.parametrize(
@@ -290,4 +290,4 @@ def test_infotext_parsing(text: str, found: dict[str, str]) -> None:
 )
 def test_infotext_parsing_is_linear(text: str) -> None:
     """A parser of quadratic time would take minutes."""
-    assert parsed(f"x\n{text}")["Prompt"].startswith("x")
+    assert parse_infotext(f"x\n{text}")["Prompt"].startswith("x")
