@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -24,7 +25,9 @@ from test_illustrate_pictures import SCHEDULERS, drawn_by_us, psnr_db
 
 from serve.diffusion.noise import LATENTS, MASKED_POSTERIOR, POSTERIOR, gaussian
 from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.ensembles.illustrator.picture_source import InputPicture, Margins, PictureSource
+from serve.settings import IllustratorSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.triton]
 
@@ -105,56 +108,56 @@ def drawn_by_diffusers(family: Built, sampler: str, strength: float, mask: np.nd
     return (255 * image).round()
 
 
+async def drawn_both_ways(repository: Path, wanted: list[IllustrateOptions]) -> tuple[list[Any], list[Any]]:
+    """Pictures drawn all at once, and one after another."""
+    illustrator = Illustrator(IllustratorSettings(model_repository=repository))
+    await illustrator.start()
+    try:
+        together = await asyncio.gather(*map(illustrator.draw, wanted))
+        alone = [await illustrator.draw(each) for each in wanted]
+        return [one.pictures[0].pixels for one in together], [one.pictures[0].pixels for one in alone]
+    finally:
+        await illustrator.close()
+
+
 def options(source: PictureSource | None, **more: Any) -> IllustrateOptions:
     values = {"num_inference_steps": STEPS, "guidance_scale": 7.5, "seed": SEED, "source": source, **more}
     return IllustrateOptions("red cat re d", **values)
 
 
-@pytest.mark.parametrize(
-    ("name", "sampler", "strength"), [("sd15", "dpmpp_2m", 0.7), ("sdxl", "euler", 0.5), ("sdxl", "heun", 1.0)]
-)
-def test_image_to_image_equals_that_of_diffusers(
-    built: Callable[[str], Built],
-    our_noise: Callable[[list[int]], None],
-    name: str,
-    sampler: str,
-    strength: float,
-) -> None:
-    our_noise([POSTERIOR])
-    expected = drawn_by_diffusers(built(name), sampler, strength, None)
-    source = PictureSource(encoded(picture(), "picture.png"), strength=strength)
-    (drawn,) = asyncio.run(drawn_by_us(built(name).repository, [options(source, sampler=sampler)]))
-    assert expected.std() > 10
-    assert psnr_db(drawn, expected) > 45
+Case = tuple[str, float, bool]
+"""Sampler, strength, and whether with a mask."""
+CASES: dict[str, list[Case]] = {
+    "sd15": [("dpmpp_2m", 0.7, False), ("ddim", 0.7, True)],
+    "sdxl": [("euler", 0.5, False), ("heun", 1.0, False), ("dpmpp_2m", 1.0, True)],
+    "sd15_inpainting": [("dpmpp_2m", 1.0, True)],
+    "sdxl_inpainting": [("euler", 0.7, True)],
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "sampler", "strength"),
-    [
-        ("sd15", "ddim", 0.7),
-        ("sdxl", "dpmpp_2m", 1.0),
-        ("sd15_inpainting", "dpmpp_2m", 1.0),
-        ("sdxl_inpainting", "euler", 0.7),
-    ],
-)
-def test_inpainting_equals_that_of_diffusers(
-    built: Callable[[str], Built],
-    our_noise: Callable[[list[int]], None],
-    name: str,
-    sampler: str,
-    strength: float,
+@pytest.mark.parametrize("name", CASES)
+def test_drawings_from_pictures_equal_those_of_diffusers(
+    built: Callable[[str], Built], our_noise: Callable[[list[int]], None], name: str
 ) -> None:
-    """Under the mask; what it keeps is the input picture, which diffusers passes through its VAE."""
-    own_channels = name.endswith("inpainting")
-    encodes_picture = not own_channels or strength < 1
-    our_noise([*([POSTERIOR] if encodes_picture else []), MASKED_POSTERIOR])
-    mask = box_mask()
-    expected = drawn_by_diffusers(built(name), sampler, strength, mask)[mask > 0]
-    source = PictureSource(encoded(picture(), "picture.png"), encoded(mask, "mask.png"), strength=strength, mask_blur=0)
-    (drawn,) = asyncio.run(drawn_by_us(built(name).repository, [options(source, sampler=sampler)]))
-    assert np.array_equal(drawn[mask == 0], picture()[mask == 0])
-    assert expected.std() > 10
-    assert psnr_db(drawn[mask > 0], expected) > 45
+    """Image-to-image, and inpainting of both kinds under the mask: what the mask keeps is the input picture, which
+    diffusers passes through its VAE."""
+    family, mask = built(name), box_mask()
+    image, white = encoded(picture(), "picture.png"), encoded(mask, "mask.png")
+    wanted = [
+        options(PictureSource(image, white if masked else None, strength=strength, mask_blur=0), sampler=sampler)
+        for sampler, strength, masked in CASES[name]
+    ]
+    drawn = asyncio.run(drawn_by_us(family.repository, wanted))
+    for (sampler, strength, masked), ours in zip(CASES[name], drawn, strict=True):
+        encodes_picture = not name.endswith("inpainting") or strength < 1
+        our_noise([*([POSTERIOR] if encodes_picture else []), *([MASKED_POSTERIOR] if masked else [])])
+        expected = drawn_by_diffusers(family, sampler, strength, mask if masked else None)
+        part = mask > 0 if masked else np.full(mask.shape, True)
+        assert np.array_equal(ours[~part], picture()[~part])
+        assert expected[part].std() > 10
+        psnr = psnr_db(ours[part], expected[part])
+        print(f"{name} {sampler} strength {strength} {'mask' if masked else ''}: {psnr:.1f} dB")
+        assert psnr > 45, (sampler, strength, masked)
 
 
 def test_sixteen_mixed_drawings_at_once_equal_each_alone(built: Callable[[str], Built]) -> None:
@@ -182,8 +185,7 @@ def test_sixteen_mixed_drawings_at_once_equal_each_alone(built: Callable[[str], 
         for i in range(16)
     ]
     repository = built("starter").repository
-    together = asyncio.run(drawn_by_us(repository, wanted))
-    alone = asyncio.run(drawn_by_us(repository, wanted, together=False))
+    together, alone = asyncio.run(drawn_both_ways(repository, wanted))
     for a, b in zip(together, alone, strict=True):
         difference = np.abs(a.astype(int) - b) / 255
         assert difference.max() <= 1 / 255
