@@ -12,7 +12,7 @@ from setuptools import find_namespace_packages, setup
 
 DATA = {
     "model_repository": ["**/*.onnx", "**/*.pbtxt", "**/*.json"],
-    "deployments": ["*.yaml", "haproxy", "*.http"],
+    "deployments": ["*.yaml", "*.toml", "haproxy", "*.http"],
     "deployments/grafana": ["*.json"],
     "deployments/prometheus": ["*.yml"],
     "studio/dist": ["**/*"],

@@ -27,7 +27,7 @@ from serve.api.middleware.origin_check import OriginCheck
 from serve.api.middleware.request_metrics import HTTP, count_refusal
 from serve.api.middleware.request_trace import RequestTrace
 from serve.api.middleware.response_headers import RequestId
-from serve.api.native import conversion, diffusion, health, illustrations
+from serve.api.native import conversion, diffusion, health, illustrations, styles
 from serve.api.openapi import finish, reference_page
 from serve.ensembles.illustrator.illustration import IllustratorService
 from serve.ensembles.vectorizer.vectorization import VectorizerService
@@ -99,6 +99,7 @@ def create_app(
     )
     app.state.jobs = JobServices(state) if state is not None else None
     app.state.a1111 = a1111.ProgressRegistry()
+    app.state.styles = styles.StyleBook(settings.pictures.styles)
     app.add_exception_handler(AtelierError, answer)
     app.add_exception_handler(HTTPException, answer)
     app.add_exception_handler(RequestValidationError, answer)
@@ -152,7 +153,7 @@ def _routes() -> list[BaseRoute]:
     site.include_router(open_inference.router, responses=described("application/json", {"error": {"type": "string"}}))
     for router in (gallery.router, jobs.router, results.router, references.router, quality.router,
                    accounts.router, costs.router, releases.router, versions.router, illustrations.router,
-                   diffusion.router):  # fmt: skip
+                   diffusion.router, styles.router):  # fmt: skip
         site.include_router(router, responses=described())
     site.include_router(openai.router, responses=described("application/json", openai.ERROR_SCHEMA))
     site.include_router(a1111.router, responses=described("application/json", a1111.ERROR_SCHEMA))

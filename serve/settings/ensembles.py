@@ -70,3 +70,6 @@ class PicturesSettings(Section):
         True, description="Whether pictures contain generation parameters as metadata, unless a request decides."
     )
     heartbeat_s: float = Field(10.0, gt=0, le=300, description="Longest silence of a stream of previews.")
+    styles: ProjectPath | None = Field(
+        None, description="Folder of TOML files with the site's own styles; none: the built-in ones alone."
+    )

@@ -14,6 +14,7 @@ from serve.api.http.callers import with_cache_status
 from serve.api.http.input_pictures import NamedFields, PictureFields
 from serve.api.http.models import Flag, Number, Text, Whole, error_at, one_of
 from serve.api.native.presets import Quality, steps_of
+from serve.api.native.styles import StyleBook, StyleFields
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, MEDIA_TYPES, Encoding
 from serve.ensembles.illustrator.illustration import (
@@ -116,12 +117,20 @@ class DrawingFields(NamedFields):
             return Order(IllustrateOptions(**{**self.options(), **options}), self.encoding(metadata), names)
 
 
-class SizedDrawingFields(PictureFields, DrawingFields):
+class SizedDrawingFields(StyleFields, PictureFields, DrawingFields):
     """A drawing whose size may be named, and that may start from a picture."""
 
     model: Annotated[Text | None, Field(description="one of GET /v1/models; the first by default")] = None
     width: Side | None = None
     height: Side | None = None
+
+    def styled_order(self, book: StyleBook, metadata: bool, **options: Any) -> Order:
+        """As `order`, with the request's styles in ``prompt`` and ``negative_prompt`` and their defaults."""
+        mixed = book.mixed(self, options["prompt"], options.get("negative_prompt", self.negative_prompt))
+        named = self.options()
+        defaults = {name: value for name, value in mixed.defaults.items() if named[name] is None}
+        prompts = {"prompt": mixed.prompt, "negative_prompt": mixed.negative_prompt}
+        return self.order(metadata, **{**defaults, **options, **prompts})
 
     def options(self) -> dict[str, Any]:
         return {**super().options(), "model": self.model, "width": self.width, "height": self.height}

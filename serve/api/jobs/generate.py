@@ -23,6 +23,7 @@ from serve.api.library.generations import CamelCaseGeneration, generation_in_cam
 from serve.api.library.picture_sources import PictureSources, keep_pictures
 from serve.api.native.conversion import SiteSettings
 from serve.api.native.illustrations import UnsupportedYet
+from serve.api.native.styles import book_of
 from serve.api.openapi.operation import CONFLICT
 from serve.errors import InvalidRequest, rename_fields
 from serve.jobs.queue.views import JobView
@@ -108,7 +109,7 @@ async def generate(
     with rename_fields({"user_id": "userId"}):
         order = order_of(fields, headers, header.fal_priority, request, settings)
     source = await PictureSources(request).of(body, order.user_id)
-    drawing = await parse_drawing(body, settings, request.app.state.illustrator, source)
+    drawing = await parse_drawing(body, settings, request.app.state.illustrator, book_of(request), source)
     await keep_pictures(source, request)
     added = await services.queue.add(drawing, order)
     view = await services.views.get(added.ids[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from serve.api.jobs.request_models import (
 from serve.api.library.picture_sources import PictureSources, keep_pictures
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.presets import quality_of
+from serve.api.native.styles import StyleBook, book_of
 from serve.diffusion.noise import MAX_SEED
 from serve.diffusion.samplers import by_name
 from serve.ensembles.illustrator.illustration import (
@@ -103,9 +104,10 @@ async def parse_jobs(body: JobRequestBody | JobForm, headers: JobHeaders, reques
         values = {**values, "output_format": "svg"}
     drawing_input = validate(DrawingInput, values)
     source = await PictureSources(request).of(drawing_input, order.user_id)
-    drawing = await parse_drawing(drawing_input, settings, illustrator, source)
+    book = book_of(request)
+    drawing = await parse_drawing(drawing_input, settings, illustrator, book, source)
     await keep_pictures(source, request)
-    batch = _varied(drawing, body, settings.jobs.max_batch)
+    batch = _varied(drawing, body, settings.jobs.max_batch, lambda prompt: book.mixed(drawing_input, prompt, "").prompt)
     return ParsedJobs([drawing], order) if batch is None else ParsedJobs(batch, order, is_batch=True)
 
 
@@ -141,6 +143,7 @@ async def parse_drawing(
     body: SizedDrawingFields,
     settings: Settings,
     illustrator: IllustratorService | None,
+    book: StyleBook,
     source: PictureSource | None = None,
 ) -> IllustrateRequest:
     """``body`` has a prompt, a number of pictures and a quality too. Raises InvalidRequest and NotFound naming the
@@ -148,7 +151,7 @@ async def parse_drawing(
     if illustrator is None:
         raise no_illustrator_error()
     prompt, n, name = (getattr(body, field) for field in ("prompt", "n", "quality"))
-    drawing = body.order(settings.pictures.embed_metadata, prompt=prompt, n=n, source=source)
+    drawing = body.styled_order(book, settings.pictures.embed_metadata, prompt=prompt, n=n, source=source)
     if name is None and not any(getattr(drawing.options, field) is not None for field in _OF_FAMILY):
         return IllustrateRequest(drawing.options, drawing.encoding)
     families = await _families(illustrator, needed=name is not None)
@@ -199,7 +202,9 @@ def _with_first_prompt(body: JobRequestBody, most: int) -> Mapping[str, Any]:
     return {**values, "prompt": body.prompts[0]}
 
 
-def _varied(request: IllustrateRequest, body: JobRequestBody, most: int) -> list[IllustrateRequest] | None:
+def _varied(
+    request: IllustrateRequest, body: JobRequestBody, most: int, styled: Callable[[str], str]
+) -> list[IllustrateRequest] | None:
     """The jobs of a batch, up to ``most``, by ``seeds``, ``prompts`` or ``count``; None for a single job.
 
     ``count`` continues from the request's seed; without one, each job has a seed of its own.
@@ -208,7 +213,7 @@ def _varied(request: IllustrateRequest, body: JobRequestBody, most: int) -> list
     if len(named) > 1:
         raise InvalidRequest(f"cannot be had together with {named[0]}; send one of them", named[1])
     if body.prompts is not None:
-        return [_with(request, prompt=prompt) for prompt in body.prompts]
+        return [_with(request, prompt=styled(prompt)) for prompt in body.prompts]
     if body.seeds is not None:
         _check_length(body.seeds, "seeds", most)
         with rename_fields({"seed": "seeds"}):

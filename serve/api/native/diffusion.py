@@ -25,6 +25,7 @@ from serve.api.http.problems import render
 from serve.api.library.picture_sources import SourcesOf
 from serve.api.native.conversion import SiteSettings
 from serve.api.native.presets import CATEGORIES, QUALITIES, apply, quality_of, steps_of, template_of
+from serve.api.native.styles import StylesOf
 
 router = APIRouter(route_class=PictureRoute)
 
@@ -70,7 +71,12 @@ class DiffusionResponse(BaseModel):
     openapi_extra=with_form(DiffusionRequest),
 )
 async def generate(
-    body: DiffusionRequest, caller: CallerOf, direct: DrawsDirectly, settings: SiteSettings, sources: SourcesOf
+    body: DiffusionRequest,
+    caller: CallerOf,
+    direct: DrawsDirectly,
+    settings: SiteSettings,
+    sources: SourcesOf,
+    book: StylesOf,
 ) -> Response:
     """Prompt to pictures, also from a picture, with a template around the prompt and a preset of effort if named."""
     prompt, negative_prompt, quality = body.prompt, body.negative_prompt, quality_of(body.quality)
@@ -78,7 +84,7 @@ async def generate(
         prompt, negative_prompt = apply(template_of(body.preset), prompt, negative_prompt)
     source = await sources.of(body, caller.user_id)
     texts = {"prompt": prompt, "negative_prompt": negative_prompt}
-    order = body.order(settings.pictures.embed_metadata, **texts, n=body.n, source=source)
+    order = body.styled_order(book, settings.pictures.embed_metadata, **texts, n=body.n, source=source)
     family = family_for(await direct.families(), order.options.model)
     answer = await draw(order.with_quality(quality, family), direct, caller, preset=body.preset, quality=quality.name)
     urls = urls_of(answer, settings)

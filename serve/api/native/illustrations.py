@@ -1,8 +1,9 @@
 """Prompt to illustration for a user: `POST /api/illustrations/generate` (A-070) and `POST /generate` (A-072).
 
 Style and memory become part of the prompt, in this order, separated by commas: the prompt, "STYLE style", "COLOURS
-colours", "MOOD mood", the memory's title, its content. Brackets in them are the characters, not weights. The memory's
-date is only told in the metadata: a text encoder makes nothing of it.
+colours", "MOOD mood", the memory's title, its content. A preference that names a style of the site
+(`serve.api.native.styles`) becomes that style's words instead. Brackets in the others are the characters, not weights.
+The memory's date is only told in the metadata: a text encoder makes nothing of it.
 """
 
 from __future__ import annotations
@@ -30,12 +31,16 @@ from serve.api.http.picture_forms import PictureRoute, with_form
 from serve.api.http.problems import render
 from serve.api.library.picture_sources import SourcesOf
 from serve.api.native.conversion import SiteSettings
+from serve.api.native.styles import StylesOf
+from serve.diffusion import styles
+from serve.diffusion.styles import Style
 from serve.ensembles.illustrator.illustration import MAX_PROMPT_CHARACTERS
 from serve.errors import InvalidRequest, rename_fields
 
 router = APIRouter(route_class=PictureRoute)
 
 MAX_PHRASE = 512
+NO_STYLES: Mapping[str, Style] = {}
 MAX_COLOURS = 16
 _NOT_YET = WithJsonSchema({"type": "null", "description": "not offered yet"})
 
@@ -130,6 +135,7 @@ async def generate_illustration(
     direct: DrawsDirectly,
     settings: SiteSettings,
     sources: SourcesOf,
+    book: StylesOf,
 ) -> Response:
     """Prompt to illustration, with a user's style and memory."""
     caller = headers.caller(request, owner_of(request, body.user_id, "userId"))
@@ -140,7 +146,10 @@ async def generate_illustration(
     source = await sources.of(body, caller.user_id)
     longest = "prompt" if len(body.prompt) >= len(memory.get("content", "")) else "memoryContext.content"
     with rename_fields({"prompt": longest}):  # what to shorten, should all of it be too long
-        order = body.order(settings.pictures.embed_metadata, prompt=folded(body.prompt, style, memory), source=source)
+        named = book.preferred(style)
+        negative = styles.mix("", body.negative_prompt, [(one, 1.0) for one in named.values()]).negative_prompt
+        prompts = {"prompt": folded(body.prompt, style, memory, named), "negative_prompt": negative}
+        order = body.styled_order(book, settings.pictures.embed_metadata, **prompts, source=source)
         answer = await draw(order, direct, caller, **context)
     metadata = answer_metadata(answer)
     metadata["parameters"] = {camel_case(name): value for name, value in metadata["parameters"].items()}
@@ -152,16 +161,17 @@ async def generate_illustration(
     return with_answer_headers(render(content, 200, None), answer)
 
 
-def folded(prompt: str, style: Mapping[str, str], memory: Mapping[str, str]) -> str:
-    """``prompt`` with a user's style and memory, as the module's text says."""
-    phrases = [
-        (style.get("artisticStyle"), "{} style"),
-        (style.get("colorPalette"), "{} colours"),
-        (style.get("mood"), "{} mood"),
-        (memory.get("title"), "{}"),
-        (memory.get("content"), "{}"),
+def folded(
+    prompt: str, style: Mapping[str, str], memory: Mapping[str, str], named: Mapping[str, Style] = NO_STYLES
+) -> str:
+    """``prompt`` with a user's style and memory, as the module's text says; ``named``: preferences that are styles."""
+    forms = {"artisticStyle": "{} style", "colorPalette": "{} colours", "mood": "{} mood"}
+    added = [
+        named[name].prompt if name in named else form.format(_plain(style[name]))
+        for name, form in forms.items()
+        if style.get(name)
     ]
-    added = [form.format(_plain(value)) for value, form in phrases if value]
+    added += [_plain(memory[name]) for name in ("title", "content") if memory.get(name)]
     return ", ".join([prompt, *added])
 
 
@@ -204,13 +214,14 @@ async def generate(
     direct: DrawsDirectly,
     settings: SiteSettings,
     sources: SourcesOf,
+    book: StylesOf,
 ) -> Response:
     """Prompt to illustration, as a service behind another."""
     caller = headers.caller(request, owner_of(request, body.user_id))
     if body.subject_reference_url is not None:
         raise UnsupportedYet("references are not offered yet; leave it out", "subject_reference_url")
     source = await sources.of(body, caller.user_id)
-    order = body.order(settings.pictures.embed_metadata, prompt=body.prompt, source=source)
+    order = body.styled_order(book, settings.pictures.embed_metadata, prompt=body.prompt, source=source)
     answer = await draw(order, direct, caller)
     url = urls_of(answer, settings)[0]
     content = {"image_url": url, "generation_id": answer.generation_id, "metadata": answer_metadata(answer)}
