@@ -236,6 +236,8 @@ class FallbackIllustrator(DelegatedEngines):
         steps = [
             link for link in self._steps if link.step is None or link.step.model in (None, *_other_models(link, wanted))
         ]
+        if options.source is not None:  # external services draw from prompts alone
+            steps = [link for link in steps if link.step is None or link.step.model is not None]
         if await self._primary_is_first():
             return [self._own, *steps]
         return [*steps, self._own]

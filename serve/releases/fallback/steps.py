@@ -187,7 +187,9 @@ def without_defaults(options: IllustrateOptions, family: FamilyInfo | None) -> I
 
 
 def _size(options: IllustrateOptions, family: FamilyInfo | None) -> Size:
-    width, height = (family.width, family.height) if family is not None else (_DEFAULT_SIDE_PX, _DEFAULT_SIDE_PX)
+    if family is not None:
+        return family.size_for(options)
+    width, height = (_DEFAULT_SIDE_PX, _DEFAULT_SIDE_PX) if options.source is None else options.source.size
     return options.width or width, options.height or height
 
 

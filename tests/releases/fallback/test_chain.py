@@ -11,6 +11,7 @@ import pytest
 from outside import KEY, Clock, Hanging, IllustratorStandIn, Service, chain, chain_settings, openai_answers, openai_step
 
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Preview, StreamOptions
+from serve.ensembles.illustrator.picture_source import InputPicture, PictureSource
 from serve.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -52,6 +53,17 @@ async def test_engine_failures_use_the_fallback(service: Service, failure: Excep
     assert path == "/v1/images/generations"
     assert headers["authorization"] == f"Bearer {KEY}"
     assert body == {"model": "dall-e-2", "prompt": "a fox", "n": 1, "size": "64x48", "response_format": "b64_json"}
+
+
+async def test_drawing_from_a_picture_falls_back_to_models_of_the_site_alone(service: Service) -> None:
+    """External services draw from prompts: another picture would not be what was requested."""
+    source = PictureSource(InputPicture("a.png", 60, 40, b"a picture"))
+    options = IllustrateOptions("a fox", seed=7, source=source)
+    primary = IllustratorStandIn()
+    primary.failure = EngineLost("gone")
+    with pytest.raises(EngineLost):
+        await chain(primary, chain_settings(openai_step(service.url))).draw(options)
+    assert service.requests == []
 
 
 @pytest.mark.parametrize(
