@@ -18,6 +18,8 @@ Box = tuple[int, int, int, int]
 
 FITS = ("crop", "pad", "stretch")
 """How a picture of another shape becomes the drawn size: cut to it, completed by its border's colours, or distorted."""
+_STRIPE_ROWS = 256
+"""Rows that are mixed at once: floats of a whole large picture would take gigabytes."""
 GREY = 128
 """Level of a picture's hidden pixels for inpainting checkpoints: 0 of their range from -1 to 1, rounded."""
 
@@ -42,9 +44,12 @@ class Canvas:
             return drawn
         left, top, right, bottom = self.box
         inside = resized(drawn, (right - left, bottom - top))
-        share = self.seam[top:bottom, left:right, None].astype(np.float32) / 255.0
         result = flattened(self.base) if drawn.shape[2] == 3 else self.base.copy()
-        result[top:bottom, left:right] = _mixed(result[top:bottom, left:right], inside, share)
+        for start in range(0, bottom - top, _STRIPE_ROWS):
+            rows = slice(start, min(start + _STRIPE_ROWS, bottom - top))
+            share = self.seam[top:bottom, left:right, None][rows].astype(np.float32) / 255.0
+            part = result[top:bottom, left:right][rows]
+            part[...] = _mixed(part, inside[rows], share)
         return result
 
 
@@ -58,15 +63,15 @@ def _mixed(below: Bytes, above: Bytes, share: npt.NDArray[np.float32]) -> Bytes:
         alpha = alphas[0] + alphas[1]
         colours = (below[..., :3] * alphas[0] + above[..., :3] * alphas[1]) / np.maximum(alpha, 1e-6)
         mixed = np.concatenate([colours, alpha], axis=-1)
-    levels: Bytes = np.round(mixed).astype(np.uint8)
-    return levels
+    return np.where(share > 0, np.round(mixed).astype(np.uint8), below)
 
 
 def flattened(rgba: Bytes) -> Bytes:
     """``rgba`` (H, W, 4) on white."""
-    alpha = rgba[..., 3:].astype(np.uint16)
-    colours = rgba[..., :3].astype(np.uint16)
-    return ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    if rgba[..., 3].min() == 255:
+        return np.ascontiguousarray(rgba[..., :3])
+    image = Image.fromarray(rgba)
+    return np.array(Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image).convert("RGB"))
 
 
 def resized(pixels: Bytes, size: Size) -> Bytes:
@@ -114,7 +119,18 @@ def grown(mask: Bytes, px: int) -> Bytes:
     """``mask`` enlarged by ``px`` on all sides."""
     if px <= 0:
         return mask
-    return np.asarray(Image.fromarray(mask).filter(ImageFilter.MaxFilter(2 * px + 1)))
+    rows = _largest_around(mask, px)
+    return np.ascontiguousarray(_largest_around(rows.T, px).T)
+
+
+def _largest_around(mask: Bytes, px: int) -> Bytes:
+    """The largest value within ``px`` rows of each: maxima of windows that double in length."""
+    window, length = 2 * px + 1, 1
+    largest = np.pad(mask, ((px, px), (0, 0)))
+    while 2 * length <= window:
+        largest, length = np.maximum(largest[:-length], largest[length:]), 2 * length
+    rest = window - length
+    return np.maximum(largest[: len(largest) - rest], largest[rest:])
 
 
 def filled(pixels: Bytes, mask: Bytes) -> Bytes:

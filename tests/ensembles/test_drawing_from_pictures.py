@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from serve.diffusion.canvas import Canvas, grown
 from serve.ensembles.illustrator.illustration import Checkpoint, IllustrateOptions, Illustration, StreamOptions
 from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.ensembles.illustrator.picture_source import InputPicture, Margins, PictureSource
@@ -276,6 +277,31 @@ def test_margins_out_of_range_are_refused() -> None:
         with pytest.raises(InvalidRequest) as raised:
             Margins(right=margin)
         assert raised.value.field == "outpaint.right"
+
+
+def test_picture_with_margins_has_a_largest_side() -> None:
+    large = replace(PICTURE, width=4000)
+    with pytest.raises(InvalidRequest) as raised:
+        PictureSource(large, outpaint=Margins(left=100))
+    assert raised.value.field == "outpaint"
+
+
+def test_alpha_of_the_input_is_kept_where_the_drawing_has_alpha() -> None:
+    base = np.dstack([PIXELS, np.zeros((SIDE, SIDE), np.uint8)])
+    seam = box_mask(0, 0, 32, 64)
+    canvas = Canvas(PIXELS, None, base, seam, (0, 0, SIDE, SIDE))
+    drawn = np.full((SIDE, SIDE, 4), 255, np.uint8)
+    result = canvas.finished(drawn)
+    assert (result[:, :32] == 255).all()
+    assert np.array_equal(result[:, 32:], base[:, 32:])
+    assert canvas.finished(drawn[..., :3]).shape == (SIDE, SIDE, 3)
+
+
+def test_mask_is_grown_by_pixels_on_all_sides() -> None:
+    for px in (0, 1, 3, 8, 300):
+        expected = np.zeros((SIDE, SIDE), np.uint8)
+        expected[max(0, 20 - px) : 30 + px, max(0, 10 - px) : 12 + px] = 255
+        assert np.array_equal(grown(box_mask(10, 20, 12, 30), px), expected)
 
 
 FAULTS: list[tuple[dict[str, Any], str]] = [

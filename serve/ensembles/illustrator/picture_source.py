@@ -19,6 +19,8 @@ DEFAULT_STRENGTH = 0.75
 MAX_BLUR_PX = 256
 MAX_PADDING_PX = 1024
 MAX_MARGIN_PX = 2048
+MAX_CANVAS_PX = 4096
+"""Longest side of a picture with its margins."""
 FILLS = ("original", "surroundings", "noise", "empty")
 """What is under the mask before the first step: the picture, the colours around, noise, or latents of zero."""
 SIDES = ("left", "top", "right", "bottom")
@@ -89,6 +91,10 @@ class PictureSource:
             raise InvalidRequest(f"must be one of {', '.join(FILLS)}", "mask_fill")
         _check_pixels(self.mask_blur, "mask_blur", MAX_BLUR_PX)
         _check_pixels(self.mask_crop_padding, "mask_crop_padding", MAX_PADDING_PX)
+        if self.outpaint and max(self.size) > MAX_CANVAS_PX:
+            raise InvalidRequest(
+                f"makes a side of {max(self.size)} px; at most {MAX_CANVAS_PX} are allowed", "outpaint"
+            )
         if self.mask_crop and self.outpaint:
             raise InvalidRequest("cannot be combined with outpaint", "mask_crop")
         if self.mask_crop and self.mask is None:

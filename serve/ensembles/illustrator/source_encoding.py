@@ -102,14 +102,17 @@ def prepare_canvas(source: PictureSource, size: Size) -> Canvas:
     if not mask.any():
         raise InvalidRequest("is black: nothing would be drawn anew", "mask")
     seam = canvas.blurred(mask, source.mask_blur)
-    filled = canvas.filled(pixels, mask) if source.fill == "surroundings" else pixels
     if source.mask_crop:
         left, top, right, bottom = box = canvas.crop_box(seam, source.mask_crop_padding, size)
         inside = slice(top, bottom), slice(left, right)
-        drawn, drawn_mask = (canvas.resized(np.ascontiguousarray(part[inside]), size) for part in (filled, mask))
-        return Canvas(drawn, drawn_mask, rgba, seam, box)
-    drawn, drawn_mask, base, seam = (canvas.fitted(part, size, source.fit) for part in (filled, mask, rgba, seam))
-    return Canvas(drawn, drawn_mask, base, seam, (0, 0, *size))
+        drawn, drawn_mask = (canvas.resized(np.ascontiguousarray(part[inside]), size) for part in (pixels, mask))
+        return Canvas(_filled(source, drawn, drawn_mask), drawn_mask, rgba, seam, box)
+    drawn, drawn_mask, base, seam = (canvas.fitted(part, size, source.fit) for part in (pixels, mask, rgba, seam))
+    return Canvas(_filled(source, drawn, drawn_mask), drawn_mask, base, seam, (0, 0, *size))
+
+
+def _filled(source: PictureSource, drawn: Bytes, mask: Bytes) -> Bytes:
+    return canvas.filled(drawn, mask) if source.fill == "surroundings" else drawn
 
 
 def _outpainted(source: PictureSource, size: Size, rgba: Bytes, mask: Bytes) -> Canvas:
@@ -120,10 +123,8 @@ def _outpainted(source: PictureSource, size: Size, rgba: Bytes, mask: Bytes) -> 
     added = canvas.extended(np.zeros(rgba.shape[:2], np.uint8), margins, 255)
     wide = canvas.grown(mask, 2 * source.mask_blur)
     seam = np.maximum(canvas.blurred(canvas.grown(mask, source.mask_blur), source.mask_blur / 2), added)
-    pixels = canvas.flattened(base)
-    filled = canvas.filled(pixels, wide) if source.fill == "surroundings" else pixels
-    drawn, drawn_mask = canvas.resized(filled, size), canvas.resized(wide, size)
-    return Canvas(drawn, drawn_mask, base, seam, (0, 0, base.shape[1], base.shape[0]))
+    drawn, drawn_mask = canvas.resized(canvas.flattened(base), size), canvas.resized(wide, size)
+    return Canvas(_filled(source, drawn, drawn_mask), drawn_mask, base, seam, (0, 0, base.shape[1], base.shape[0]))
 
 
 def _decoded(picture: InputPicture, name: str) -> Bytes:
