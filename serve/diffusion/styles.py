@@ -49,6 +49,7 @@ class MixedStyles:
     prompt: str
     negative_prompt: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    colors: tuple[str, ...] = ()
 
 
 def mix(prompt: str, negative_prompt: str, weighted: Sequence[tuple[Style, float]]) -> MixedStyles:
@@ -60,7 +61,8 @@ def mix(prompt: str, negative_prompt: str, weighted: Sequence[tuple[Style, float
         for name in ("num_inference_steps", "guidance_scale", "sampler"):
             if (value := getattr(style, name)) is not None:
                 defaults.setdefault(name, value)
-    return MixedStyles(", ".join(filter(None, words)), ", ".join(filter(None, negatives)), defaults)
+    colors = tuple(dict.fromkeys(color for style, _ in weighted for color in style.colors))
+    return MixedStyles(", ".join(filter(None, words)), ", ".join(filter(None, negatives)), defaults, colors)
 
 
 def _stressed(words: str, weight: float) -> str:

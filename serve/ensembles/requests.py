@@ -21,7 +21,7 @@ ILLUSTRATE, VECTORIZE = "illustrate", "vectorize"
 """Lanes of the queue. Each has its own slots, so that fast jobs do not wait behind slow ones."""
 _COST = "cost"
 """Key of the cost in the details."""
-_OMITTED_DEFAULTS = {"c2pa": False, "mark": True, "background": AUTO}
+_OMITTED_DEFAULTS: Mapping[str, Any] = {"palette": (), "c2pa": False, "mark": True, "background": AUTO}
 """Encoding fields left out at their default, so that the JSON of older requests stays the same."""
 
 
@@ -95,7 +95,9 @@ class IllustrateRequest:
             del options["engine_versions"]
         drawn = {} if self.seed_named else {"seed_named": False}
         encoding = {
-            name: value for name, value in asdict(self.encoding).items() if value != _OMITTED_DEFAULTS.get(name)
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self.encoding).items()
+            if value != _OMITTED_DEFAULTS.get(name)
         }
         return {"kind": self.kind, "options": options, "encoding": encoding, "more": dict(self.more), **drawn}
 

@@ -14,7 +14,9 @@ from standin import StandIn
 from serve.api.app import create_app
 from serve.api.native.styles import BUILT_IN, StyleBook
 from serve.diffusion.styles import Style, mix, read_styles
+from serve.ensembles.illustrator.encoding import Encoding
 from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.requests import IllustrateRequest, from_json
 from serve.errors import InvalidRequest
 from serve.settings import PicturesSettings, Settings
 
@@ -130,6 +132,21 @@ def test_site_does_not_start_with_a_bad_file(tmp_path: Path, text: str) -> None:
         StyleBook(tmp_path)
     assert raised.value.field == "pictures.styles"
     assert str(tmp_path) not in str(raised.value)
+
+
+async def test_palette_is_enforced_in_svg_alone(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
+    answer = await studio.post(DIFFUSION, json={"prompt": "a fox", "styles": ["ink"], "output_format": "svg"})
+    assert answer.status_code == 200, answer.text
+    plain = (await studio.post(DIFFUSION, json={"prompt": "a fox", "styles": ["ink"]})).json()
+    assert "palette" not in plain["metadata"]["parameters"]
+    encoding = Encoding("svg", palette=("#000000", "#ffffff"))
+    request = IllustrateRequest(IllustrateOptions("a fox"), encoding)
+    assert request.to_json()["encoding"]["palette"] == ["#000000", "#ffffff"]
+    again = from_json(request.to_json())
+    assert isinstance(again, IllustrateRequest)
+    assert again.encoding == encoding
+    with pytest.raises(InvalidRequest):
+        Encoding("svg", palette=("red",))
 
 
 def test_heaviest_style_decides_a_default() -> None:

@@ -124,13 +124,18 @@ class SizedDrawingFields(StyleFields, PictureFields, DrawingFields):
     width: Side | None = None
     height: Side | None = None
 
-    def styled_order(self, book: StyleBook, metadata: bool, **options: Any) -> Order:
-        """As `order`, with the request's styles in ``prompt`` and ``negative_prompt`` and their defaults."""
+    def styled_order(self, book: StyleBook, metadata: bool, palette: Sequence[str] = (), **options: Any) -> Order:
+        """As `order`, with the request's styles in ``prompt`` and ``negative_prompt``, their defaults and, for SVG, the
+        colours of their palettes and of ``palette``."""
         mixed = book.mixed(self, options["prompt"], options.get("negative_prompt", self.negative_prompt))
         named = self.options()
         defaults = {name: value for name, value in mixed.defaults.items() if named[name] is None}
         prompts = {"prompt": mixed.prompt, "negative_prompt": mixed.negative_prompt}
-        return self.order(metadata, **{**defaults, **options, **prompts})
+        order = self.order(metadata, **{**defaults, **options, **prompts})
+        colors = tuple(dict.fromkeys([*palette, *mixed.colors]))
+        if order.encoding.format != "svg" or not colors:
+            return order
+        return replace(order, encoding=replace(order.encoding, palette=colors))
 
     def options(self) -> dict[str, Any]:
         return {**super().options(), "model": self.model, "width": self.width, "height": self.height}

@@ -147,9 +147,13 @@ async def generate_illustration(
     longest = "prompt" if len(body.prompt) >= len(memory.get("content", "")) else "memoryContext.content"
     with rename_fields({"prompt": longest}):  # what to shorten, should all of it be too long
         named = book.preferred(style)
-        negative = styles.mix("", body.negative_prompt, [(one, 1.0) for one in named.values()]).negative_prompt
-        prompts = {"prompt": folded(body.prompt, style, memory, named), "negative_prompt": negative}
-        order = body.styled_order(book, settings.pictures.embed_metadata, **prompts, source=source)
+        mixed = styles.mix("", body.negative_prompt, [(one, 1.0) for one in named.values()])
+        prompts = {"prompt": folded(body.prompt, style, memory, named), "negative_prompt": mixed.negative_prompt}
+        own = body.options()
+        defaults = {name: value for name, value in mixed.defaults.items() if own[name] is None}
+        order = body.styled_order(
+            book, settings.pictures.embed_metadata, mixed.colors, **defaults, **prompts, source=source
+        )
         answer = await draw(order, direct, caller, **context)
     metadata = answer_metadata(answer)
     metadata["parameters"] = {camel_case(name): value for name, value in metadata["parameters"].items()}

@@ -16,6 +16,7 @@ from serve.ensembles.illustrator import provenance
 from serve.ensembles.illustrator.illustration import Illustration, Parameters, Pixels
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions, Vectorizes
 from serve.errors import InvalidRequest
+from serve.vector.recolour import in_palette, svg_in_palette
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "svg": "image/svg+xml"}
 DEFAULT_QUALITY = 95
@@ -41,8 +42,13 @@ class Encoding:
     c2pa: bool = False
     mark: bool = True
     background: str = AUTO
+    palette: tuple[str, ...] = ()
+    """Colours as #rrggbb that an SVG may have, and no others; empty: all."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "palette", tuple(self.palette))
+        if not all(_COLOUR.fullmatch(color) for color in self.palette):
+            raise InvalidRequest("must be colours as #rrggbb", "palette")
         if self.background not in (AUTO, TRANSPARENT, OPAQUE) and not _COLOUR.fullmatch(self.background):
             raise InvalidRequest("must be auto, transparent, opaque or a colour as #rrggbb", "background")
 
@@ -93,8 +99,12 @@ async def _encode(illustration: Illustration, index: int, encoding: Encoding, ve
     if encoding.format != "svg":
         return await asyncio.to_thread(_with_metadata, illustration, index, encoding)
     pixels = grounded(illustration.pictures[index].pixels, encoding)
+    if encoding.palette:
+        pixels = await asyncio.to_thread(in_palette, pixels, encoding.palette)
     png = await asyncio.to_thread(to_file, pixels, Encoding())
     svg = (await vectorizer.vectorize(png, VectorizeOptions())).svg
+    if encoding.palette:
+        svg = await asyncio.to_thread(svg_in_palette, svg, encoding.palette)
     return (provenance.mark_svg(svg) if encoding.mark else svg).encode()
 
 
