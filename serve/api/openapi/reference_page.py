@@ -87,19 +87,15 @@ async def start(request: Request) -> Response:
     return await _answer(request, _SCRIPT, _START.encode)
 
 
-@router.api_route(f"{DOCS}/swagger-ui-bundle.js", methods=["GET", "HEAD"])
-async def bundle(request: Request) -> Response:
-    return await _answer(request, _SCRIPT, lambda: _file("swagger-ui-bundle.js"))
+def _add_file(name: str, media_type: str) -> None:
+    @router.api_route(f"{DOCS}/{name}", methods=["GET", "HEAD"])
+    async def file(request: Request) -> Response:
+        return await _answer(request, media_type, lambda: _file(name))
 
 
-@router.api_route(f"{DOCS}/swagger-ui.css", methods=["GET", "HEAD"])
-async def style(request: Request) -> Response:
-    return await _answer(request, "text/css; charset=utf-8", lambda: _file("swagger-ui.css"))
-
-
-@router.api_route(f"{DOCS}/favicon.png", methods=["GET", "HEAD"])
-async def icon(request: Request) -> Response:
-    return await _answer(request, "image/png", lambda: _file("favicon.png"))
+_add_file("swagger-ui-bundle.js", _SCRIPT)
+_add_file("swagger-ui.css", "text/css; charset=utf-8")
+_add_file("favicon.png", "image/png")
 
 
 def _document_of(request: Request) -> bytes:
