@@ -15,7 +15,7 @@ COVERAGE ?=
 # Pytest would otherwise compile its test modules anew in every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run studio studio-types studio-check stop status test training shared-stack own-stacks coverage quick check clients postgresql redis prometheus iproute load chaos attack mutations bench docs
+.PHONY: help run studio studio-types studio-check stop status test stacks shared-stack own-stacks beside-stacks side-by-side training coverage quick check clients postgresql redis prometheus iproute load chaos attack mutations bench docs
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -54,25 +54,28 @@ stop: ## stop the stack
 status: ## whether the stack is ready
 	@$(BIN)/atelier status --config $(CONFIG)
 
-# What trains runs in a process of its own, with what else imports PyTorch: no server has to live with it, and no test of
-# one either; and to import it takes each process several seconds. Whole stacks run
-# by themselves, and only their own files are collected. STACKS_AT_A_TIME=2 is shorter on an idle machine; on a busy one
-# Ray's own limits on the start of a node are exceeded.
+# Two lanes side by side. Whole stacks run one after the other, and have the processors first: Ray's own limits on the
+# start of a node are exceeded on a busy machine. All else runs beside them with a lower priority, in what they leave: they
+# wait a good part of their time. What trains runs in a process of its own, with what else imports PyTorch: no server has
+# to live with it, and no test of one either; and to import it takes each process several seconds.
 # A process that dies ends the run: pytest-xdist 3.8 may wait for ever for the one that takes its place.
-# The longest files come first (tests/conftest.py). Tests wait, too, for disks and clocks: with one and a half processes for each processor it is kept busy.
+# The longest files come first (tests/conftest.py). Tests wait, too, for disks and clocks: with one and a half processes
+# for each processor it is kept busy.
 WORKERS := $(shell n=$$(( $$(nproc) * 3 / 2 )); echo $$(( n > 6 ? 6 : n )))
 SIDE_BY_SIDE := -n $(WORKERS) --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 TORCH_TESTS = $(shell grep -rlE '^(import|from) (torch|diffusers)' tests --include='test_*.py' --exclude-dir=build_engines)
-STACK_TESTS = $(shell grep -rl 'mark\.cluster' tests --include='test_*.py')
 WITHOUT_TORCH = --ignore=tests/build_engines $(TORCH_TESTS:%=--ignore=%)
+STACK_TESTS = $(shell grep -rl 'mark\.cluster' tests --include='test_*.py')
 OWN_STACKS := $(foreach name,chaos machines_on_stack rollouts_on_stack scaling_on_stack,tests/cluster/test_$(name).py)
 STACKS = $(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 $(COVERAGE)
 STACKS_AT_A_TIME ?= 1
-TWO_AT_A_TIME := --jobs $(if $(COVERAGE),1,2) --output-sync=target
-test: clients postgresql redis prometheus iproute .venv/.compiled studio ## everything that a fresh machine can run
-	$(MAKE) $(TWO_AT_A_TIME) check training
-	$(BIN)/python -m pytest -m "not (cluster or gpu)" --durations=15 $(SIDE_BY_SIDE) $(COVERAGE) $(WITHOUT_TORCH)
-	$(MAKE) --jobs $(STACKS_AT_A_TIME) --output-sync=target shared-stack own-stacks
+LANES := --jobs $(if $(COVERAGE),1,2) --output-sync=target
+NICE := nice -n 10
+test: clients postgresql redis prometheus iproute .venv/.compiled .venv/.testing studio ## everything that a fresh machine can run
+	$(MAKE) $(LANES) stacks beside-stacks
+
+stacks: .venv/.testing
+	$(MAKE) --jobs $(STACKS_AT_A_TIME) shared-stack own-stacks
 
 # The shared stack and what else is as long together as the tests with settings and kills of their own.
 shared-stack: .venv/.testing
@@ -80,6 +83,13 @@ shared-stack: .venv/.testing
 
 own-stacks: .venv/.testing
 	$(STACKS) $(OWN_STACKS)
+
+beside-stacks: .venv/.testing
+	$(NICE) $(MAKE) $(LANES) check training
+	$(NICE) $(MAKE) side-by-side
+
+side-by-side: .venv/.testing
+	$(BIN)/python -m pytest -m "not (cluster or gpu)" --durations=15 $(SIDE_BY_SIDE) $(COVERAGE) $(WITHOUT_TORCH)
 
 training: .venv/.testing
 	$(BIN)/python -m pytest -m "not gpu" --durations=5 $(COVERAGE) tests/build_engines $(TORCH_TESTS)

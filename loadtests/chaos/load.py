@@ -18,7 +18,7 @@ from loadtests.chaos.stream import stream
 CALLERS = (("HTTP",), ("OpenAI", "OpenAI, stream"), ("gRPC, SVG",), ("gRPC, picture",))
 """Who waits for the answer before the next request, by the doors that each asks in turn."""
 THINKS_S = 0.5
-"""Of who asks again when the last answer is there."""
+"""A caller's pause between an answer and its next request."""
 OPEN_S = {"HTTP, open": 1.0, "job": 3.0}
 """How often the others ask, whether or not the last answer is there."""
 MAX_OPEN = 40
@@ -31,12 +31,20 @@ Numbered = Callable[[int], Awaitable[AttemptOutcome]]
 class Load:
     """For one event loop: `start`, then `stop`, which waits for what is under way."""
 
-    def __init__(self, url: str, grpc_address: str, attempts_log: AttemptLog, known: ExpectedAnswers) -> None:
+    def __init__(
+        self,
+        url: str,
+        grpc_address: str,
+        attempts_log: AttemptLog,
+        known: ExpectedAnswers,
+        thinks_s: float = THINKS_S,
+    ) -> None:
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=20)
         self._http = httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(None, connect=5.0), limits=limits)
         self._grpc = GrpcClient(grpc_address)
         self._ledger = attempts_log
         self._known = known
+        self._thinks_s = thinks_s
         self.jobs = Jobs(self._http, known, attempts_log)
         self._over = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -92,7 +100,7 @@ class Load:
         while not self._over.is_set():
             number, door = next(turns)
             await send_with_retries(self._ledger, door, partial(asks[door], number))
-            await self._rest(THINKS_S)
+            await self._rest(self._thinks_s)
 
     async def _open(self, name: str, act: Callable[[int], Awaitable[object]]) -> None:
         number = 0

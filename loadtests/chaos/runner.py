@@ -12,7 +12,7 @@ import psutil
 from loadtests.chaos.attempts_log import AttemptLog, Summary, summary
 from loadtests.chaos.expected_answers import ExpectedAnswers
 from loadtests.chaos.faults import OUTAGE_S, Fault
-from loadtests.chaos.load import Load
+from loadtests.chaos.load import THINKS_S, Load
 from loadtests.chaos.site import Site
 
 Say = Callable[[str], None]
@@ -20,16 +20,18 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds: quiet before a fault, quiet after which it counts as over, the shortest and longest look at one."""
+    """Seconds: quiet before a fault, quiet after which it counts as over, the shortest and longest look at one; the
+    pause of callers between two requests."""
 
     learn_s: float = 15.0
     before_s: float = 4.0
     quiet_s: float = 8.0
     least_s: float = 16.0
     most_s: float = 90.0
+    thinks_s: float = THINKS_S
 
 
-SHORT = Pace(learn_s=6.0, before_s=2.0, quiet_s=5.0, least_s=10.0)
+SHORT = Pace(learn_s=6.0, before_s=2.0, quiet_s=5.0, least_s=10.0, thinks_s=1.5)
 
 
 BETWEEN = "between faults"
@@ -75,7 +77,7 @@ async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> tu
     Raises ``RuntimeError`` when the site does not answer rightly before the first.
     """
     attempts_log, known = AttemptLog(), ExpectedAnswers()
-    load = Load(site.url, site.grpc, attempts_log, known)
+    load = Load(site.url, site.grpc, attempts_log, known, pace.thinks_s)
     await load.warm()
     load.start()
     await asyncio.sleep(pace.learn_s)

@@ -45,6 +45,8 @@ ROLLED_BACK_S = 60.0
 """From the beginning of the command to the last request that begins with the version that is left. D-091 has 5 s, for
 a machine with nothing else to do: on two cores with a load average of 14 the command alone took 15 s. What depends less
 on that is looked at, too: 5 s after its end nobody has that version."""
+THINKS_S = 1.5
+"""A pause of the mixed load's callers: the replicas that are started need the processors."""
 TODAYS_CODE, NEW_CODE = ("exported_models", "trace"), ("exported_models_anew", "trace_anew")
 """What answers tell of the code of the gateway, and of the ensemble, that made them."""
 PLACES = ("serve/api/native/conversion.py", "serve/ensembles/vectorizer/tiers.py")
@@ -172,6 +174,7 @@ def under_load(stack: Stack) -> Iterator[Load]:
                     continue
                 told = answer.json()
                 load.answers.append((began, told["model_info"]["versions"]["tier1"], code_of(told)))
+                time.sleep(0.1)
 
     callers = [threading.Thread(target=ask, args=(caller,)) for caller in range(2)]
     for caller in callers:
@@ -206,7 +209,8 @@ def mixed_load(stack: Stack, expected_answers: ExpectedAnswers | None = None) ->
     attempts_log, warm, ended = AttemptLog(), threading.Event(), threading.Event()
 
     async def ask() -> None:
-        load = MixedLoad(f"http://{stack.http}", stack.grpc, attempts_log, expected_answers or ExpectedAnswers())
+        known = expected_answers or ExpectedAnswers()
+        load = MixedLoad(f"http://{stack.http}", stack.grpc, attempts_log, known, THINKS_S)
         try:
             await load.warm()
             load.start()
