@@ -70,7 +70,7 @@ OWN_STACKS := $(foreach name,chaos machines_on_stack rollouts_on_stack scaling_o
 STACKS = $(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 $(COVERAGE)
 STACKS_AT_A_TIME ?= 1
 LANES := --jobs $(if $(COVERAGE),1,2) --output-sync=target
-NICE := nice -n 10
+NICE := nice -n 15
 test: clients postgresql redis prometheus iproute .venv/.compiled .venv/.testing studio ## everything that a fresh machine can run
 	$(MAKE) $(LANES) stacks beside-stacks
 
