@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 from illustrator_standin import IllustratorStandIn
 from jsonschema import Draft202012Validator
+from openapi_document import DOCUMENT, SETTINGS
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from standin import StandIn
 
@@ -25,9 +26,6 @@ from serve.errors import InvalidRequest
 from serve.security.identity.roles import LOCAL
 from serve.settings import AccessSettings, HttpSettings, Settings
 
-SETTINGS = Settings(access=AccessSettings(required="on"))
-APP = create_app(StandIn(), SETTINGS, illustrator=IllustratorStandIn())
-DOCUMENT = APP.openapi()
 OPERATIONS = {f"{method.upper()} {path}": operation for path, method, operation in operations_of(DOCUMENT)}
 ERRORS = {
     "Problem": "application/problem+json", "OpenAIError": "application/json", "OpenInferenceError": "application/json",

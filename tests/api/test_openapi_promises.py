@@ -15,8 +15,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
-from illustrator_standin import IllustratorStandIn
 from long_form import length
+from openapi_document import DOCUMENT
 from promised_site import PromisedSite, promised_site
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -26,11 +26,8 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from standin import StandIn
 
-from serve.api.app import create_app
 from serve.api.middleware.deadlines import REQUEST_TIMEOUT
-from serve.settings import AccessSettings, Settings
 
 pytestmark = pytest.mark.slow
 
@@ -61,9 +58,6 @@ MOST_WAIT_S = 0.05
 LONGEST = 60_000
 """Length of a URL: the server itself refuses longer ones in plain text, before the application."""
 
-DOCUMENT = create_app(
-    StandIn(), Settings(access=AccessSettings(required="on")), illustrator=IllustratorStandIn()
-).openapi()
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}
 FRAMING = ("content-length", "transfer-encoding", "host", "connection", "expect", "upgrade")
