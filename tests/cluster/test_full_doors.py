@@ -79,7 +79,7 @@ def unread(address: str) -> Iterator[socket.socket]:
 async def test_every_request_of_a_crowd_is_answered(stack: Stack) -> None:
     """All in JSON, with Retry-After if refused, within the deadline of a conversion; as many as the queue holds
     succeed."""
-    slow = encode(drawn(size=448))
+    slow = encode(drawn(size=256))
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=f"http://{stack.http}", timeout=300, limits=limits) as client:
 

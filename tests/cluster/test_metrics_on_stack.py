@@ -73,7 +73,7 @@ def user(stack: Stack) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def prometheus(stack: Stack, targets: Path, user: dict[str, str]) -> Iterator[Prometheus]:
-    with prometheus_server.started(targets) as server:
+    with prometheus_server.started(targets, interval_s=2.0) as server:
         use(stack, user, 1000)
         yield server
 
@@ -97,7 +97,7 @@ def test_every_metric_arrives(prometheus: Prometheus) -> None:
         }  # fmt: skip
         if not missing:
             break
-        time.sleep(2)
+        time.sleep(1)
     assert not missing, sorted(missing)
     for name in TRITONS:
         found = prometheus.until(name)

@@ -17,7 +17,6 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -36,30 +35,28 @@ BUILD_SDIST = "import sys; from setuptools import build_meta; build_meta.build_s
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 
 
-@dataclass(frozen=True)
-class Distributions:
-    wheel: Path
-    sdist: Path
-    wheel_of_sdist: Path
-
-
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
-    """Built from a copy of the checkout's files: setuptools writes beside what it builds."""
-    folder = tmp_path_factory.mktemp("build")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout's files: setuptools writes beside what it builds."""
+    folder = tmp_path_factory.mktemp("source")
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=True, timeout=60).stdout
     for name in filter(None, listed.split("\0")):
         if (HOME / name).is_file() and not name.startswith("tests/"):
-            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(HOME / name, folder / "source" / name)
-    run(sys.executable, "-c", BUILD_SDIST, str(folder / "sdist"), cwd=folder / "source")
-    (sdist,) = (folder / "sdist").iterdir()
-    wheels = []
-    for name, source in {"wheel": folder / "source", "wheel-of-sdist": sdist}.items():
-        run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder / name), str(source))
-        wheels += (folder / name).iterdir()
-    return Distributions(wheels[0], sdist, wheels[1])
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(HOME / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wheel_of(source, tmp_path_factory.mktemp("wheel"))
+
+
+def wheel_of(source: Path, folder: Path) -> Path:
+    run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(source))
+    (built,) = folder.iterdir()
+    return built
 
 
 def run(*command: str, cwd: Path | None = None) -> None:
@@ -74,8 +71,8 @@ def record(wheel: Path) -> set[str]:
         return set(archive.read(name).decode().splitlines())
 
 
-def test_wheel_holds_the_packages_and_their_data_and_nothing_else(built: Distributions) -> None:
-    with zipfile.ZipFile(built.wheel) as archive:
+def test_wheel_holds_the_packages_and_their_data_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
         files = {entry.filename: entry for entry in archive.infolist()}
     assert {name.split("/")[0] for name in files} == {"serve", "build_engines", "atelier-0.1.0.dist-info"}
     kinds = {Path(name).suffix for name in files if not name.startswith(("serve/data/", "atelier-"))}
@@ -92,16 +89,18 @@ def test_wheel_holds_the_packages_and_their_data_and_nothing_else(built: Distrib
         f"deployments/grafana/{path.name}" for path in (HOME / "deployments" / "grafana").iterdir()
     }
     assert files["serve/data/deployments/haproxy"].external_attr >> 16 & 0o111 == 0o111, "it is executable"
-    assert built.wheel.stat().st_size < 40 * 2**20
+    assert wheel.stat().st_size < 40 * 2**20
 
 
 def sources(room: str) -> Iterator[Path]:
     return (HOME / room).rglob("*.py")
 
 
-def test_source_distribution_builds_the_same_wheel(built: Distributions) -> None:
-    assert record(built.wheel) == record(built.wheel_of_sdist)
-    with tarfile.open(built.sdist) as archive:
+def test_source_distribution_builds_the_same_wheel(source: Path, wheel: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-c", BUILD_SDIST, str(tmp_path / "sdist"), cwd=source)
+    (sdist,) = (tmp_path / "sdist").iterdir()
+    assert record(wheel) == record(wheel_of(sdist, tmp_path / "wheel"))
+    with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"LICENSE", "NOTICE", "README.md", "constraints.txt", "pyproject.toml", "setup.py"} <= names
     assert not [name for name in names if name.startswith(("tests/", "loadtests/")) or "__pycache__" in name]
@@ -159,8 +158,8 @@ class Installation:
 
 
 @pytest.fixture(scope="module")
-def installed(built: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    here = Installation(built.wheel, tmp_path_factory.mktemp("installed"))
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    here = Installation(wheel, tmp_path_factory.mktemp("installed"))
     with contextlib.ExitStack() as held:
         for name in PORTS:
             one = held.enter_context(socket.create_server(("127.0.0.1", 0)))
