@@ -69,8 +69,9 @@ STACK_TESTS = $(shell grep -rl 'mark\.cluster' tests --include='test_*.py')
 OWN_STACKS := $(foreach name,chaos machines_on_stack rollouts_on_stack scaling_on_stack,tests/cluster/test_$(name).py)
 STACKS = $(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 $(COVERAGE)
 STACKS_AT_A_TIME ?= 1
-LANES := --jobs $(if $(COVERAGE),1,2) --output-sync=target
-NICE := nice -n 15
+LANES_AT_A_TIME ?= $(if $(COVERAGE),1,2)
+LANES = --jobs $(LANES_AT_A_TIME) --output-sync=target
+NICE := nice -n 10
 test: clients postgresql redis prometheus iproute .venv/.compiled .venv/.testing studio ## everything that a fresh machine can run
 	$(MAKE) $(LANES) stacks beside-stacks
 
