@@ -101,7 +101,7 @@ async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> tu
         recovery_s = await _recovered(attempts_log, since, pace)
         say(f"{fault.name}: {struck}; " + ("no recovery" if recovery_s is None else f"{recovery_s:.1f} s"))
         spans.append(Span(fault, struck, began, time.monotonic(), recovery_s, well))
-        if fault.restore is not None and (fault is not faults[-1] or len(faults) == 1):
+        if fault.restore is not None:
             await asyncio.to_thread(fault.restore)
     await load.stop()
     return outcomes(attempts_log, spans), await _jobs_done_twice(site, load)

@@ -40,6 +40,21 @@ def site() -> Iterator[Site]:
         yield found
 
 
+@pytest.mark.timeout(900)
+def test_a_machine_that_goes_loses_nothing(site: Site) -> None:
+    """The machine leaves, or loses its network, during work. Runs in a separate process on the first machine's
+    network."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        outcomes, surplus = process.submit(observe, UNDER_LOAD, SHORT, site).result()
+    assert report.missed(outcomes, UNDER_LOAD, surplus, RECOVERY_S) == [], report.table(outcomes, RECOVERY_S)
+    found = {one.name: one.summary for one in outcomes}
+    assert set(found) == {*UNDER_LOAD, BETWEEN}
+    for event in UNDER_LOAD:
+        assert found[event].sent >= 10, found[event]
+    for quiet in ("leave", BETWEEN):
+        assert found[quiet].counts["broken"] == found[quiet].counts["unclear"] == 0, found[quiet]
+
+
 def test_replicas_spread_and_both_doors_answer(site: Site) -> None:
     assert {name: site.replicas(name) for name in DEPLOYMENTS} == dict.fromkeys(DEPLOYMENTS, (1, 1))
     assert site.answers(site.first)
@@ -70,21 +85,6 @@ def test_what_takes_pickles_listens_on_the_machines_own_address(site: Site) -> N
         served = re.findall(r"(\S+):(?:30000|40000|8404|9101|8500|9500)\s", listening)
         assert served
         assert {address.strip("[]").removeprefix("::ffff:") for address in served} == {machine.address}
-
-
-@pytest.mark.timeout(900)
-def test_a_machine_that_goes_loses_nothing(site: Site) -> None:
-    """The machine leaves, or loses its network, during work; after the last of these it is gone. Runs in a separate
-    process on the first machine's network."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        outcomes, surplus = process.submit(observe, UNDER_LOAD, SHORT, site).result()
-    assert report.missed(outcomes, UNDER_LOAD, surplus, RECOVERY_S) == [], report.table(outcomes, RECOVERY_S)
-    found = {one.name: one.summary for one in outcomes}
-    assert set(found) == {*UNDER_LOAD, BETWEEN}
-    for event in UNDER_LOAD:
-        assert found[event].sent >= 10, found[event]
-    for quiet in ("leave", BETWEEN):
-        assert found[quiet].counts["broken"] == found[quiet].counts["unclear"] == 0, found[quiet]
 
 
 def test_prometheus_is_told_no_more_of_a_machine_that_died(site: Site) -> None:
