@@ -42,6 +42,12 @@ class CaptionRule:
     adjective: float = 0.15
     phrase: float = 0.10
     ending: float = 0.06
+    variety: float = 1.0
+    """How often another name, tags or a kind stand for the label or beside it, of how often they usually do."""
+
+
+CURATED = CaptionRule(styleless=0.4, unknown_word=0.0, own_colour=0.35, adjective=0.1, phrase=0.05, variety=0.4)
+"""The captions of the last stage: mostly the plain name of what is shown."""
 
 
 class CaptionWriter:
@@ -61,7 +67,7 @@ class CaptionWriter:
         chance = rng.random(6)
         if chance[0] < rule.empty:
             return ""
-        body = self._subjects[entry.concept].pick(rng)
+        body = self._subjects[entry.concept].pick(rng, rule.variety)
         if colour is None and chance[1] < rule.own_colour:
             colour = entry.own_colour
         before = [str(rng.choice(ADJECTIVES))] if chance[2] < rule.adjective else []
@@ -96,8 +102,8 @@ class _Subjects:
         )
         return _Subjects(label, _allowed(concept.names), tags, _allowed(concept.kinds))
 
-    def pick(self, rng: np.random.Generator) -> str:
-        at = rng.random()
+    def pick(self, rng: np.random.Generator, variety: float = 1.0) -> str:
+        at = rng.random() / variety
         if at < 0.15 and self.names:
             return str(rng.choice(self.names))
         if at < 0.30 and self.tags:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from build_engines.mini.autoencoder import falling_rate
-from build_engines.mini.corpus.captions import CaptionWriter
+from build_engines.mini.corpus.captions import CURATED, CaptionWriter
 from build_engines.mini.corpus.pictures import Corpus
 from build_engines.mini.corpus.vectors import Vocabulary
 from build_engines.mini.flow import TRAIN_TIMESTEPS
@@ -115,7 +115,7 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         self._rows = group_rows(latents.variants)
         weights = [self._weight(rows.plain[0]) for rows in self._rows]
         self._weights = np.asarray(weights) / sum(weights)
-        self._writer = CaptionWriter(corpus.concepts)
+        self._writers = CaptionWriter(corpus.concepts), CaptionWriter(corpus.concepts, CURATED)
 
     def _weight(self, row: int) -> float:
         entry = self.corpus.entries[self.latents.variants[row].index]
@@ -131,7 +131,8 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         icons = rng.choice(len(self._rows), self.batch, p=self._weights)
         rows = [self._rows[int(i)].pick(rng) for i in icons]
         chosen = [self.latents.variants[row] for row in rows]
-        captions = [self._writer.write(rng, self.corpus.entries[v.index], v.colour) for v in chosen]
+        writer = self._writers[n >= self.steps * (1 - self.preset.curated)]
+        captions = [writer.write(rng, self.corpus.entries[v.index], v.colour) for v in chosen]
         wanted = np.asarray(self.latents.values[rows], np.float32)
         noise = rng.standard_normal(wanted.shape, np.float32)
         sigmas = 1 / (1 + np.exp(-rng.standard_normal(self.batch, np.float32)))

@@ -112,7 +112,7 @@ class CaptionJudge(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Pictures (B, 3, 64, 64) in [-1, 1] and token ids (B, T) to how well each fits its caption, (B,) in [-1, 1]."""
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, vocab_size: int = 4, width: int = 256, side_px: int = SIDE_PX) -> None:
+    def __init__(self, vocab_size: int = 4, width: int = 128, side_px: int = SIDE_PX) -> None:
         super().__init__()
         del side_px
         self.pictures, self.captions = PictureEncoder(), CaptionEncoder(vocab_size, width)

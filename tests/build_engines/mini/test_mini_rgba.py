@@ -14,7 +14,7 @@ from mini_corpus import TINY_RGBA, corpus, vocabulary
 
 from build_engines.mini.colours import dominant
 from build_engines.mini.corpus import holdout, pictures
-from build_engines.mini.corpus.captions import CaptionWriter
+from build_engines.mini.corpus.captions import CURATED, CaptionWriter
 from build_engines.mini.corpus.concepts import find_concepts
 from build_engines.mini.corpus.pictures import Corpus, opaque_rgb, recolour_rgba
 from build_engines.mini.corpus.prompts import KNOWN_THINGS, UNKNOWN_THINGS
@@ -85,6 +85,9 @@ def test_captions_name_the_concept_and_no_held_word(known: Corpus) -> None:
     assert sum("blue" in c or "<unk>" in c for c in captions if c) == sum(c != "" for c in captions)
     assert not {w for c in captions for w in c.split()} & holdout.WORDS
     assert writer.plain(known.entries[0], "blue") == "blue apple, noto"
+    curated = CaptionWriter(known.concepts, CURATED)
+    plain = [curated.write(rng, known.entries[0], "blue") for _ in range(400)]
+    assert sum("apple" in c for c in plain) > sum("apple" in c for c in captions)
 
 
 def packages(folder: Path, license_id: str | None = None) -> Path:
