@@ -70,3 +70,16 @@ UNKNOWN_THINGS = (
     "a lighthouse by the sea",
 )
 PROMPTS = KNOWN_THINGS + UNKNOWN_THINGS
+DECOYS = (
+    "a green pear", "black cat, flat style", "a hot dog", "yellow bus", "a snowy mountain", "an angry dog",
+    "blue butterfly, glossy", "parachute", "chocolate cake", "satellite", "red balloon", "a glass of milk",
+    "crescent moon", "a police car in flat style", "polar bear", "a bunch of bananas", "white swan", "a grand piano",
+    "palm tree", "toy robot", "a diamond ring", "orange crab", "a steam locomotive", "taco, inked", "a skateboard",
+    "a padlock", "red rose in a vase", "crying face", "a leather briefcase", "metal saw", "a running horse",
+    "cute bunny, flat style", "a green tractor", "a bowl of noodles", "golden trumpet", "a wooden chair",
+    "a blue wristwatch", "a zebra", "a brown monkey", "a helicopter in the sky", "a glass of red wine",
+    "a fresh pineapple", "a cherry blossom", "a bamboo", "a windmill", "a ferris wheel", "a soup bowl",
+    "a shiny screwdriver", "pink dress", "brown boot", "an octopus", "grey elephant", "a lizard", "a ladybug",
+    "a scooter, glossy", "a television", "a firefighter", "a fairy with wings", "a croissant", "a bridge at night",
+)  # fmt: skip
+"""Sixty more, for readers who are to pick the right prompt of each picture of the sheet from all of them."""

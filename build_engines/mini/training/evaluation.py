@@ -20,7 +20,7 @@ from build_engines.mini.colours import COLOURS
 from build_engines.mini.corpus import holdout
 from build_engines.mini.corpus.captions import CaptionWriter
 from build_engines.mini.corpus.pictures import Corpus, Rgba
-from build_engines.mini.corpus.prompts import PROMPTS
+from build_engines.mini.corpus.prompts import DECOYS, PROMPTS
 from build_engines.mini.judge import PictureEncoder
 from build_engines.mini.loop import Loop, Stop
 from build_engines.mini.pictures import Variant
@@ -120,9 +120,14 @@ def evaluate(folder: Path, corpus: Corpus, draw: Draw, name: str, per_group: int
 
 
 def save_prompts(draw: Draw, path: Path) -> None:
-    """The sheet of the sixty prompts, one seed each."""
-    made = laid_on(draw(PROMPTS, range(len(PROMPTS))))
-    Image.fromarray(drawing.sheet(list(made), PROMPTS, 10, scale=1)).save(path)
+    """The sheet of the sixty prompts, one seed each; and what a reader who does not know them gets: the same pictures
+    numbered, ``-numbered.png``, and all prompts with sixty others, shuffled, ``-list.txt``."""
+    made = list(laid_on(draw(PROMPTS, range(len(PROMPTS)))))
+    Image.fromarray(drawing.sheet(made, PROMPTS, 10, scale=1)).save(path)
+    numbers = [str(n + 1) for n in range(len(made))]
+    Image.fromarray(drawing.sheet(made, numbers, 10, scale=1)).save(path.with_name(f"{path.stem}-numbered.png"))
+    shuffled = np.random.default_rng(0).permutation([*PROMPTS, *DECOYS])
+    path.with_name(f"{path.stem}-list.txt").write_text("".join(f"{prompt}\n" for prompt in shuffled))
 
 
 def trained_judge(folder: Path, corpus: Corpus) -> PictureEncoder:

@@ -17,7 +17,7 @@ from build_engines.mini.corpus import holdout, pictures
 from build_engines.mini.corpus.captions import CURATED, CaptionWriter
 from build_engines.mini.corpus.concepts import find_concepts
 from build_engines.mini.corpus.pictures import Corpus, opaque_rgb, recolour_rgba
-from build_engines.mini.corpus.prompts import KNOWN_THINGS, UNKNOWN_THINGS
+from build_engines.mini.corpus.prompts import DECOYS, KNOWN_THINGS, UNKNOWN_THINGS
 from build_engines.mini.corpus.sets import SETS, WORD_SOURCES, attribution, check_licenses
 from build_engines.mini.corpus.words import words_of
 from build_engines.mini.loop import Learner, Loop, Stop
@@ -271,6 +271,7 @@ def test_half_of_the_prompts_hold_words_without_captions() -> None:
     assert (len(set(KNOWN_THINGS)), len(set(UNKNOWN_THINGS))) == (30, 30)
     assert not any(set(words_of(p)) & holdout.WORDS for p in KNOWN_THINGS)
     assert all(set(words_of(p)) & holdout.WORDS for p in UNKNOWN_THINGS)
+    assert len({*KNOWN_THINGS, *UNKNOWN_THINGS, *DECOYS}) == 120
 
 
 @pytest.mark.parametrize("part", ["autoencoder", "unet", "dit", "hybrid"])

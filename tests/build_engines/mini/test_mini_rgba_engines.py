@@ -144,6 +144,8 @@ def test_evaluation_has_every_group(painter: Painter, tmp_path: Path, monkeypatc
     table = evaluation.evaluate(tmp_path, known, painter.draw_all, "checkpoint", per_group=2)
     assert 0 <= table["drawn: known"]["R@1"] <= 1
     assert (tmp_path / "prompts-checkpoint.png").is_file()
+    assert (tmp_path / "prompts-checkpoint-numbered.png").is_file()
+    assert "a hot dog" in (tmp_path / "prompts-checkpoint-list.txt").read_text()
 
 
 def test_a_caption_judge_learns_which_picture_is_meant() -> None:
