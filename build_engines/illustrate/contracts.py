@@ -52,7 +52,7 @@ def engines(name: str, checkpoint: Checkpoint, tokens: int, sizes: Sizes, max_ba
 
 
 def _judge(name: str, checkpoint: Checkpoint, tokens: int) -> Engine:
-    """Opaque pictures of one size and a chunk of the prompt to how well they fit, in [-1, 1]."""
+    """Opaque pictures of one size and a chunk of the prompt to how well they fit, in [0, 1]."""
     side = int(checkpoint.config("judge")["side_px"])
     inputs = (Tensor("image", (side, side, 3), "TYPE_UINT8"), Tensor("input_ids", (tokens,), "TYPE_INT32"))
     contract = Contract(f"{name}_judge", inputs, (Tensor("fit", (1,)),), 16, (), threads=0)

@@ -118,7 +118,7 @@ class VaeEncoder(_VaePart):
 
 
 class Judge(nn.Module):
-    """``image`` (B, side, side, 3) of bytes and ``input_ids`` (B, tokens) to ``fit`` (B, 1)."""
+    """``image`` (B, side, side, 3) of bytes and ``input_ids`` (B, tokens) to ``fit`` (B, 1), from 0 to 1."""
 
     def __init__(self, judge: nn.Module) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class Judge(nn.Module):
     def forward(self, image: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
         pixels = image.to(torch.float32).permute(0, 3, 1, 2) / 127.5 - 1
         fit: torch.Tensor = self.judge(pixels, input_ids.long())
-        return fit[:, None]
+        return (1 + fit[:, None]) / 2
 
 
 def straight_alpha(unit: torch.Tensor) -> torch.Tensor:

@@ -137,7 +137,7 @@ class Picture:
     pixels: Pixels
     seed: int
     fit: float | None = None
-    """How well it fits the prompt, from -1 to 1, where it was chosen among candidates."""
+    """How well it fits the prompt, from 0 to 1, where it was chosen among candidates."""
 
 
 @dataclass(frozen=True)
