@@ -22,13 +22,26 @@ _OURS, _RAY_SERVE = "serve", "ray.serve"
 
 
 class _File(RotatingFileHandler):
-    """Reopens the file if it was deleted: the oldest files of a folder are removed even while open."""
+    """Reopens the file if it was deleted: the oldest files of a folder are removed even while open.
+
+    The library's own `emit` formats each record twice and makes five system calls; here it is once and two.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.stream is not None and not os.path.exists(self.baseFilename):
-            self.stream.close()
-            self.stream = None  # reopened by `emit`
-        super().emit(record)
+        try:
+            line = f"{self.format(record)}{self.terminator}"
+            if self.stream is None:
+                self.stream = self._open()
+            found = os.fstat(self.stream.fileno())
+            if not found.st_nlink:
+                self.stream.close()
+                self.stream = self._open()
+            elif self.maxBytes > 0 and found.st_size + len(line) >= self.maxBytes:
+                self.doRollover()
+            self.stream.write(line)
+            self.stream.flush()
+        except Exception:
+            self.handleError(record)
 
 
 def log_folder(settings: Settings) -> Path:
