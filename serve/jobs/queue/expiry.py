@@ -10,7 +10,7 @@ from serve.errors import DeadlineExceeded
 from serve.jobs.records import insert_measurement
 from serve.state.database import Database
 from serve.state.job_states import FAILED, PAUSED, PENDING, transition
-from serve.state.tables import jobs, utc_now
+from serve.state.tables import UtcTime, jobs, utc_now
 
 BATCH_SIZE = 500
 """Jobs per transaction: about half a second of the writer, and few enough for one statement."""
@@ -25,13 +25,19 @@ def remaining_s(expires_at: datetime | None, limit_s: float) -> float:
     return limit_s if expires_at is None else min(limit_s, (expires_at - utc_now()).total_seconds())
 
 
+def _expired(now: datetime | sa.BindParameter[datetime]) -> tuple[sa.ColumnElement[bool], ...]:
+    return jobs.c.expires_at <= now, jobs.c.status.in_([PENDING, PAUSED])
+
+
+_FIND_EXPIRED = sa.select(jobs.c.generation_id).where(*_expired(sa.bindparam("now", type_=UtcTime)))
+
+
 async def fail_expired(database: Database) -> int:
     """Fails expired jobs that wait or are paused, at most ``BATCH_SIZE``; how many. Raises StateUnavailable,
     OutOfSpace."""
     now = utc_now()
-    expired = (jobs.c.expires_at <= now, jobs.c.status.in_([PENDING, PAUSED]))
     async with database.read() as connection:  # usually there is none, and a read needs no write lock
-        ids = (await connection.scalars(sa.select(jobs.c.generation_id).where(*expired).limit(BATCH_SIZE))).all()
+        ids = (await connection.scalars(_FIND_EXPIRED.limit(BATCH_SIZE), {"now": now})).all()
     if not ids:
         return 0
     failure = DeadlineExceeded("its time was over before its turn came")
@@ -39,7 +45,12 @@ async def fail_expired(database: Database) -> int:
     columns = {"error": error, "completed_at": now}
     async with database.write() as connection:
         rows = await transition(
-            connection, (jobs.c.generation_id.in_(ids), *expired), FAILED, {"error": error}, columns, status=FAILED
+            connection,
+            (jobs.c.generation_id.in_(ids), *_expired(now)),
+            FAILED,
+            {"error": error},
+            columns,
+            status=FAILED,
         )
         for row in rows:
             await insert_measurement(connection, row.generation_id, 0.0, error=str(failure))

@@ -80,6 +80,14 @@ async def delete_worker(connection: AsyncConnection, worker_id: str) -> None:
     await connection.execute(sa.update(deliveries).where(mine).values(worker_id=None))
 
 
+_HEARTBEATS = sa.select(workers.c.id, workers.c.beat)
+_ORPHANS = (
+    jobs.c.worker_id > "",  # NOT NULL, in a form for which SQLite uses the index
+    ~sa.exists().where(workers.c.id == jobs.c.worker_id),
+)
+_ONE_ORPHAN = sa.select(jobs.c.generation_id).where(*_ORPHANS).limit(1)
+
+
 class LeaseReaper:
     """Recovers the leases of dead workers, and fails expired jobs. Any number of processes may run one."""
 
@@ -134,7 +142,7 @@ class LeaseReaper:
 
     async def _read_heartbeats(self) -> dict[str, int]:
         async with self._database.read() as connection:
-            return {row.id: row.beat for row in await connection.execute(sa.select(workers.c.id, workers.c.beat))}
+            return {row.id: row.beat for row in await connection.execute(_HEARTBEATS)}
 
     async def _reap_worker(self, worker_id: str, heartbeat_count: int) -> bool:
         """Whether its heartbeat was still ``heartbeat_count``."""
@@ -149,13 +157,11 @@ class LeaseReaper:
 
     async def _requeue_orphans(self) -> None:
         """Requeues jobs of workers that have no row."""
-        has_worker = jobs.c.worker_id > ""  # NOT NULL, in a form for which SQLite uses the index
-        orphans = (has_worker, ~sa.exists().where(workers.c.id == jobs.c.worker_id))
         async with self._database.read() as connection:
-            if await connection.scalar(sa.select(jobs.c.generation_id).where(*orphans).limit(1)) is None:
+            if await connection.scalar(_ONE_ORPHAN) is None:
                 return
         async with self._database.write() as connection:
-            await requeue(connection, orphans, "its worker died", self._max_failures)
+            await requeue(connection, _ORPHANS, "its worker died", self._max_failures)
 
 
 T = TypeVar("T")
