@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def parts(name: str) -> list[str]:
-    second = ["text_encoder_2"] if name == "sdxl" else []
+    second = ["text_encoder_2"] if name.startswith("sdxl") else []
     return ["text_encoder", *second, "unet", "vae_decoder", "vae_encoder"]
 
 
