@@ -47,7 +47,7 @@ from serve.settings import ImageLimitsSettings
 from serve.vector.image import ImageLimits
 
 _TEXTS = ("prompt", "negative_prompt", "model", "sampler")
-_WHOLES = ("width", "height", "num_inference_steps", "n", "preview_every", "seed")
+_WHOLES = ("width", "height", "num_inference_steps", "n", "preview_every", "seed", "candidates")
 _NUMBERS = ("guidance_scale", "guidance_rescale")
 _PICTURES = ("image", "mask")
 _PICTURE_TEXTS = ("fit", "mask_fill", "outpaint")
@@ -208,6 +208,7 @@ class IllustrateInputs(RequestModel):
     height: Whole | None = None
     num_inference_steps: Whole | None = None
     n: Whole = 1
+    candidates: Whole = 1
     preview_every: Whole = 0
     seed: Whole | None = None
     guidance_scale: Number | None = None
