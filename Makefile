@@ -15,7 +15,7 @@ COVERAGE ?=
 # Pytest would otherwise compile its test modules anew in every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run studio studio-types studio-check stop status test stacks shared-stack own-stacks beside-stacks side-by-side training coverage quick check clients postgresql redis prometheus iproute load chaos attack mutations bench docs
+.PHONY: help run studio studio-types studio-check stop status test stacks shared-stack own-stacks beside-stacks side-by-side training coverage quick check clients postgresql redis prometheus iproute chromium load chaos attack mutations bench docs
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -72,7 +72,7 @@ STACKS_AT_A_TIME ?= 1
 LANES_AT_A_TIME ?= $(if $(COVERAGE),1,2)
 LANES = --jobs $(LANES_AT_A_TIME) --output-sync=target
 NICE := nice -n 10
-test: clients postgresql redis prometheus iproute .venv/.compiled .venv/.testing studio ## everything that a fresh machine can run
+test: clients postgresql redis prometheus iproute chromium .venv/.compiled .venv/.testing studio ## everything that a fresh machine can run
 	$(MAKE) $(LANES) stacks beside-stacks
 
 stacks: .venv/.testing
@@ -132,6 +132,12 @@ iproute: ## the command `ip` for simulated machines, from Debian's package; with
 	@command -v ip >/dev/null || [ "$$(id -u)" != 0 ] || { \
 	  echo "Installing iproute2 (Debian's package)"; \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y iproute2 >/dev/null; }
+
+chromium: ## Chromium for the tests of the web application, from Debian's package; without root they are skipped
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || { \
+	  echo "Installing Chromium (Debian's package)"; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium \
+	    >/dev/null; }
 
 load: .venv/.testing ## users on a running stack; SCENARIO=smoke|... ARGS=--stack starts one for it
 	$(BIN)/python -m loadtests.load $(SCENARIO) $(ARGS)

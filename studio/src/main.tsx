@@ -16,3 +16,6 @@ createRoot(document.getElementById("root") as HTMLElement).render(
     </QueryClientProvider>
   </StrictMode>,
 );
+
+// Only on a page of its own origin with TLS, or on this machine; browsers offer it nowhere else.
+if (import.meta.env.PROD) navigator.serviceWorker?.register("/studio/worker.js", { scope: "/" }).catch(() => {});

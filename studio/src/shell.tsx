@@ -3,12 +3,14 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useRouterState } from "@tanstack/react-router";
 import { useEffect, useRef, useState } from "react";
 import { send } from "./api/client";
+import { sendOutbox } from "./api/outbox";
 import { queryClient, useQueueInfo, useSession } from "./api/queries";
 import { SignIn } from "./pages/profile/sign_in";
 import { PAGES } from "./routes";
 import { Button, Dialog } from "./ui/controls";
 import { Empty } from "./ui/feedback";
 import { useTheme } from "./ui/theme";
+import { toast } from "./ui/toasts";
 
 export function Shell() {
   const session = useSession();
@@ -74,6 +76,7 @@ function useAlive(): boolean {
   useEffect(() => {
     if (wasLost.current && !lost)
       queryClient.invalidateQueries({ predicate: ({ queryKey }) => queryKey[0] !== "alive" });
+    if (!lost) sendOutbox().then((sent) => sent && toast("success", `${sent} waiting in this browser were sent`));
     wasLost.current = lost;
   }, [lost]);
   return !lost;

@@ -9,6 +9,7 @@ import {
 } from "@tanstack/react-query";
 import { useEffect } from "react";
 import { Problem, request, type Schemas } from "./client";
+import { later } from "./outbox";
 
 export type Job = Schemas["JobInfo"];
 export type Generation = Schemas["GenerationInfo"];
@@ -24,6 +25,9 @@ export const queryClient = new QueryClient({
     },
   },
 });
+
+/** Unique, also on pages without TLS, where `crypto.randomUUID` does not exist. */
+export const newKey = () => [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(36)).join("-");
 
 export const isOver = (job: { status: string }) => ["completed", "failed", "cancelled"].includes(job.status);
 
@@ -125,8 +129,18 @@ export function useDraw() {
   const client = useQueryClient();
   return useMutation({
     mutationFn: async (body: Record<string, unknown>) => {
-      const posted = await request<Partial<Schemas["BatchInfo"]> & { id: string }>("POST", "/v1/jobs", { body });
-      return posted.jobs ? posted.jobs.map((job) => job.id) : [posted.id];
+      const key = newKey();
+      try {
+        const posted = await request<Partial<Schemas["BatchInfo"]> & { id: string }>("POST", "/v1/jobs", {
+          body,
+          headers: { "Idempotency-Key": key },
+        });
+        return posted.jobs ? posted.jobs.map((job) => job.id) : [posted.id];
+      } catch (error) {
+        if (!(error instanceof Problem && error.isUnreachable)) throw error;
+        later(body, key);
+        throw new Problem("Sent later", "The stack does not answer; this is sent as soon as it does.", 0);
+      }
     },
     onSettled: () => client.invalidateQueries({ queryKey: ["queue"] }),
   });

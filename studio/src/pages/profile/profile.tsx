@@ -17,6 +17,8 @@ export function Profile() {
   const [theme, setTheme] = useTheme();
   const signOut = async () => {
     await request("DELETE", "/api/session");
+    await globalThis.caches?.delete("thumbnails");
+    sessionStorage.clear();
     await queryClient.resetQueries();
   };
   return (

@@ -1,6 +1,7 @@
 // Pictures that were dropped, and what became of them. Three are converted at a time.
 import { useCallback, useRef, useState } from "react";
 import { request, type Schemas } from "../../api/client";
+import { newKey } from "../../api/queries";
 
 export type Converted = Schemas["ConversionResponse"];
 
@@ -62,7 +63,7 @@ export function useConversions(options: Options) {
         .filter((file) => file.type.startsWith("image/"))
         .slice(0, MOST)
         .map((file) => ({
-          key: crypto.randomUUID?.() ?? `${Math.random()}`,
+          key: newKey(),
           file,
           source: URL.createObjectURL(file),
           state: "waiting" as const,
