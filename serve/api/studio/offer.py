@@ -16,6 +16,7 @@ from serve.ensembles.illustrator.illustration import (
     FamilyInfo,
     IllustratorService,
 )
+from serve.ensembles.illustrator.picture_source import FILLS
 from serve.settings import Settings
 
 router = APIRouter()
@@ -47,6 +48,7 @@ class OfferResponse(BaseModel):
     version: str
     families: list[FamilyOffer]
     keeps: Annotated[bool, Field(description="whether there are jobs, a gallery and references")]
+    mask_fills: Annotated[list[str], Field(description="what is under a mask before the first step")]
     limits: LimitsOffer
 
 
@@ -59,6 +61,7 @@ async def offer(request: Request) -> OfferResponse:
     return OfferResponse(
         version=version("atelier"),
         families=[_family(family) for family in families],
+        mask_fills=list(FILLS),
         keeps=request.app.state.state is not None,
         limits=LimitsOffer(
             max_upload_bytes=settings.limits.max_body_bytes,

@@ -660,6 +660,40 @@ export interface components {
              * @default false
              */
             c2pa: boolean;
+            /** Strength */
+            strength?: number | null;
+            /** Fit */
+            fit?: ("crop" | "pad" | "stretch") | null;
+            /** Mask Blur */
+            mask_blur?: number | null;
+            /** Mask Fill */
+            mask_fill?: ("original" | "surroundings" | "noise" | "empty") | null;
+            /** Mask Crop */
+            mask_crop?: boolean | null;
+            /** Mask Crop Padding */
+            mask_crop_padding?: number | null;
+            /** @description pixels to add on each side; in forms such as left=64,right=64 */
+            outpaint?: components["schemas"]["OutpaintFields"] | null;
+            /**
+             * Image
+             * @description a data: URL in base64, or the https: address of a picture
+             */
+            image?: string | null;
+            /**
+             * Result Id
+             * @description a stored result in place of image
+             */
+            result_id?: string | null;
+            /**
+             * Reference Id
+             * @description a stored subject reference in place of image
+             */
+            reference_id?: string | null;
+            /**
+             * Mask
+             * @description as image, and of its size: what is white is drawn anew, grey with that share of the steps
+             */
+            mask?: string | null;
             /**
              * Model
              * @description one of GET /v1/models; the first by default
@@ -1036,6 +1070,40 @@ export interface components {
              * @default false
              */
             c2pa: boolean;
+            /** Strength */
+            strength?: number | null;
+            /** Fit */
+            fit?: ("crop" | "pad" | "stretch") | null;
+            /** Mask Blur */
+            mask_blur?: number | null;
+            /** Mask Fill */
+            mask_fill?: ("original" | "surroundings" | "noise" | "empty") | null;
+            /** Mask Crop */
+            mask_crop?: boolean | null;
+            /** Mask Crop Padding */
+            mask_crop_padding?: number | null;
+            /** @description pixels to add on each side; in forms such as left=64,right=64 */
+            outpaint?: components["schemas"]["OutpaintFields"] | null;
+            /**
+             * Image
+             * @description a data: URL in base64, or the https: address of a picture
+             */
+            image?: string | null;
+            /**
+             * Result Id
+             * @description a stored result in place of image
+             */
+            result_id?: string | null;
+            /**
+             * Reference Id
+             * @description a stored subject reference in place of image
+             */
+            reference_id?: string | null;
+            /**
+             * Mask
+             * @description as image, and of its size: what is white is drawn anew, grey with that share of the steps
+             */
+            mask?: string | null;
             /**
              * Model
              * @description one of GET /v1/models; the first by default
@@ -1199,6 +1267,40 @@ export interface components {
              * @default false
              */
             c2pa: boolean;
+            /** Strength */
+            strength?: number | null;
+            /** Fit */
+            fit?: ("crop" | "pad" | "stretch") | null;
+            /** Maskblur */
+            maskBlur?: number | null;
+            /** Maskfill */
+            maskFill?: ("original" | "surroundings" | "noise" | "empty") | null;
+            /** Maskcrop */
+            maskCrop?: boolean | null;
+            /** Maskcroppadding */
+            maskCropPadding?: number | null;
+            /** @description pixels to add on each side; in forms such as left=64,right=64 */
+            outpaint?: components["schemas"]["OutpaintFields"] | null;
+            /**
+             * Image
+             * @description a data: URL in base64, or the https: address of a picture
+             */
+            image?: string | null;
+            /**
+             * Resultid
+             * @description a stored result in place of image
+             */
+            resultId?: string | null;
+            /**
+             * Referenceid
+             * @description a stored subject reference in place of image
+             */
+            referenceId?: string | null;
+            /**
+             * Mask
+             * @description as image, and of its size: what is white is drawn anew, grey with that share of the steps
+             */
+            mask?: string | null;
             /**
              * Model
              * @description one of GET /v1/models; the first by default
@@ -1344,6 +1446,40 @@ export interface components {
              * @default false
              */
             c2pa: boolean;
+            /** Strength */
+            strength?: number | null;
+            /** Fit */
+            fit?: ("crop" | "pad" | "stretch") | null;
+            /** Maskblur */
+            maskBlur?: number | null;
+            /** Maskfill */
+            maskFill?: ("original" | "surroundings" | "noise" | "empty") | null;
+            /** Maskcrop */
+            maskCrop?: boolean | null;
+            /** Maskcroppadding */
+            maskCropPadding?: number | null;
+            /** @description pixels to add on each side; in forms such as left=64,right=64 */
+            outpaint?: components["schemas"]["OutpaintFields"] | null;
+            /**
+             * Image
+             * @description a data: URL in base64, or the https: address of a picture
+             */
+            image?: string | null;
+            /**
+             * Resultid
+             * @description a stored result in place of image
+             */
+            resultId?: string | null;
+            /**
+             * Referenceid
+             * @description a stored subject reference in place of image
+             */
+            referenceId?: string | null;
+            /**
+             * Mask
+             * @description as image, and of its size: what is white is drawn anew, grey with that share of the steps
+             */
+            mask?: string | null;
             /**
              * Model
              * @description one of GET /v1/models; the first by default
@@ -1497,7 +1633,7 @@ export interface components {
             quality: "auto" | "low" | "medium" | "high" | "xhigh" | "max" | "standard" | "hd";
             /**
              * Background
-             * @description accepted; pictures are opaque
+             * @description transparent: of models that draw on transparent ground; others are opaque
              */
             background?: ("auto" | "transparent" | "opaque") | null;
             /**
@@ -1539,21 +1675,155 @@ export interface components {
         /**
          * Img2ImgRequest
          * @example {
+         *       "denoising_strength": 0.6,
          *       "init_images": [
          *         "iVBORw0KGgo="
-         *       ]
+         *       ],
+         *       "prompt": "red apple, flat"
          *     }
          */
         Img2ImgRequest: {
             /**
              * Prompt
-             * @description as of txt2img, and so are all other fields of it
+             * @default
              */
-            prompt?: unknown;
+            prompt: string;
+            /**
+             * Negative Prompt
+             * @default
+             */
+            negative_prompt: string;
+            /**
+             * Styles
+             * @description names of GET prompt-styles
+             */
+            styles?: string[];
+            /** Seed */
+            seed?: number | null;
+            /**
+             * Sampler Name
+             * @description one of GET samplers
+             */
+            sampler_name?: string | null;
+            /**
+             * Sampler Index
+             * @description an older name of sampler_name
+             */
+            sampler_index?: string | null;
+            /**
+             * Scheduler
+             * @description one of GET schedulers
+             */
+            scheduler?: string | null;
+            /**
+             * Batch Size
+             * @default 1
+             */
+            batch_size: number;
+            /**
+             * N Iter
+             * @default 1
+             */
+            n_iter: number;
+            /** Steps */
+            steps?: number | null;
+            /** Cfg Scale */
+            cfg_scale?: number | null;
+            /** Width */
+            width?: number | null;
+            /** Height */
+            height?: number | null;
+            /**
+             * @description as of POST options, for this request
+             * @default {}
+             */
+            override_settings: components["schemas"]["OptionsRequest"];
+            /**
+             * Enable Hr
+             * @description not offered yet: 501
+             * @default false
+             */
+            enable_hr: boolean;
+            /** Refiner Checkpoint */
+            refiner_checkpoint?: string | null;
+            /**
+             * Firstpass Image
+             * @description not offered yet: 501
+             */
+            firstpass_image?: unknown;
+            /** Script Name */
+            script_name?: string | null;
+            /**
+             * Alwayson Scripts
+             * @description there are none: 422
+             */
+            alwayson_scripts?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Send Images
+             * @default true
+             */
+            send_images: boolean;
+            /**
+             * Force Task Id
+             * @description the id of POST /internal/progress
+             */
+            force_task_id?: string | null;
             /** Init Images */
             init_images: string[];
-            /** Mask */
+            /**
+             * Mask
+             * @description white where the picture is drawn anew
+             */
             mask?: string | null;
+            /**
+             * Denoising Strength
+             * @description share of the steps that are done
+             * @default 0.75
+             */
+            denoising_strength: number;
+            /**
+             * Resize Mode
+             * @description 0: stretch, 1: crop, 2: fill, 3: as 0
+             * @default 0
+             */
+            resize_mode: number;
+            /**
+             * Mask Blur
+             * @description radius of the seam in pixels
+             * @default 4
+             */
+            mask_blur: number;
+            /**
+             * Inpainting Fill
+             * @description under the mask: 0: colours around, 1: the picture, 2: noise, 3: nothing
+             * @default 0
+             */
+            inpainting_fill: number;
+            /**
+             * Inpaint Full Res
+             * @description draw the masked part alone and paste it back
+             * @default true
+             */
+            inpaint_full_res: boolean;
+            /**
+             * Inpaint Full Res Padding
+             * @description pixels
+             * @default 0
+             */
+            inpaint_full_res_padding: number;
+            /**
+             * Inpainting Mask Invert
+             * @description 1: what is black is drawn anew
+             * @default 0
+             */
+            inpainting_mask_invert: number;
+            /**
+             * Include Init Images
+             * @default false
+             */
+            include_init_images: boolean;
         };
         /** IndexEntry */
         IndexEntry: {
@@ -2179,6 +2449,11 @@ export interface components {
              * @description whether there are jobs, a gallery and references
              */
             keeps: boolean;
+            /**
+             * Mask Fills
+             * @description what is under a mask before the first step
+             */
+            mask_fills: string[];
             limits: components["schemas"]["LimitsOffer"];
         };
         /**
@@ -2247,6 +2522,32 @@ export interface components {
              * @example Approx NN
              */
             show_progress_type: string;
+        };
+        /**
+         * OutpaintFields
+         * @description Pixels that are added on each side.
+         */
+        OutpaintFields: {
+            /**
+             * Left
+             * @default 0
+             */
+            left: number;
+            /**
+             * Top
+             * @default 0
+             */
+            top: number;
+            /**
+             * Right
+             * @default 0
+             */
+            right: number;
+            /**
+             * Bottom
+             * @default 0
+             */
+            bottom: number;
         };
         /** OwnCostsResponse */
         OwnCostsResponse: {

@@ -1,5 +1,6 @@
 // Prompt to picture. Each drawing is a durable job: it survives this page, and shows its previews while it is drawn.
 import { useEffect, useState } from "react";
+import { local } from "../../api/client";
 import { useOffer } from "../../api/offer";
 import { useDraw } from "../../api/queries";
 import { Empty, Failed, Skeletons } from "../../ui/feedback";
@@ -7,6 +8,8 @@ import { toastError } from "../../ui/toasts";
 import { Drawing } from "./drawing";
 import { Form } from "./form";
 import { jobOf, randomSeed, type Settings, useSettings } from "./settings";
+import { inputOf, keptSource, sourceOfResult, useSource } from "./source";
+import { SourcePanel } from "./source_panel";
 
 const KEPT = "create.drawings";
 const MOST_KEPT = 48;
@@ -16,6 +19,12 @@ export function Create() {
   const [settings, change] = useSettings();
   const [drawings, setDrawings] = useState<string[]>(() => JSON.parse(sessionStorage.getItem(KEPT) ?? "[]"));
   const add = useDraw();
+  const from = useSource();
+  const { take: begin } = from;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: once, when the page opens
+  useEffect(() => {
+    keptSource().then((kept) => kept && begin(kept), toastError);
+  }, []);
 
   const show = (ids: string[]) => {
     setDrawings((before) => {
@@ -27,7 +36,7 @@ export function Create() {
   const draw = async (own: Settings = settings) => {
     const seed = own.seed !== null ? own.seed : randomSeed();
     try {
-      show(await add.mutateAsync(jobOf(own, seed)));
+      show(await add.mutateAsync(jobOf(own, seed, inputOf(from.source, from.use))));
       change({ seed: own.lockSeed ? seed : null });
     } catch (error) {
       toastError(error);
@@ -51,6 +60,8 @@ export function Create() {
         <h1 id="create">Create</h1>
         {offer.data ? (
           <Form
+            source={<SourcePanel {...from} />}
+            hasSource={from.source !== undefined}
             settings={settings}
             change={change}
             families={offer.data.families}
@@ -79,6 +90,7 @@ export function Create() {
               take={change}
               vary={(taken) => draw({ ...settings, ...taken, seed: randomSeed(), lockSeed: false, count: 1 })}
               show={show}
+              begin={(id, url) => sourceOfResult(id, local(url)).then(begin, toastError)}
               remove={() => setDrawings((before) => before.filter((other) => other !== id))}
             />
           ))}

@@ -14,6 +14,8 @@ interface Props {
   take: (settings: Partial<Settings>) => void;
   vary: (settings: Partial<Settings>) => void;
   show: (ids: string[]) => void;
+  /** Draws from this picture. */
+  begin: (resultId: string, url: string) => void;
   remove: () => void;
 }
 
@@ -24,7 +26,7 @@ interface Result {
   seed?: number;
 }
 
-export function Drawing({ id, take, vary, show, remove }: Props) {
+export function Drawing({ id, take, vary, show, begin, remove }: Props) {
   const { data: job, isError } = useJob(id);
   const act = useJobAction();
   const add = useDraw();
@@ -92,7 +94,12 @@ export function Drawing({ id, take, vary, show, remove }: Props) {
                 <Button onPress={() => take(taken)} label="Take its settings into the form">
                   Settings
                 </Button>
-                {result.media_type !== "image/svg+xml" && <Button onPress={vectorise}>Vectorise</Button>}
+                {result.media_type !== "image/svg+xml" && (
+                  <>
+                    <Button onPress={() => begin(result.id, result.url)}>Draw from it</Button>
+                    <Button onPress={vectorise}>Vectorise</Button>
+                  </>
+                )}
               </>
             )}
           </>

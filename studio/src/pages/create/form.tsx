@@ -1,17 +1,21 @@
+import type { ReactNode } from "react";
 import { usePresets } from "../../api/queries";
 import { Button, Choice, NumberInput, Range, Segments, Text, Toggle } from "../../ui/controls";
 import { type Family, randomSeed, type Settings } from "./settings";
 
 interface Props {
+  /** The picture to begin from, and what is done with it. */
+  source: ReactNode;
   settings: Settings;
   change: (change: Partial<Settings>) => void;
   families: Family[];
   limits: { max_prompt_characters: number; max_steps: number; max_guidance: number; max_pictures: number };
   draw: () => void;
   isDrawing: boolean;
+  hasSource: boolean;
 }
 
-export function Form({ settings, change, families, limits, draw, isDrawing }: Props) {
+export function Form({ source, settings, change, families, limits, draw, isDrawing, hasSource }: Props) {
   const family = families.find((family) => family.name === settings.model) ?? families[0];
   const left = limits.max_prompt_characters - settings.prompt.length;
   const canDraw = settings.prompt.trim() !== "" && left >= 0 && !isDrawing;
@@ -46,6 +50,10 @@ export function Form({ settings, change, families, limits, draw, isDrawing }: Pr
         options={["png", "webp", "jpeg", "svg"].map((id) => ({ id, name: id.toUpperCase() }))}
       />
       <Range label="Pictures" value={settings.count} onChange={(count) => change({ count })} min={1} max={8} />
+      <details className="more" open={hasSource || undefined}>
+        <summary>From a picture</summary>
+        {source}
+      </details>
       <details className="more">
         <summary>Settings</summary>
         {family && (
@@ -80,7 +88,7 @@ function FamilySettings({
   families,
   family,
   limits,
-}: Omit<Props, "draw" | "isDrawing"> & { family: Family }) {
+}: Omit<Props, "draw" | "isDrawing" | "source" | "hasSource"> & { family: Family }) {
   const side = { min: family.min_px, max: family.max_px, step: family.multiple_of_px };
   return (
     <div className="stack">

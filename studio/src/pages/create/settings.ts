@@ -66,8 +66,12 @@ export function keepSettings(change: Partial<Settings>) {
 export const randomSeed = () => Math.floor(Math.random() * 2 ** 31);
 
 /** The body of `POST /v1/jobs`. Several pictures are a batch, whose seeds follow one another. */
-export function jobOf(settings: Settings, seed: number): Record<string, unknown> {
-  const input: Record<string, unknown> = { prompt: settings.prompt.trim(), seed };
+export function jobOf(
+  settings: Settings,
+  seed: number,
+  picture: Record<string, unknown> = {},
+): Record<string, unknown> {
+  const input: Record<string, unknown> = { prompt: settings.prompt.trim(), seed, ...picture };
   if (settings.negativePrompt.trim()) input.negative_prompt = settings.negativePrompt.trim();
   if (settings.model) input.model = settings.model;
   if (settings.sampler) input.sampler = settings.sampler;

@@ -10,6 +10,7 @@ import { plainFacts, seconds, when } from "../../ui/format";
 import { PictureView } from "../../ui/picture_view";
 import { toast, toastError, undoable } from "../../ui/toasts";
 import { keepSettings, settingsOf } from "../create/settings";
+import { keepSource } from "../create/source";
 import { ComparePictures } from "./compare_pictures";
 
 const KINDS = [
@@ -209,6 +210,10 @@ function Lightbox({ generation, close, remove }: { generation: Generation; close
     keepSettings(settingsOf(generation.prompt, { ...parameters, seed: first.metadata.seed ?? parameters.seed }));
     navigate({ to: "/" });
   };
+  const begin = () => {
+    keepSource(first.id, first.image_url);
+    again();
+  };
   const vectorise = async () => {
     try {
       await add.mutateAsync({ kind: "vectorize", input: { result_id: first.id } });
@@ -231,7 +236,12 @@ function Lightbox({ generation, close, remove }: { generation: Generation; close
       facts={factsOf(generation)}
     >
       {generation.kind !== "vectorize" && <Button onPress={again}>Take its settings</Button>}
-      {first.metadata.media_type !== "image/svg+xml" && <Button onPress={vectorise}>Vectorise</Button>}
+      {first.metadata.media_type !== "image/svg+xml" && (
+        <>
+          <Button onPress={begin}>Draw from it</Button>
+          <Button onPress={vectorise}>Vectorise</Button>
+        </>
+      )}
       <Button onPress={share}>Copy link</Button>
       <Button quiet onPress={remove}>
         Delete
