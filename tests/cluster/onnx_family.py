@@ -20,6 +20,7 @@ def write_onnx_family(repository: Path) -> Path:
     _text_encoder(repository)
     _unet(repository)
     _vae_decoder(repository)
+    _vae_encoder(repository)
     return write_family(repository)
 
 
@@ -70,3 +71,21 @@ def _vae_decoder(repository: Path) -> None:
     arrays = {name: np.asarray(value) for name, value in constants.items()}
     outputs = {"image": ("TYPE_UINT8", ["rows", "columns", CHANNELS])}
     write_engine(repository, "toy_vae_decoder", BACKEND, nodes, {"latents": _LATENTS}, outputs, arrays, extra=_BATCHING)
+
+
+def _vae_encoder(repository: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("AveragePool", ["planes"], ["blocks"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Div", ["blocks", "half"], ["positive"]),
+        helper.make_node("Sub", ["positive", "one"], ["bounded"]),
+        helper.make_node("Clip", ["bounded", "least", "most"], ["clipped"]),
+        helper.make_node("Atanh", ["clipped"], ["mean"]),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "deviation"], ["std"]),
+    ]
+    constants = {"half": 127.5, "one": 1, "least": -0.99, "most": 0.99, "zero": 0, "deviation": 0.01}
+    arrays = {name: np.asarray(value, np.float32) for name, value in constants.items()}
+    inputs, outputs = {"image": ("TYPE_UINT8", ["rows", "columns", CHANNELS])}, {"mean": _LATENTS, "std": _LATENTS}
+    write_engine(repository, "toy_vae_encoder", BACKEND, nodes, inputs, outputs, arrays, extra=_BATCHING)
