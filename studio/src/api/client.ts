@@ -20,6 +20,16 @@ export class Problem extends Error {
   }
 }
 
+/** On a site without keys some routes ask whose things are meant; with a key they know. */
+let named: string | undefined;
+
+export function nameUser(user: string | undefined) {
+  named = user;
+}
+
+/** The query of a route that asks whose things are meant. */
+export const own = (query: Query = {}): Query => ({ ...query, user_id: named });
+
 interface Options {
   query?: Query;
   body?: unknown;

@@ -8,7 +8,7 @@ import {
   useQueryClient,
 } from "@tanstack/react-query";
 import { useEffect } from "react";
-import { Problem, request, type Schemas } from "./client";
+import { nameUser, own, Problem, request, type Schemas } from "./client";
 import { later } from "./outbox";
 
 export type Job = Schemas["JobInfo"];
@@ -32,7 +32,15 @@ export const newKey = () => [...crypto.getRandomValues(new Uint32Array(4))].map(
 export const isOver = (job: { status: string }) => ["completed", "failed", "cancelled"].includes(job.status);
 
 export const useSession = () =>
-  useQuery({ queryKey: ["session"], queryFn: () => request<Session>("GET", "/api/session"), staleTime: 60_000 });
+  useQuery({
+    queryKey: ["session"],
+    queryFn: async () => {
+      const session = await request<Session>("GET", "/api/session");
+      nameUser(session.required ? undefined : (session.user_id ?? undefined));
+      return session;
+    },
+    staleTime: 60_000,
+  });
 
 export const useModels = () =>
   useQuery({
@@ -121,7 +129,7 @@ export const useGallery = (filter: GalleryFilter) =>
 export const useReferences = () =>
   useQuery({
     queryKey: ["references"],
-    queryFn: () => request<Schemas["ReferencesPage"]>("GET", "/api/references", { query: { limit: 100 } }),
+    queryFn: () => request<Schemas["ReferencesPage"]>("GET", "/api/references", { query: own({ limit: 100 }) }),
   });
 
 /** Posts a job; a number above one makes a batch, whose jobs are returned in the order of their seeds. */
@@ -163,7 +171,7 @@ export function useFavorite() {
   const client = useQueryClient();
   return useMutation({
     mutationFn: ({ id, favorite }: { id: string; favorite: boolean }) =>
-      request<Schemas["Favorite"]>(favorite ? "PUT" : "DELETE", `/v1/generations/${id}/favorite`),
+      request<Schemas["Favorite"]>(favorite ? "PUT" : "DELETE", `/v1/generations/${id}/favorite`, { query: own() }),
     onSettled: () => client.invalidateQueries({ queryKey: ["gallery"] }),
   });
 }

@@ -1,7 +1,7 @@
 // Everything that was made: filtered, searched, compared, taken away.
 import { useNavigate } from "@tanstack/react-router";
 import { useDeferredValue, useEffect, useRef, useState } from "react";
-import { local, request, send, withQuery } from "../../api/client";
+import { local, own, request, send, withQuery } from "../../api/client";
 import { useOffer } from "../../api/offer";
 import { type GalleryFilter, type Generation, queryClient, useDraw, useFavorite, useGallery } from "../../api/queries";
 import { Button, Choice, LinkButton, Text, Toggle } from "../../ui/controls";
@@ -53,7 +53,7 @@ export function Gallery() {
       ids.length > 1 ? `${ids.length} pictures deleted` : "Picture deleted",
       async () => {
         try {
-          await Promise.all(ids.map((id) => send("DELETE", `/v1/generations/${id}`)));
+          await Promise.all(ids.map((id) => send("DELETE", `/v1/generations/${id}`, { query: own() })));
           queryClient.invalidateQueries({ queryKey: ["gallery"] });
         } catch (error) {
           restore();

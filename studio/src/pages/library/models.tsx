@@ -2,6 +2,7 @@ import { useOffer } from "../../api/offer";
 import { useEngines } from "../../api/queries";
 import { Fact } from "../../ui/facts";
 import { Empty, Failed, Skeletons } from "../../ui/feedback";
+import { Table } from "../../ui/table";
 
 /** The families that draw here, and the engines behind them. */
 export function Models() {
@@ -31,30 +32,26 @@ export function Models() {
       <section className="card" aria-labelledby="engines">
         <h2 id="engines">Engines of the vectoriser</h2>
         {engines.isError && <Failed error={engines.error} retry={engines.refetch} />}
-        <table className="table">
-          <thead>
-            <tr>
-              <th>Engine</th>
-              <th>State</th>
-              <th>Version</th>
-              <th>Answers in</th>
-            </tr>
-          </thead>
-          <tbody>
-            {Object.entries(engines.data?.models ?? {}).map(([name, engine]) => (
-              <tr key={name}>
-                <td>{name}</td>
-                <td>
-                  <span className={engine.ready ? "dot good" : "dot bad"} aria-hidden="true" />{" "}
-                  {engine.ready ? "ready" : engine.reason || "not ready"}
-                </td>
-                <td>{engine.version}</td>
-                <td>{engine.latency_ms.toFixed(1)} ms</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+        <Table
+          label="Engines"
+          head={["Engine", "State", "Version", "Answers in"]}
+          rows={Object.entries(engines.data?.models ?? {}).map(([name, engine]) => [
+            name,
+            name,
+            <State key="state" ready={engine.ready} reason={engine.reason} />,
+            engine.version,
+            `${engine.latency_ms.toFixed(1)} ms`,
+          ])}
+        />
       </section>
     </div>
+  );
+}
+
+function State({ ready, reason }: { ready: boolean; reason: string }) {
+  return (
+    <>
+      <span className={ready ? "dot good" : "dot bad"} aria-hidden="true" /> {ready ? "ready" : reason || "not ready"}
+    </>
   );
 }

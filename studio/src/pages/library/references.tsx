@@ -1,5 +1,5 @@
 import { useState } from "react";
-import { local, request, send } from "../../api/client";
+import { local, own, request, send } from "../../api/client";
 import { queryClient, useReferences } from "../../api/queries";
 import { Button, Drop, Text } from "../../ui/controls";
 import { Empty, Failed, Skeletons } from "../../ui/feedback";
@@ -16,6 +16,8 @@ export function References() {
       const form = new FormData();
       form.set("image", file);
       form.set("subject_name", subject.trim());
+      const user = own().user_id;
+      if (user) form.set("user_id", String(user));
       try {
         await request("POST", "/api/references", { form });
       } catch (error) {
@@ -27,7 +29,11 @@ export function References() {
   const remove = (id: string) => {
     setHidden((before) => [...before, id]);
     const restore = () => setHidden((before) => before.filter((other) => other !== id));
-    undoable("Reference deleted", () => send("DELETE", `/api/references/${id}`).catch(restore), restore);
+    undoable(
+      "Reference deleted",
+      () => send("DELETE", `/api/references/${id}`, { query: own() }).catch(restore),
+      restore,
+    );
   };
   const shown = references.data?.items.filter(({ id }) => !hidden.includes(id)) ?? [];
   return (

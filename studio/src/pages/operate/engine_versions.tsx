@@ -3,6 +3,7 @@ import { request, type Schemas, send } from "../../api/client";
 import { queryClient } from "../../api/queries";
 import { Button, Range } from "../../ui/controls";
 import { Failed } from "../../ui/feedback";
+import { Table } from "../../ui/table";
 import { toastError } from "../../ui/toasts";
 
 /** Versions of engines, who gets a candidate, and the way back. */
@@ -20,48 +21,43 @@ export function EngineVersions() {
     <section className="card" aria-labelledby="versions">
       <h2 id="versions">Engine versions</h2>
       {query.isError && <Failed error={query.error} retry={query.refetch} />}
-      <table className="table">
-        <thead>
-          <tr>
-            <th>Engine</th>
-            <th>Version</th>
-            <th>Role</th>
-            <th>Replicas</th>
-            <th>Change</th>
-          </tr>
-        </thead>
-        <tbody>
-          {query.data?.models.map((one) => (
-            <tr key={`${one.engine}/${one.version}`}>
-              <td>{one.engine}</td>
-              <td>{one.label ?? one.version}</td>
-              <td>{one.role}</td>
-              <td>
-                {one.replicas} of {one.of}
-              </td>
-              <td>
-                {one.role === "candidate" && (
-                  <div className="row">
-                    <Range
-                      label="Share"
-                      value={one.percentage}
-                      onChange={(percentage) => change(one.engine, "split", { percentage })}
-                      min={0}
-                      max={100}
-                      shown={`${one.percentage} %`}
-                    />
-                    <Button onPress={() => change(one.engine, "promote", { version: one.version })}>Promote</Button>
-                    <Button onPress={() => change(one.engine, "rollback", {})}>Roll back</Button>
-                  </div>
-                )}
-                {one.role === "there" && (
-                  <Button onPress={() => change(one.engine, "load", { version: one.version })}>Load</Button>
-                )}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <Table
+        label="Engine versions"
+        head={["Engine", "Version", "Role", "Replicas", "Change"]}
+        rows={(query.data?.models ?? []).map((one) => [
+          `${one.engine}/${one.version}`,
+          one.engine,
+          one.label ?? one.version,
+          one.role,
+          `${one.replicas} of ${one.of}`,
+          <Change key="change" version={one} change={(action, body) => change(one.engine, action, body)} />,
+        ])}
+      />
     </section>
+  );
+}
+
+interface ChangeProps {
+  version: Schemas["VersionInfo"];
+  change: (action: string, body: unknown) => void;
+}
+
+function Change({ version, change }: ChangeProps) {
+  if (version.role === "there")
+    return <Button onPress={() => change("load", { version: version.version })}>Load</Button>;
+  if (version.role !== "candidate") return null;
+  return (
+    <div className="row">
+      <Range
+        label="Share"
+        value={version.percentage}
+        onChange={(percentage) => change("split", { percentage })}
+        min={0}
+        max={100}
+        shown={`${version.percentage} %`}
+      />
+      <Button onPress={() => change("promote", { version: version.version })}>Promote</Button>
+      <Button onPress={() => change("rollback", {})}>Roll back</Button>
+    </div>
   );
 }

@@ -7,6 +7,7 @@ import { Button, Choice, Dialog, Segments, Text, Toggle } from "../../ui/control
 import { Fact } from "../../ui/facts";
 import { Failed, Skeletons } from "../../ui/feedback";
 import { percent, seconds, when } from "../../ui/format";
+import { Table } from "../../ui/table";
 import { toastError } from "../../ui/toasts";
 import { EngineVersions } from "./engine_versions";
 
@@ -91,26 +92,17 @@ function Costs() {
   const query = useAdmin<Schemas["CostsResponse"]>("/api/admin/costs", { by: "user" });
   return (
     <Card title="Use by user" query={query}>
-      <table className="table">
-        <thead>
-          <tr>
-            <th>User</th>
-            <th>Requests</th>
-            <th>Processor</th>
-            <th>GPU</th>
-          </tr>
-        </thead>
-        <tbody>
-          {query.data?.costs.map((row) => (
-            <tr key={row.of}>
-              <td>{row.of ?? "–"}</td>
-              <td>{row.requests}</td>
-              <td>{seconds(row.cpu_seconds)}</td>
-              <td>{seconds(row.gpu_seconds)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <Table
+        label="Use by user"
+        head={["User", "Requests", "Processor", "GPU"]}
+        rows={(query.data?.costs ?? []).map((row) => [
+          row.of ?? "",
+          row.of ?? "–",
+          row.requests,
+          seconds(row.cpu_seconds),
+          seconds(row.gpu_seconds),
+        ])}
+      />
     </Card>
   );
 }
@@ -139,41 +131,28 @@ function Accounts() {
     });
   return (
     <Card title="Users and keys" query={users}>
-      <table className="table">
-        <thead>
-          <tr>
-            <th>User</th>
-            <th>Role</th>
-            <th>Since</th>
-            <th>May sign in</th>
-          </tr>
-        </thead>
-        <tbody>
-          {users.data?.users.map((one) => (
-            <tr key={one.id}>
-              <td>{one.id}</td>
-              <td>
-                <Choice
-                  label={`Role of ${one.id}`}
-                  value={one.role}
-                  onChange={(role) => attempt(() => send("PUT", `/api/admin/users/${one.id}`, { body: { role } }))}
-                  options={["admin", "user", "read-only"].map((id) => ({ id, name: id }))}
-                />
-              </td>
-              <td>{when(one.created_at)}</td>
-              <td>
-                <Toggle
-                  label={one.id}
-                  value={!one.disabled_at}
-                  onChange={(enabled) =>
-                    attempt(() => send("PUT", `/api/admin/users/${one.id}`, { body: { disabled: !enabled } }))
-                  }
-                />
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <Table
+        label="Users"
+        head={["User", "Role", "Since", "May sign in"]}
+        rows={(users.data?.users ?? []).map((one) => [
+          one.id,
+          one.id,
+          <Choice
+            key="role"
+            label={`Role of ${one.id}`}
+            value={one.role}
+            onChange={(role) => attempt(() => send("PUT", `/api/admin/users/${one.id}`, { body: { role } }))}
+            options={["admin", "user", "read-only"].map((id) => ({ id, name: id }))}
+          />,
+          when(one.created_at),
+          <Toggle
+            key="enabled"
+            label={one.id}
+            value={!one.disabled_at}
+            onChange={(on) => attempt(() => send("PUT", `/api/admin/users/${one.id}`, { body: { disabled: !on } }))}
+          />,
+        ])}
+      />
       <form
         className="row"
         onSubmit={(event) => {
@@ -244,28 +223,18 @@ function Audit() {
   const query = useAdmin<Schemas["AuditResponse"]>("/api/admin/audit", { limit: 20 });
   return (
     <Card title="Audit log" query={query}>
-      <table className="table">
-        <thead>
-          <tr>
-            <th>When</th>
-            <th>Who</th>
-            <th>What</th>
-            <th>Subject</th>
-            <th>From</th>
-          </tr>
-        </thead>
-        <tbody>
-          {query.data?.entries.map((entry) => (
-            <tr key={entry.seq}>
-              <td>{when(entry.created_at)}</td>
-              <td>{entry.user_id ?? "–"}</td>
-              <td>{entry.action}</td>
-              <td>{entry.subject ?? "–"}</td>
-              <td>{entry.address ?? "–"}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <Table
+        label="Audit log"
+        head={["When", "Who", "What", "Subject", "From"]}
+        rows={(query.data?.entries ?? []).map((entry) => [
+          String(entry.seq),
+          when(entry.created_at),
+          entry.user_id ?? "–",
+          entry.action,
+          entry.subject ?? "–",
+          entry.address ?? "–",
+        ])}
+      />
     </Card>
   );
 }
