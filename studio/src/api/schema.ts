@@ -637,6 +637,8 @@ export interface components {
             sampler?: string | null;
             /** Seed */
             seed?: number | null;
+            /** Candidates */
+            candidates?: number | null;
             /**
              * Output Format
              * @default png
@@ -694,6 +696,11 @@ export interface components {
              * @description as image, and of its size: what is white is drawn anew, grey with that share of the steps
              */
             mask?: string | null;
+            /**
+             * Styles
+             * @description of GET /api/styles: names, or names with weights that are mixed
+             */
+            styles?: components["schemas"]["StyleChoice"][] | null;
             /**
              * Model
              * @description one of GET /v1/models; the first by default
@@ -1047,6 +1054,8 @@ export interface components {
             sampler?: string | null;
             /** Seed */
             seed?: number | null;
+            /** Candidates */
+            candidates?: number | null;
             /**
              * Output Format
              * @default png
@@ -1104,6 +1113,11 @@ export interface components {
              * @description as image, and of its size: what is white is drawn anew, grey with that share of the steps
              */
             mask?: string | null;
+            /**
+             * Styles
+             * @description of GET /api/styles: names, or names with weights that are mixed
+             */
+            styles?: components["schemas"]["StyleChoice"][] | null;
             /**
              * Model
              * @description one of GET /v1/models; the first by default
@@ -1244,6 +1258,8 @@ export interface components {
             sampler?: string | null;
             /** Seed */
             seed?: number | null;
+            /** Candidates */
+            candidates?: number | null;
             /**
              * Outputformat
              * @default png
@@ -1301,6 +1317,11 @@ export interface components {
              * @description as image, and of its size: what is white is drawn anew, grey with that share of the steps
              */
             mask?: string | null;
+            /**
+             * Styles
+             * @description of GET /api/styles: names, or names with weights that are mixed
+             */
+            styles?: components["schemas"]["StyleChoice"][] | null;
             /**
              * Model
              * @description one of GET /v1/models; the first by default
@@ -1423,6 +1444,8 @@ export interface components {
             sampler?: string | null;
             /** Seed */
             seed?: number | null;
+            /** Candidates */
+            candidates?: number | null;
             /**
              * Outputformat
              * @default png
@@ -1480,6 +1503,11 @@ export interface components {
              * @description as image, and of its size: what is white is drawn anew, grey with that share of the steps
              */
             mask?: string | null;
+            /**
+             * Styles
+             * @description of GET /api/styles: names, or names with weights that are mixed
+             */
+            styles?: components["schemas"]["StyleChoice"][] | null;
             /**
              * Model
              * @description one of GET /v1/models; the first by default
@@ -1599,6 +1627,8 @@ export interface components {
             sampler?: string | null;
             /** Seed */
             seed?: number | null;
+            /** Candidates */
+            candidates?: number | null;
             /**
              * Output Format
              * @default png
@@ -3196,6 +3226,38 @@ export interface components {
             /** Model Stats */
             model_stats: components["schemas"]["ModelStatistics"][];
         };
+        /** StyleChoice */
+        StyleChoice: {
+            /** Name */
+            name: string;
+            /**
+             * Weight
+             * @default 1
+             */
+            weight: number;
+        };
+        /** StyleInfo */
+        StyleInfo: {
+            /** Name */
+            name: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "style" | "palette" | "mood";
+            /** Prompt */
+            prompt: string;
+            /** Negative Prompt */
+            negative_prompt: string;
+            /** Colors */
+            colors: string[];
+            /** Num Inference Steps */
+            num_inference_steps: number | null;
+            /** Guidance Scale */
+            guidance_scale: number | null;
+            /** Sampler */
+            sampler: string | null;
+        };
         /** StyleItem */
         StyleItem: {
             /**
@@ -3219,6 +3281,24 @@ export interface components {
             colorPalette?: string | string[];
             /** Mood */
             mood?: string | null;
+        };
+        /** StylesResponse */
+        StylesResponse: {
+            /**
+             * Artistic Styles
+             * @description of stylePreferences.artisticStyle, and of styles
+             */
+            artistic_styles: components["schemas"]["StyleInfo"][];
+            /**
+             * Color Palettes
+             * @description of stylePreferences.colorPalette
+             */
+            color_palettes: components["schemas"]["StyleInfo"][];
+            /**
+             * Moods
+             * @description of stylePreferences.mood
+             */
+            moods: components["schemas"]["StyleInfo"][];
         };
         /**
          * TaskProgressRequest
@@ -3637,9 +3717,6 @@ export interface components {
              */
             generated_at: string;
         };
-        OpenInferenceError: {
-            error: string;
-        };
         Problem: {
             type: string;
             title: string;
@@ -3652,6 +3729,9 @@ export interface components {
             error: string;
             /** @constant */
             fallback_used: false;
+        };
+        OpenInferenceError: {
+            error: string;
         };
         OpenAIError: {
             error: {
