@@ -23,7 +23,7 @@ export function Shell() {
   }, [current]);
   const locked = session.data?.required && session.data.user_id === null;
   const scopes = session.data?.scopes ?? [];
-  const forbidden = session.data && current?.scope && !scopes.includes(current.scope);
+  const forbidden = current?.scope !== undefined && !scopes.includes(current.scope);
   return (
     <div className="shell">
       <a className="skip" href="#main">
@@ -52,11 +52,17 @@ export function Shell() {
       </nav>
       <main id="main" tabIndex={-1}>
         <Unreachable />
-        {locked ? <SignIn /> : forbidden ? <Empty title="For administrators alone" /> : <Outlet />}
+        {session.isSuccess && <Opened locked={locked ?? false} forbidden={forbidden} />}
       </main>
       <Shortcuts />
     </div>
   );
+}
+
+/** A page asks for nothing before it is known who asks. */
+function Opened({ locked, forbidden }: { locked: boolean; forbidden: boolean }) {
+  if (locked) return <SignIn />;
+  return forbidden ? <Empty title="For administrators alone" /> : <Outlet />;
 }
 
 /** Whether the stack answers; when it does again, everything on the page is asked for anew. */
