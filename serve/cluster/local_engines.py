@@ -13,6 +13,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from serve.api.inference.tensors import Array
@@ -45,6 +46,8 @@ class LocalEngines:
         self._work: Counter[str] = Counter()
         """Work units that are not yet reported."""
         self._reporting: asyncio.Task[None] | None = None
+        self._lost: asyncio.Task[None] | None = None
+        """Reports a lost stub to the replica."""
 
     async def infer(
         self,
@@ -71,6 +74,8 @@ class LocalEngines:
             raise
         except (EngineUnavailable, EngineFailure):
             self._leave(client)
+            if client.restart_reason is not None and self._lost is not None:
+                await asyncio.shield(self._lost)  # the replica must not call the stub before it knows
             return None
         finally:
             self._in_flight -= 1
@@ -97,7 +102,21 @@ class LocalEngines:
             return
         client = EngineClient(address.url, timeout_s=address.timeout_s)
         client.on_inference = self._record
+        client.on_stub_lost = partial(self._report_lost_stub, client)
         self._client, self._engines = client, frozenset(address.engines)
+
+    def _report_lost_stub(self, client: EngineClient, engine: str) -> None:
+        """Discards what ``client`` still receives: a response may belong to another request. The replica restarts its
+        Triton."""
+        client.restart_reason = f"a stub of '{engine}' is lost"
+        self._leave(client)
+        self._lost = asyncio.create_task(self._call_lost_stub(engine, client.url), context=contextvars.Context())
+
+    async def _call_lost_stub(self, engine: str, url: str) -> None:
+        try:
+            await self._call("stub_lost", engine, url)
+        except AtelierError as error:
+            LOGGER.warning("a lost stub was not reported: %s", error)
 
     def _record(self, engine: str, inputs: Mapping[str, Array]) -> None:
         self._work[engine] += work_units(inputs)

@@ -194,6 +194,12 @@ class EngineSetService:
         """Where callers on this machine may send inferences without this service; None: nowhere."""
         return self.engine_set.address()
 
+    async def stub_lost(self, engine: str, url: str) -> None:
+        """A caller of `engine_address` was answered by ``url`` that a stub of ``engine`` is lost: Triton restarts."""
+        client = self.engine_set.client
+        if client.url == url and client.restart_reason is None and client.on_stub_lost is not None:
+            client.on_stub_lost(engine)
+
     async def bill_work(self, work: Mapping[str, int]) -> None:
         """Meter and bill inferences that callers sent to `engine_address`: work units by engine."""
         for engine, units in work.items():

@@ -29,6 +29,7 @@ class Triton(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def __init__(self) -> None:
         self.code: grpc.StatusCode | None = None
+        self.message = "unexpected inference input 'x' for model 'a'"
         self.holds = False
         self.calls = 0
 
@@ -37,7 +38,7 @@ class Triton(service_pb2_grpc.GRPCInferenceServiceServicer):
         while self.holds:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         if self.code is not None:
-            await context.abort(self.code, "unexpected inference input 'x' for model 'a'")
+            await context.abort(self.code, self.message)
         answer = pb.ModelInferResponse(model_name=request.model_name, model_version=request.model_version)
         answer.outputs.add(name="y", datatype="FP32", shape=request.inputs[0].shape)
         answer.raw_output_contents.append(request.raw_input_contents[0])
@@ -51,11 +52,15 @@ class Replica:
         self.address = address
         self.fails = False
         self.work: list[dict[str, int]] = []
+        self.lost: list[Any] = []
         self.asked = 0
 
     async def call(self, method: str, *arguments: Any) -> Any:
         if self.fails:
             raise EngineUnavailable("no replica")
+        if method == "stub_lost":
+            self.lost.append(arguments)
+            return None
         if method == "bill_work":
             self.work.append(*arguments)
             return None
@@ -175,3 +180,21 @@ async def test_engine_that_hangs_is_left_to_the_replica(triton: tuple[Triton, En
         await infer(engines, timeout_s=0.05)
     assert await infer(engines) is None
     servicer.holds = False
+
+
+async def test_lost_stub_is_reported_before_the_replica_is_called(triton: tuple[Triton, EngineAddress]) -> None:
+    """Results that arrive meanwhile are discarded: they may belong to other requests."""
+    servicer, address = triton
+    replica = Replica(address)
+    engines = await found(replica)
+    servicer.holds = True
+    others = [asyncio.create_task(infer(engines)) for _ in range(2)]
+    await until(lambda: servicer.calls == 2, 5)
+    client = engines._client
+    assert client is not None
+    servicer.code, servicer.message = grpc.StatusCode.INTERNAL, "Stub process 'a_0' is not healthy."
+    servicer.holds = False
+    assert await infer(engines) is None
+    assert await asyncio.gather(*others) == [None, None]
+    assert ("a", address.url) in replica.lost
+    assert client.restart_reason is not None
