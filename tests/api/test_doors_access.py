@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from keyed_door import ME, KeyedSite, keyed_site
 from pictures import drawn, encode
 
-from serve.api.middleware.scopes import needed
+from serve.api.middleware.scopes import STUDIO_PAGES, needed
 from serve.security.identity.roles import ADMIN, GENERATE, INFERENCE, METRICS, READ, SCOPES, WRITE
 from serve.security.signing import signed_urls
 from serve.state import State
@@ -61,7 +61,8 @@ async def test_public_routes(site: KeyedSite) -> None:
     open_ = {path for method, path in every_route(site.app) if needed(method, path) is None}
     files = {f"/docs/{name}" for name in ("start.js", "swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")}
     health = {f"{at}/health/{what}" for at in ("", "/v2") for what in ("live", "ready")}
-    assert open_ == {*health, "/openapi.json", "/docs", *files}
+    studio = {*STUDIO_PAGES, f"/studio/{'0' * 32}", "/api/session"}
+    assert open_ == {*health, "/openapi.json", "/docs", *files, *studio}
     async with site.door() as anonymous:
         assert (await anonymous.get("/health/live")).status_code == 200
         assert (await anonymous.get("/openapi.json")).status_code == 200
