@@ -161,6 +161,7 @@ def test_shell_opens_without_the_stack(context: BrowserContext, page: Page) -> N
     settled(page, "/")
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     settled(page, "/queue")  # loaded through the worker
+    page.goto("about:blank")  # an open page of the studio would ask on, and complain
     context.set_offline(True)
     other = context.new_page()  # failed requests are on its console, as they should be
     other.goto("/queue")

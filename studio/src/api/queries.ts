@@ -56,10 +56,10 @@ export const usePresets = () =>
     staleTime: 300_000,
   });
 
-export const useSamplers = () =>
+export const useStyles = () =>
   useQuery({
-    queryKey: ["samplers"],
-    queryFn: () => request<Schemas["SamplerItem"][]>("GET", "/sdapi/v1/samplers"),
+    queryKey: ["styles"],
+    queryFn: () => request<Schemas["StylesResponse"]>("GET", "/api/styles"),
     staleTime: 300_000,
   });
 

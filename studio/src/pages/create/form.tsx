@@ -1,5 +1,5 @@
 import type { ReactNode } from "react";
-import { usePresets } from "../../api/queries";
+import { usePresets, useStyles } from "../../api/queries";
 import { Button, Choice, NumberInput, Range, Segments, Text, Toggle } from "../../ui/controls";
 import { type Family, randomSeed, type Settings } from "./settings";
 
@@ -50,6 +50,7 @@ export function Form({ source, settings, change, families, limits, draw, isDrawi
         options={["png", "webp", "jpeg", "svg"].map((id) => ({ id, name: id.toUpperCase() }))}
       />
       <Range label="Pictures" value={settings.count} onChange={(count) => change({ count })} min={1} max={8} />
+      <Styles settings={settings} change={change} />
       <details className="more" open={hasSource || undefined}>
         <summary>From a picture</summary>
         {source}
@@ -139,6 +140,30 @@ function FamilySettings({
           />
         </div>
       )}
+    </div>
+  );
+}
+
+/** Style, palette and mood of this site; a palette is exact in SVGs. */
+function Styles({ settings, change }: Pick<Props, "settings" | "change">) {
+  const { data } = useStyles();
+  if (!data) return null;
+  const choices = [
+    { field: "style", label: "Style", list: data.artistic_styles },
+    { field: "palette", label: "Palette", list: data.color_palettes },
+    { field: "mood", label: "Mood", list: data.moods },
+  ] as const;
+  return (
+    <div className="row">
+      {choices.map(({ field, label, list }) => (
+        <Choice
+          key={field}
+          label={label}
+          value={settings[field]}
+          onChange={(name) => change({ [field]: name })}
+          options={[{ id: "", name: "any" }, ...list.map(({ name }) => ({ id: name, name }))]}
+        />
+      ))}
     </div>
   );
 }

@@ -19,6 +19,10 @@ export interface Settings {
   lockSeed: boolean;
   count: number;
   format: OutputFormat;
+  /** Names of GET /api/styles; empty: none. */
+  style: string;
+  palette: string;
+  mood: string;
 }
 
 export const DEFAULTS: Settings = {
@@ -34,6 +38,9 @@ export const DEFAULTS: Settings = {
   lockSeed: false,
   count: 4,
   format: "png",
+  style: "",
+  palette: "",
+  mood: "",
 };
 
 const KEPT = "create";
@@ -73,6 +80,8 @@ export function jobOf(
 ): Record<string, unknown> {
   const input: Record<string, unknown> = { prompt: settings.prompt.trim(), seed, ...picture };
   if (settings.negativePrompt.trim()) input.negative_prompt = settings.negativePrompt.trim();
+  const styles = [settings.style, settings.palette, settings.mood].filter(Boolean);
+  if (styles.length) input.styles = styles.map((name) => ({ name, weight: 1 }));
   if (settings.model) input.model = settings.model;
   if (settings.sampler) input.sampler = settings.sampler;
   if (settings.width !== null) input.width = settings.width;
