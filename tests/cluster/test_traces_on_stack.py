@@ -104,16 +104,19 @@ def test_a_drawing(stack: Stack, collector: Collector, door: httpx.Client) -> No
 
 
 def test_a_call_by_grpc(stack: Stack, collector: Collector) -> None:
+    """The gateway calls an engine of its own machine by itself, once it knows it; before that the replica does."""
     client = tritonclient.grpc.InferenceServerClient(stack.grpc)
     tensor = tritonclient.grpc.InferInput("embedding", [1, 512], "FP32")
     tensor.set_data_from_numpy(np.full((1, 512), 0.1, np.float32))
     trace = "1" * 32
     client.infer("tier1", [tensor], headers={"traceparent": f"00-{trace}-{PARENT}-01"})
     door = "inference.GRPCInferenceService/ModelInfer"
-    parents = tree(collector.of(trace, door, "Vectorizer.infer", "infer tier1"))
+    parents = tree(collector.of(trace, door, "infer tier1"))
     assert parents[door] == PARENT
-    assert (parents["to Vectorizer.infer"], parents["Vectorizer.infer"]) == (door, "to Vectorizer.infer")
-    assert parents["infer tier1"] == "Vectorizer.infer"
+    if parents["infer tier1"] != door:
+        parents = tree(collector.of(trace, door, "to Vectorizer.infer", "Vectorizer.infer", "infer tier1"))
+        way = (parents["infer tier1"], parents["Vectorizer.infer"], parents["to Vectorizer.infer"])
+        assert way == ("Vectorizer.infer", "to Vectorizer.infer", door)
 
 
 def test_a_job(stack: Stack, collector: Collector, door: httpx.Client) -> None:
