@@ -42,6 +42,8 @@ COPY pyproject.toml LICENSE NOTICE ./
 COPY serve/ serve/
 COPY deployments/ deployments/
 COPY model_repository/ model_repository/
+# The web application, where `make studio` has built it.
+COPY studio/ studio/
 RUN ["/opt/venv/bin/python", "-m", "compileall", "-q", "serve"]
 # The tracer is compiled at the first start, for the processor that runs it, and kept with the state.
 ENV PATH=/opt/venv/bin:$PATH \

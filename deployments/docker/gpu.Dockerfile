@@ -48,6 +48,8 @@ COPY pyproject.toml LICENSE NOTICE ./
 COPY serve/ serve/
 COPY deployments/ deployments/
 COPY model_repository/ model_repository/
+# The web application, where `make studio` has built it.
+COPY studio/ studio/
 RUN ["/opt/venv/bin/python", "-m", "compileall", "-q", "serve"]
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

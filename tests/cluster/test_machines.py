@@ -58,7 +58,7 @@ def test_who_leaves_goes_though_ray_says_nothing(monkeypatch: pytest.MonkeyPatch
     def hangs(command: list[str], timeout: float, **_: Any) -> None:
         raise subprocess.TimeoutExpired(command, timeout)
 
-    monkeypatch.setattr(join, "_children", lambda pid: iter([1]))
+    monkeypatch.setattr(join, "descendants", lambda pid: iter([1]))
     monkeypatch.setattr(join, "_node_id", lambda pid: "a" * 40)
     monkeypatch.setattr(subprocess, "run", hangs)
     node: Any = SimpleNamespace(pid=1)

@@ -61,9 +61,17 @@ def test_unneeded_files_are_not_in_the_context() -> None:
     sent = context()
     assert {path.split("/")[0] for path in sent} == {
         "LICENSE", "NOTICE", "README.md", "build_engines", "constraints.txt", "deployments", "model_repository",
-        "pyproject.toml", "serve", "setup.py",
+        "pyproject.toml", "serve", "setup.py", "studio",
     }  # fmt: skip
-    for path in (".git/config", ".venv/bin/python", "var/atelier.db", "tests/conftest.py", ".env", "serve/a.pyc"):
+    for path in (
+        ".git/config",
+        ".venv/bin/python",
+        "var/atelier.db",
+        "tests/conftest.py",
+        ".env",
+        "serve/a.pyc",
+        "studio/node_modules/a",
+    ):
         assert ignored(path, rules()), path
     assert sum((HOME / path).stat().st_size for path in sent) < 100 * 2**20
 
