@@ -201,7 +201,7 @@ def _interrupt(*_: Any) -> NoReturn:
 
 def show(here: stack.StackRecord) -> None:
     doors = {
-        "HTTP": f"{here.url}  (POST /generate, /v1/images/generations, /api/convert-ai; GET /openapi.json)",
+        "HTTP": f"{here.url}  (a browser shows the studio; POST /generate, /api/convert-ai, …; GET /openapi.json)",
         "gRPC": f"{here.grpc}  (inference.GRPCInferenceService)",
     }
     for name, where in doors.items():
