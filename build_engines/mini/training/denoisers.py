@@ -7,6 +7,8 @@ velocity (B, C, side, side).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -14,7 +16,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from build_engines.mini.training.hybrid import HybridDenoiser
+from build_engines.mini.training.hybrid import HybridDenoiser, preconditioned
 from build_engines.mini.training.presets import DenoiserPreset
 
 
@@ -123,10 +125,14 @@ class Hybrid(nn.Module):
             blocks=preset.blocks,
             cross_attention_dim=preset.text_width,
         )
+        self._residual: Callable[[Tensor, Tensor, Tensor], Tensor] = self.network.residual
 
     def forward(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
-        velocity: Tensor = self.network.velocity(noisy, timesteps, text)
-        return velocity
+        return preconditioned(noisy, timesteps, self._residual(noisy, timesteps, text))
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compiles the network; what depends on the noise level alone stays outside."""
+        self._residual = torch.compile(self.network.residual, *args, **kwargs)
 
 
 KINDS: dict[str, type[UNet] | type[DiT] | type[Hybrid]] = {"unet": UNet, "dit": DiT, "hybrid": Hybrid}

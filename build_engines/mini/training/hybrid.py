@@ -97,6 +97,10 @@ class HybridDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ``heads``; ``blocks`` of convolutions stand before it and one more after it. Sides of latents are even; positions
     are described by where in the picture they are, so that any size can be run. ``addition_embed_type`` and
     ``time_cond_proj_dim`` are None, as in a UNet that is conditioned on text alone.
+
+    The network does not have to pass the noise through: the velocity is the best linear guess from the sample alone,
+    plus the network's output at unit variance (after Karras et al., "Elucidating the Design Space of Diffusion-Based
+    Generative Models", 2022, for a flow of latents of unit variance).
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -146,6 +150,10 @@ class HybridDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return UNet2DConditionOutput(velocity) if return_dict else (velocity,)
 
     def velocity(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        return preconditioned(noisy, timesteps, self.residual(noisy, timesteps, text))
+
+    def residual(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        """What the network itself gives, of about unit variance."""
         hidden = F.silu(self._pool(text) + self.time(_sinusoids(timesteps)))
         condition = F.silu(self.condition(hidden))
         first = self.enter(noisy)
@@ -175,6 +183,14 @@ class HybridDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         basis = self.basis(places)
         painted: Tensor = self.paint(basis @ self.prior(hidden).unflatten(1, (_PRIOR_BASIS, _PRIOR_WIDTH)))
         return painted
+
+
+def preconditioned(noisy: Tensor, timesteps: Tensor, residual: Tensor) -> Tensor:
+    """The velocity n - x from z = (1 - s) x + s n with s = timestep / 1000: (2 s - 1) / v z + residual / sqrt(v), where
+    v = s^2 + (1 - s)^2 is the variance of z."""
+    sigma = (timesteps.float() / 1000)[:, None, None, None]
+    variance = sigma.square() + (1 - sigma).square()
+    return (2 * sigma - 1) / variance * noisy + residual * variance.rsqrt()
 
 
 def _sinusoids(timesteps: Tensor) -> Tensor:
