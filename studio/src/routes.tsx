@@ -1,26 +1,7 @@
-// Every page of the studio, in the order of the navigation. A capability that comes later adds one line.
+// The page of each address in `pages.ts`; each is loaded when it is first opened.
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
 import { Shell } from "./shell";
 import { Failed } from "./ui/feedback";
-
-export interface Page {
-  path: string;
-  name: string;
-  icon: string;
-  /** The scope of a key that the page is for. */
-  scope?: string;
-}
-
-export const PAGES: Page[] = [
-  { path: "/", name: "Create", icon: "✦" },
-  { path: "/vectorise", name: "Vectorise", icon: "⬡" },
-  { path: "/queue", name: "Queue", icon: "≡" },
-  { path: "/gallery", name: "Gallery", icon: "▦" },
-  { path: "/references", name: "References", icon: "◈" },
-  { path: "/models", name: "Models", icon: "◎" },
-  { path: "/operate", name: "Operate", icon: "⚙", scope: "admin" },
-  { path: "/profile", name: "Profile", icon: "☺" },
-];
 
 const root = createRootRoute({ component: Shell });
 const page = <Path extends string>(path: Path, component: ReturnType<typeof lazyRouteComponent>) =>

@@ -5,8 +5,8 @@ import { useEffect, useRef, useState } from "react";
 import { send } from "./api/client";
 import { sendOutbox } from "./api/outbox";
 import { queryClient, useQueueInfo, useSession } from "./api/queries";
+import { PAGES } from "./pages";
 import { SignIn } from "./pages/profile/sign_in";
-import { PAGES } from "./routes";
 import { Button, Dialog } from "./ui/controls";
 import { Empty } from "./ui/feedback";
 import { useTheme } from "./ui/theme";
@@ -37,7 +37,7 @@ export function Shell() {
           <img src="/studio/icon.svg" alt="" width="28" height="28" />
           Atelier
         </Link>
-        <Standing />
+        {session.isSuccess && !locked && <Standing />}
         <ThemeButton />
       </header>
       <nav className={menu ? "nav open" : "nav"} aria-label="Pages">

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastapi import Response
+
 from serve.api.http.bodies import parse_json
 from serve.api.inference.tensors import (
     BINARY_ONLY,
@@ -196,3 +198,10 @@ def encode_response(
         document["id"] = request.id
     head = json.dumps(document, allow_nan=False).encode()
     return (b"".join([head, *tail]), len(head)) if tail else (head, None)
+
+
+def as_response(content: bytes, json_bytes: int | None) -> Response:
+    """The HTTP response of what `encode_response` returns."""
+    if json_bytes is None:
+        return Response(content, 200, media_type="application/json")
+    return Response(content, 200, {HEADER_LENGTH: str(json_bytes)}, "application/octet-stream")

@@ -18,7 +18,7 @@ from fastapi import Request, Response
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Receive, Scope, Send
 
-from serve.api.inference.codec import HEADER_LENGTH, decode_request, encode_response, json_bytes_of
+from serve.api.inference.codec import HEADER_LENGTH, as_response, decode_request, encode_response, json_bytes_of
 from serve.api.inference.models import Models
 from serve.api.middleware.authentication import authenticated, principal_of_scope
 from serve.api.middleware.deadlines import GRACE_S, MAX_TIMEOUT_S, context_of
@@ -107,12 +107,8 @@ class HotInference:
         answer = await self._models.infer(name, version, decoded, principal_of_scope(scope).user_id)
         parts: Any = (name, answer.version, decoded, answer.outputs, answer.parameters)
         if sum(array.nbytes for array in answer.outputs.values()) < THREAD_MIN_BYTES:
-            content, head = encode_response(*parts)
-        else:
-            content, head = await asyncio.to_thread(encode_response, *parts)
-        if head is None:
-            return Response(content, 200, media_type="application/json")
-        return Response(content, 200, {HEADER_LENGTH: str(head)}, "application/octet-stream")
+            return as_response(*encode_response(*parts))
+        return as_response(*await asyncio.to_thread(encode_response, *parts))
 
     async def _send(self, response: Response, scope: Scope, receive: Receive, send: Send) -> None:
         result = authenticated(scope)

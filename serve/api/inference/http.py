@@ -22,6 +22,7 @@ from serve.api.inference.codec import (
     HEADER_LENGTH,
     MAX_JSON_VALUES,
     InferRequest,
+    as_response,
     decode_request,
     encode_response,
     json_bytes_of,
@@ -189,12 +190,9 @@ async def infer(
     decoded = decode_request(body, json_bytes_of(header_length), max_tensors=settings.limits.max_tensors)
     answer = await models.infer(name, version, decoded, principal_of(request).user_id)
     # In a thread: encoding pixels as JSON takes long enough to block the event loop.
-    content, head = await asyncio.to_thread(
-        encode_response, name, answer.version, decoded, answer.outputs, answer.parameters
+    return as_response(
+        *await asyncio.to_thread(encode_response, name, answer.version, decoded, answer.outputs, answer.parameters)
     )
-    if head is None:
-        return Response(content, 200, media_type="application/json")
-    return Response(content, 200, {HEADER_LENGTH: str(head)}, "application/octet-stream")
 
 
 @router.post("/models/{name}/generate", **schema.GENERATE_ROUTE)

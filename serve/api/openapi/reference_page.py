@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import hashlib
 import json
-from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from serve.api.http.static_files import StaticFile
 from serve.api.middleware.scopes import DOCS, OPENAPI
 
 router = APIRouter(include_in_schema=False)
@@ -66,31 +66,33 @@ SwaggerUIBundle({{
 }});
 """
 _HTML, _SCRIPT = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
-_REVALIDATED = "no-cache"
-"""Cached, and revalidated each time: another release has other files under the same names."""
 
 
 @router.api_route(OPENAPI, methods=["GET", "HEAD"])
 async def document(request: Request) -> Response:
-    return await _answer(request, "application/json", lambda: _document_of(request))
+    state = request.app.state
+    if not hasattr(state, "document"):  # in a thread, as it takes long to generate
+        state.document = await asyncio.to_thread(lambda: _static("application/json", _as_json(request.app.openapi())))
+    file: StaticFile = state.document
+    return file.answer(request)
 
 
 @router.api_route(DOCS, methods=["GET", "HEAD"])
 async def page(request: Request) -> Response:
-    answer = await _answer(request, _HTML, _PAGE.encode)
+    answer = _static(_HTML, _PAGE.encode()).answer(request)
     answer.headers["Content-Security-Policy"] = POLICY
     return answer
 
 
 @router.api_route(f"{DOCS}/start.js", methods=["GET", "HEAD"])
 async def start(request: Request) -> Response:
-    return await _answer(request, _SCRIPT, _START.encode)
+    return _static(_SCRIPT, _START.encode()).answer(request)
 
 
 def _add_file(name: str, media_type: str) -> None:
     @router.api_route(f"{DOCS}/{name}", methods=["GET", "HEAD"])
     async def file(request: Request) -> Response:
-        return await _answer(request, media_type, lambda: _file(name))
+        return (await asyncio.to_thread(_file, name, media_type)).answer(request)
 
 
 _add_file("swagger-ui-bundle.js", _SCRIPT)
@@ -98,38 +100,17 @@ _add_file("swagger-ui.css", "text/css; charset=utf-8")
 _add_file("favicon.png", "image/png")
 
 
-def _document_of(request: Request) -> bytes:
-    state = request.app.state
-    if not hasattr(state, "document"):
-        state.document = json.dumps(request.app.openapi(), separators=(",", ":")).encode()
-    document: bytes = state.document
-    return document
+def _as_json(document: Any) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 @cache
-def _file(name: str) -> bytes:
+def _file(name: str, media_type: str) -> StaticFile:
     path = distribution("fastapi-offline").locate_file(f"fastapi_offline/static/{name}")
-    return Path(str(path)).read_bytes()
+    return _static(media_type, Path(str(path)).read_bytes())
 
 
-@lru_cache(maxsize=16)
-def _tag_of(content: bytes) -> str:
-    return f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'  # weak: it may be compressed on its way
-
-
-async def _answer(request: Request, media_type: str, content: Callable[[], bytes]) -> Response:
-    """The content is made in a thread: it reads files, and the document takes long to generate."""
-    body = await asyncio.to_thread(content)
-    headers = {"Cache-Control": _REVALIDATED, "ETag": _tag_of(body), "Vary": "Accept-Encoding"}
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
-        return Response(None, 304, headers)
-    if "gzip" in request.headers.get("accept-encoding", ""):
-        body = await asyncio.to_thread(_compressed, body)
-        headers["Content-Encoding"] = "gzip"
-    return Response(body, 200, headers, media_type)
-
-
-@lru_cache(maxsize=16)
-def _compressed(content: bytes) -> bytes:
+@cache
+def _static(media_type: str, content: bytes) -> StaticFile:
     """Compressed once and cached: the pages are public."""
-    return gzip.compress(content)
+    return StaticFile(content, media_type, {"gzip": gzip.compress(content)})

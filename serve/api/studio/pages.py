@@ -8,15 +8,14 @@ ever. Each text file was compressed when it was built.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import mimetypes
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
+from serve.api.http.static_files import REVALIDATED, StaticFile
 from serve.api.middleware.scopes import STUDIO, STUDIO_PAGES
 from serve.errors import NotFound
 from serve.settings import project_path
@@ -32,7 +31,7 @@ POLICY = (
 """React sets inline styles; all scripts are files. `blob:` shows pictures that the page has not sent yet."""
 _ENCODINGS = {"br": ".br", "gzip": ".gz"}
 """By preference."""
-_FOREVER, _REVALIDATED = "public, max-age=31536000, immutable", "no-cache"
+_FOREVER = "public, max-age=31536000, immutable"
 _MEDIA_TYPES = {".js": "text/javascript; charset=utf-8", ".webmanifest": "application/manifest+json"}
 _NOT_BUILT = b"""\
 <!doctype html>
@@ -46,33 +45,19 @@ _NOT_BUILT = b"""\
 """
 
 
-@dataclass(frozen=True)
-class _File:
-    content: bytes
-    media_type: str
-    tag: str
-    compressed: Mapping[str, bytes]
-    """By the name of the encoding."""
-
-
 @cache
-def _files(folder: Path) -> Mapping[str, _File]:
+def _files(folder: Path) -> Mapping[str, StaticFile]:
     """All files below ``folder``, by their relative path."""
     packed = tuple(_ENCODINGS.values())
     paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in packed]
     return {path.relative_to(folder).as_posix(): _read(path) for path in paths}
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path) -> StaticFile:
     content = path.read_bytes()
     media_type = _MEDIA_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     packed = {name: path.with_name(path.name + suffix) for name, suffix in _ENCODINGS.items()}
-    return _File(
-        content,
-        media_type,
-        f'W/"{hashlib.sha256(content).hexdigest()[:32]}"',
-        {name: file.read_bytes() for name, file in packed.items() if file.is_file()},
-    )
+    return StaticFile(content, media_type, {name: file.read_bytes() for name, file in packed.items() if file.is_file()})
 
 
 async def page(request: Request) -> Response:
@@ -80,7 +65,7 @@ async def page(request: Request) -> Response:
     file = (await asyncio.to_thread(_files, project_path(BUILT))).get("index.html")
     if file is None:
         return Response(_NOT_BUILT, 404, media_type="text/html")
-    response = _answer(request, file, _REVALIDATED)
+    response = file.answer(request)
     response.headers["Content-Security-Policy"] = POLICY
     return response
 
@@ -95,20 +80,8 @@ async def file(request: Request, name: str) -> Response:
     found = (await asyncio.to_thread(_files, project_path(BUILT))).get(name)
     if found is None or name == "index.html":
         raise NotFound("the web application has no such file", "path")
-    response = _answer(request, found, _FOREVER if name.startswith("assets/") else _REVALIDATED)
+    response = found.answer(request, _FOREVER if name.startswith("assets/") else REVALIDATED)
     if name == "worker.js":
         response.headers["Service-Worker-Allowed"] = "/"
         response.headers["Content-Security-Policy"] = POLICY
     return response
-
-
-def _answer(request: Request, file: _File, cached: str) -> Response:
-    headers = {"Cache-Control": cached, "ETag": file.tag, "Vary": "Accept-Encoding"}
-    if file.tag in request.headers.get("if-none-match", ""):
-        return Response(None, 304, headers)
-    accepted = request.headers.get("accept-encoding", "")
-    encoding = next((name for name in _ENCODINGS if name in file.compressed and name in accepted), None)
-    if encoding is None:
-        return Response(file.content, 200, headers, file.media_type)
-    headers["Content-Encoding"] = encoding
-    return Response(file.compressed[encoding], 200, headers, file.media_type)

@@ -4,6 +4,7 @@ import { local } from "../../api/client";
 import { useOffer } from "../../api/offer";
 import { useDraw } from "../../api/queries";
 import { Empty, Failed, Skeletons } from "../../ui/feedback";
+import { useCtrlEnter } from "../../ui/shortcuts";
 import { toastError } from "../../ui/toasts";
 import { Drawing } from "./drawing";
 import { Form } from "./form";
@@ -42,15 +43,8 @@ export function Create() {
       toastError(error);
     }
   };
-  useEffect(() => {
-    const listen = (event: KeyboardEvent) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && settings.prompt.trim()) {
-        event.preventDefault();
-        draw();
-      }
-    };
-    window.addEventListener("keydown", listen);
-    return () => window.removeEventListener("keydown", listen);
+  useCtrlEnter(() => {
+    if (settings.prompt.trim()) draw();
   });
 
   if (offer.isError) return <Failed error={offer.error} retry={offer.refetch} />;

@@ -3,7 +3,8 @@ import { local } from "../../api/client";
 import type { Generation } from "../../api/queries";
 import { Button, Dialog } from "../../ui/controls";
 import { Fact } from "../../ui/facts";
-import { factsOf } from "./gallery";
+import { save as saveFile } from "../../ui/save";
+import { factsOf } from "./facts";
 
 /** Two to four pictures side by side, with what differs, a vote, and the comparison as a file. */
 export function ComparePictures({
@@ -23,10 +24,7 @@ export function ComparePictures({
       ...factsOf(one),
       chosen: one.id === vote,
     }));
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([JSON.stringify(compared, null, 2)], { type: "application/json" }));
-    link.download = "comparison.json";
-    link.click();
+    saveFile(new Blob([JSON.stringify(compared, null, 2)], { type: "application/json" }), "comparison.json");
   };
   return (
     <Dialog title="Compare" isOpen={isOpen} onClose={close} wide>

@@ -6,12 +6,12 @@ import { useOffer } from "../../api/offer";
 import { type GalleryFilter, type Generation, queryClient, useDraw, useFavorite, useGallery } from "../../api/queries";
 import { Button, Choice, LinkButton, Text, Toggle } from "../../ui/controls";
 import { Empty, Failed, Skeletons } from "../../ui/feedback";
-import { plainFacts, seconds, when } from "../../ui/format";
 import { PictureView } from "../../ui/picture_view";
 import { toast, toastError, undoable } from "../../ui/toasts";
 import { keepSettings, settingsOf } from "../create/settings";
 import { keepSource } from "../create/source";
 import { ComparePictures } from "./compare_pictures";
+import { factsOf } from "./facts";
 
 const KINDS = [
   { id: "", name: "Everything" },
@@ -248,13 +248,4 @@ function Lightbox({ generation, close, remove }: { generation: Generation; close
       </Button>
     </PictureView>
   );
-}
-
-export function factsOf(generation: Generation): Record<string, string> {
-  return {
-    made: when(generation.created_at),
-    model: generation.model ?? "–",
-    time: generation.cached ? "cached" : seconds(generation.generation_time_s),
-    ...plainFacts({ ...(generation.parameters as object | null) }),
-  };
 }

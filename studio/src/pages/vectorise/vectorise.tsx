@@ -5,6 +5,7 @@ import { useOffer } from "../../api/offer";
 import { Button, Drop, NumberInput, Range, Segments } from "../../ui/controls";
 import { Empty, Progress } from "../../ui/feedback";
 import { bytes, percent } from "../../ui/format";
+import { useCtrlEnter } from "../../ui/shortcuts";
 import { toast } from "../../ui/toasts";
 import { Compare } from "./compare";
 import { type Conversion, type Options, useConversions } from "./conversions";
@@ -31,19 +32,15 @@ export function Vectorise() {
     if (added[0]) setChosen(added[0].key);
     else if (!tooLarge.length) toast("error", "These are no pictures");
   };
+  useCtrlEnter(again);
   useEffect(() => {
     const paste = (event: ClipboardEvent) => {
       const files = [...(event.clipboardData?.files ?? [])];
       if (files.length) receive(files);
     };
-    const press = (event: KeyboardEvent) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) again();
-    };
     window.addEventListener("paste", paste);
-    window.addEventListener("keydown", press);
     return () => {
       window.removeEventListener("paste", paste);
-      window.removeEventListener("keydown", press);
     };
   });
 

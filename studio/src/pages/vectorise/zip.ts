@@ -1,4 +1,5 @@
 // A ZIP of small text files, uncompressed (the format of PKWARE's APPNOTE, 4.3): no library is needed for that.
+import { save } from "../../ui/save";
 import type { Conversion } from "./conversions";
 
 export const svgName = (file: string) => `${file.replace(/\.[^.]*$/, "") || "picture"}.svg`;
@@ -11,11 +12,7 @@ export function saveAll(conversions: Conversion[]) {
     const name = count ? svgName(file.name).replace(/\.svg$/, ` (${count}).svg`) : svgName(file.name);
     return { name, content: new TextEncoder().encode(result?.svg_content ?? "") };
   });
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob(zipped(files), { type: "application/zip" }));
-  link.download = "vectorised.zip";
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  save(new Blob(zipped(files), { type: "application/zip" }), "vectorised.zip");
 }
 
 interface Entry {
@@ -30,7 +27,8 @@ export function zipped(files: Entry[]): BlobPart[] {
   let directorySize = 0;
   for (const { name, content } of files) {
     const title = new TextEncoder().encode(name);
-    const header = record(0x04034b50, [
+    // Version 2.0, names in UTF-8, stored as it is, the first of January 1980, checksum, sizes, no extra field.
+    const common: [number, number][] = [
       [2, 20],
       [2, 0x0800],
       [2, 0],
@@ -41,25 +39,16 @@ export function zipped(files: Entry[]): BlobPart[] {
       [4, content.length],
       [2, title.length],
       [2, 0],
-    ]);
-    const entry = record(0x02014b50, [
-      [2, 20],
-      [2, 20],
-      [2, 0x0800],
-      [2, 0],
-      [2, 0],
-      [2, 0x21],
-      [4, crc32(content)],
-      [4, content.length],
-      [4, content.length],
-      [2, title.length],
-      [2, 0],
+    ];
+    const header = record(0x04034b50, common);
+    const place: [number, number][] = [
       [2, 0],
       [2, 0],
       [2, 0],
       [4, 0],
       [4, offset],
-    ]);
+    ];
+    const entry = record(0x02014b50, [[2, 20], ...common, ...place]);
     parts.push(header, title, content);
     directory.push(entry, title);
     offset += header.length + title.length + content.length;
