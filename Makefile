@@ -15,7 +15,7 @@ COVERAGE ?=
 # Pytest would otherwise compile its test modules anew in every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run studio studio-types studio-check stop status test stacks shared-stack own-stacks beside-stacks side-by-side training coverage quick check clients postgresql redis prometheus iproute chromium load chaos attack mutations bench docs
+.PHONY: help run studio studio-types studio-check stop status test stacks shared-stack own-stacks beside-stacks side-by-side training coverage quick check clients postgresql redis prometheus iproute printing chromium firefox load chaos attack mutations bench docs
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -66,13 +66,13 @@ SIDE_BY_SIDE := -n $(WORKERS) --max-worker-restart 0 --dist loadfile --no-loadsc
 TORCH_TESTS = $(shell grep -rlE '^(import|from) (torch|diffusers)' tests --include='test_*.py' --exclude-dir=build_engines)
 WITHOUT_TORCH = --ignore=tests/build_engines $(TORCH_TESTS:%=--ignore=%)
 STACK_TESTS = $(shell grep -rl 'mark\.cluster' tests --include='test_*.py')
-OWN_STACKS := $(foreach name,chaos machines_on_stack rollouts_on_stack scaling_on_stack,tests/cluster/test_$(name).py)
+OWN_STACKS := $(foreach name,chaos machines_on_stack rollouts_on_stack scaling_on_stack,tests/cluster/own_stacks/test_$(name).py)
 STACKS = $(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 $(COVERAGE)
 STACKS_AT_A_TIME ?= 1
 LANES_AT_A_TIME ?= $(if $(COVERAGE),1,2)
 LANES = --jobs $(LANES_AT_A_TIME) --output-sync=target
 NICE := nice -n 10
-test: clients postgresql redis prometheus iproute chromium .venv/.compiled .venv/.testing studio ## everything that a fresh machine can run
+test: clients postgresql redis prometheus iproute printing chromium firefox .venv/.compiled .venv/.testing studio ## everything that a fresh machine can run
 	$(MAKE) $(LANES) stacks beside-stacks
 
 stacks: .venv/.testing
@@ -103,7 +103,7 @@ coverage: .venv/.testing ## the same tests, and which lines they run
 
 quick: check .venv/.compiled ## lint, types, and the tests that need no server
 	$(BIN)/python -m pytest -m "not (cluster or ray or triton or postgresql or redis or prometheus or slow or gpu)" \
-	  --durations=5 $(SIDE_BY_SIDE) $(WITHOUT_TORCH) --ignore=tests/attacks --ignore=tests/api/test_openapi_promises.py
+	  --durations=5 $(SIDE_BY_SIDE) $(WITHOUT_TORCH) --ignore=tests/attacks --ignore=tests/api/openapi/test_openapi_promises.py
 
 check: .venv/.testing studio-check
 	$(BIN)/ruff check .
@@ -133,11 +133,27 @@ iproute: ## the command `ip` for simulated machines, from Debian's package; with
 	  echo "Installing iproute2 (Debian's package)"; \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y iproute2 >/dev/null; }
 
+printing: ## Ghostscript and Poppler, which open exported drawings in tests; without root those are skipped
+	@{ command -v gs && command -v pdftoppm; } >/dev/null || [ "$$(id -u)" != 0 ] || { \
+	  echo "Installing Ghostscript and Poppler (Debian's packages)"; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+	    ghostscript poppler-utils >/dev/null; }
+
 chromium: ## Chromium for the tests of the web application, from Debian's package; without root they are skipped
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || { \
 	  echo "Installing Chromium (Debian's package)"; \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium \
 	    >/dev/null; }
+
+# Debian's Firefox, and puppeteer, which drives it; in an environment of its own.
+firefox: tests/studio/firefox/node_modules/.ready ## Firefox for the tests of the web application, from Debian's package; without root they are skipped
+	@command -v firefox-esr >/dev/null || [ "$$(id -u)" != 0 ] || { \
+	  echo "Installing Firefox (Debian's package)"; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends firefox-esr \
+	    >/dev/null || echo "no Firefox here: its tests are skipped"; }
+
+tests/studio/firefox/node_modules/.ready: tests/studio/firefox/package-lock.json
+	@cd tests/studio/firefox && ../../../studio/with-node npm ci --silent --no-progress && touch node_modules/.ready
 
 load: .venv/.testing ## users on a running stack; SCENARIO=smoke|... ARGS=--stack starts one for it
 	$(BIN)/python -m loadtests.load $(SCENARIO) $(ARGS)
@@ -149,27 +165,31 @@ chaos: .venv/.testing postgresql redis iproute .venv/.compiled ## kill and freez
 
 attack: .venv/.testing postgresql redis .venv/.compiled ## malformed requests at every door, many more than the tests throw
 	$(BIN)/python -m tests.attacks.malformed --seed $(SEED) --requests 10000
-	LONG_FORM=1 $(BIN)/python -m pytest -q tests/attacks tests/api/test_openapi_promises.py tests/api/test_jobs_agree.py \
-	  tests/cluster/test_random_bytes_on_stack.py
+	LONG_FORM=1 $(BIN)/python -m pytest -q tests/attacks tests/api/openapi/test_openapi_promises.py tests/api/jobs/test_jobs_agree.py \
+	  tests/cluster/shared_stack/test_random_bytes_on_stack.py
 
 mutations: .venv/.testing ## break the code in thirty places, one at a time: do the tests notice? ARGS=NAME ...
-	$(BIN)/python -m tests.mutations $(ARGS)
+	$(BIN)/python -m tests.programs.mutations $(ARGS)
 
 # Not here: benchmarks.unet, which needs a GPU, and chaos, which has a target of its own. Rates, and a scenario, that exceed
 # their limits do not hold up those after them, but fail the whole.
 BENCH_LOAD := smoke tier_1 tier_2 tier_3 short_10 short_50 short_100 cached
-bench: .venv/.testing ## every table in the documents; two hours and more
+bench: chromium .venv/.testing studio ## every table in the documents; two hours and more
 	$(BIN)/python -m loadtests.benchmarks.engines
 	$(BIN)/python -m loadtests.benchmarks.vectorize
+	$(BIN)/python -m loadtests.benchmarks.structure
 	$(BIN)/python -m loadtests.benchmarks.judges --limit 40
 	$(BIN)/python -m loadtests.benchmarks.time
 	$(BIN)/python -m loadtests.benchmarks.illustrate
+	$(BIN)/python -m loadtests.benchmarks.adapters
+	$(BIN)/python -m loadtests.benchmarks.style_transfer
 	$(BIN)/python -m loadtests.benchmarks.load
 	$(BIN)/python -m loadtests.benchmarks.queue
 	$(BIN)/python -m loadtests.benchmarks.security
 	$(BIN)/python -m loadtests.benchmarks.metrics
 	$(BIN)/python -m loadtests.benchmarks.peers
 	$(BIN)/python -m loadtests.benchmarks.tracing
+	$(BIN)/python -m loadtests.benchmarks.studio
 	$(BIN)/python -m loadtests.simulate --validate
 	$(BIN)/python -m loadtests.simulate --plot docs/media
 	$(BIN)/python -m loadtests.benchmarks.scaling
@@ -202,7 +222,7 @@ $(BIN)/python:
 	@touch $@
 
 # Numba keeps what it compiled beside the sources, so that no start and no request has to wait for it.
-.venv/.compiled: .venv/.serving $(wildcard serve/vector/coverage/*.py)
+.venv/.compiled: .venv/.serving $(shell find serve/vector/coverage -name "*.py")
 	@echo "Compiling the tracer (a minute, once)"
 	@$(BIN)/python -c 'from serve.vector.coverage import warm; warm()'
 	@touch $@

@@ -13,6 +13,9 @@ from setuptools import find_namespace_packages, setup
 DATA = {
     "model_repository": ["**/*.onnx", "**/*.pbtxt", "**/*.json"],
     "deployments": ["*.yaml", "*.toml", "haproxy", "*.http"],
+    "deployments/prompts": ["*.toml"],
+    "deployments/style_transfer": ["*.toml", "*.webp"],
+    "deployments/director": ["*.toml", "*.txt"],
     "deployments/grafana": ["*.json"],
     "deployments/prometheus": ["*.yml"],
     "studio/dist": ["**/*"],

@@ -14,6 +14,10 @@ from build_engines.data.icons import VAR
 from build_engines.export.engine import MODEL_REPOSITORY
 from build_engines.illustrate.command import illustrate
 from build_engines.presets import PRESETS
+from build_engines.retraining import retrain
+from build_engines.search.command import train_search
+from build_engines.style.command import train_style
+from build_engines.upscale.command import finish, train_upscalers
 
 app = typer.Typer(
     add_completion=False,
@@ -23,8 +27,10 @@ app = typer.Typer(
 )
 
 app.command()(illustrate)
+app.command()(finish)
+app.command()(retrain)
 
-FAMILIES = ("vector", "mini")
+FAMILIES = ("vector", "mini", "upscaler", "style", "search")
 MINI_CHECKPOINT = VAR / "mini" / "checkpoint"
 
 PresetName = Annotated[
@@ -36,11 +42,18 @@ Version = Annotated[str, typer.Option("--version", help="The version that the ma
 LabelsTag = Annotated[
     str | None, typer.Option("--labels", help="Train on this folder of var/labels, not on the current tracers' own.")
 ]
-Family = Annotated[str, typer.Argument(help="vector: the engines of image to SVG. mini: the illustration family.")]
+Family = Annotated[
+    str,
+    typer.Argument(
+        help="vector: the engines of image to SVG. mini: the illustration family. upscaler: x2 and x4. style: those of "
+        "style transfer. search: those of search by likeness."
+    ),
+]
 MiniFolder = Annotated[
     Path | None,
     typer.Option(
-        "--folder", help="mini: keeps data, weights and samples; var/mini, or var/mini/rgba for its successor."
+        "--folder",
+        help="mini: keeps data, weights and samples; var/mini, or var/mini/rgba for its successor; search too.",
     ),
 ]
 
@@ -90,20 +103,18 @@ def train(
         typer.Option(
             "--stage",
             help="mini: data, autoencoder, latents, unet (rgba: denoiser; these four when none is named), decoder, "
-            "rgba: judge. "
+            "rgba: judge, keep. "
             "May be repeated.",
         ),
     ] = None,
-    minutes: Annotated[float | None, typer.Option("--minutes", min=0, help="mini: stop after so long.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0, help="mini, upscaler, style, search: the time limit.")
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="mini: CPU threads; as many as are free.")] = 1,
     compiled: Annotated[
         bool, typer.Option("--compile", help="mini: compile the UNet first, for two minutes; needs a C++ compiler.")
     ] = False,
     folder: MiniFolder = None,
-    begin_with: Annotated[
-        Path | None,
-        typer.Option("--begin-with", help="mini, rgba: a model repository whose engines give the first weights."),
-    ] = None,
 ) -> None:
     """Train what the engines are made of.
 
@@ -111,11 +122,23 @@ def train(
     mini: trains the illustration family into var/mini/checkpoint (a diffusers folder). It can be stopped at any time
     by SIGTERM or Ctrl-C, and the same command goes on where it stopped. The preset rgba trains its successor, which
     draws on a transparent ground and is not served yet.
+    upscaler: trains upscale_2x and upscale_4x on icons, --minutes each (12), and writes their engines; --stage train
+    or engine.
+    style: trains the network of style transfer for --minutes of processor time (8), and writes style_encoder and
+    style_painter, and the pictures of the styles; --stage train, engine or originals.
+    search: trains the two encoders of search by likeness for --minutes of processor time (5) on the data of the preset
+    rgba in --folder, and writes search_picture and search_text; --stage train or engine.
     """
     if _family(family) == "mini":
         from build_engines.mini.commands import train_mini
 
-        return train_mini(preset or "cpu", stages or [], minutes, threads, compiled, folder, begin_with)
+        return train_mini(preset or "cpu", stages or [], minutes, threads, compiled, folder)
+    if family == "upscaler":
+        return train_upscalers(minutes, threads, repository, version, stages or [])
+    if family == "style":
+        return train_style(minutes, threads, repository, version, stages or [])
+    if family == "search":
+        return train_search(folder or VAR / "mini" / "rgba", minutes, threads, repository, version, stages or [])
     from build_engines.train.pipeline import Run, make_engines
 
     make_engines(Run(PRESETS[_preset(preset or "quick")], processes, repository, version, labels_tag=labels_tag))

@@ -15,7 +15,7 @@ from standin import Served, StandIn
 from serve.api.app import create_app
 from serve.api.inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.inference.models import Models
-from serve.ensembles.illustrator.illustration import IllustratorService
+from serve.ensembles.illustrator.service import IllustratorService
 from serve.settings import Settings
 
 

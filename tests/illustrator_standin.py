@@ -12,16 +12,13 @@ from PIL import Image, ImageDraw
 from standin import StandIn
 
 from serve.diffusion.samplers import by_name
+from serve.ensembles.illustrator.adapters import LoraInfo
 from serve.ensembles.illustrator.checkpoints import Stage, fingerprint, pack, unpack
-from serve.ensembles.illustrator.illustration import (
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Parameters, Picture, Pixels
+from serve.ensembles.illustrator.service import (
     NO_PROGRESS,
     Checkpoint,
     FamilyInfo,
-    IllustrateOptions,
-    Illustration,
-    Parameters,
-    Picture,
-    Pixels,
     Preview,
     Progress,
     StreamItem,
@@ -61,6 +58,9 @@ class IllustratorStandIn(StandIn):
 
     async def versions(self) -> Mapping[str, str]:
         return {f"{one.name}_unet": "1" for one in self.known}
+
+    async def check_lora(self, data: bytes) -> LoraInfo:
+        return LoraInfo(tuple(one.name for one in self.known), 1, 1, ("unet",))
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
         async for item in self._drawn(options, NO_PROGRESS, ()):
@@ -103,7 +103,7 @@ class IllustratorStandIn(StandIn):
                 told_at = time.monotonic()
                 yield Progress(sum(stages), steps * options.n)
         yield Illustration(
-            pictures=[Picture(disk(made.width, made.height, seed), seed) for seed in seeds],
+            pictures=[Picture(disk(*_finished_size(options, made), seed), seed) for seed in seeds],
             parameters=made,
             tokens=len(made.prompt.split()),
             negative_tokens=len(made.negative_prompt.split()),
@@ -173,6 +173,13 @@ class Gated(IllustratorStandIn):
             raise
         finally:
             self.ended.release()
+
+
+def _finished_size(options: IllustrateOptions, made: Parameters) -> tuple[int, int]:
+    """(width, height) of what is drawn, or of the picture that is finished alone, enlarged."""
+    times = options.finish.upscale * (1.0 if options.hires is None else options.hires.scale)
+    whole = options.source.size if options.source is not None and not options.draws else (made.width, made.height)
+    return round(whole[0] * times), round(whole[1] * times)
 
 
 def _versions(made: Parameters) -> dict[str, str]:

@@ -14,7 +14,7 @@ from standin import StandIn
 
 from serve.api.app import create_app
 from serve.api.jobs import JobServices
-from serve.ensembles.illustrator.illustration import IllustratorService
+from serve.ensembles.illustrator.service import IllustratorService
 from serve.ensembles.requests import File, Outcome
 from serve.jobs.records import object_store_items
 from serve.jobs.worker.claims import ClaimedJob

@@ -62,6 +62,7 @@ ROOMS: dict[str, set[str]] = {
     "ensembles": {"engines", "diffusion", "vector", "observability", "settings", "errors"},
     "state": {"observability", "settings", "errors"},
     "security": {"ensembles", "engines", "state", "diffusion", "observability", "settings", "errors"},
+    "personalisation": {"ensembles", "state", "observability", "settings", "errors"},
     "releases": {
         "security",
         "ensembles",
@@ -76,7 +77,7 @@ ROOMS: dict[str, set[str]] = {
     "jobs": {"releases", "security", "ensembles", "state", "observability", "settings", "errors"},
 }
 """Each room of `serve`, from the lowest floor up, and the rooms that it may import."""
-ROOMS["api"] = {"jobs", "engines", "diffusion", "vector", *ROOMS["jobs"]}
+ROOMS["api"] = {"jobs", "personalisation", "engines", "diffusion", "vector", *ROOMS["jobs"]}
 ROOMS["cluster"] = {"api", *ROOMS["api"]} - {"diffusion", "vector"}
 ROOMS["app"] = {"cluster", "api", "security", "diffusion", "observability", "settings", "errors"}
 ROOMS["cli"] = {"app", *ROOMS["cluster"], "cluster"}
@@ -129,6 +130,45 @@ def test_no_folder_is_crowded_and_each_says_what_it_is() -> None:
         assert len(list(folder.glob("*.py"))) <= LARGEST_FOLDER, folder
         if "migrations" not in folder.parts and (folder / "__init__.py").exists():
             assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
+
+
+def test_helpers_of_tests_are_imported_from_where_they_lie() -> None:
+    """A helper is found from the root, from `tests`, from the test's own folder, or from one above with a conftest.
+    Files that add to ``sys.path`` are left out."""
+    tests = HOME / "tests"
+
+    def not_found(path: Path) -> set[str]:
+        if "sys.path" in path.read_text():
+            return set()
+        above = [one for one in path.parents if one.is_relative_to(tests) and (one / "conftest.py").is_file()]
+        places = [HOME, tests, path.parent, *above]
+        names: set[str] = set()
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module)
+        own = {name for name in names if name.partition(".")[0] == "tests" or name.rpartition(".")[2] in helpers}
+        files = {name: name.replace(".", "/") for name in own}
+        return {
+            name
+            for name, file in files.items()
+            if not any((place / f"{file}.py").is_file() or (place / file).is_dir() for place in places)
+            and not (name.partition(".")[0] != "tests" and is_installed(name))
+        }
+
+    helpers = {path.stem for path in tests.rglob("*.py")}
+    assert violations(not_found, sorted(tests.rglob("*.py"))) == {}
+
+
+def is_installed(name: str) -> bool:
+    """Whether the distribution's folder or module of ``name`` is in site-packages or in the standard library."""
+    top = name.partition(".")[0]
+    return top in sys.stdlib_module_names or any(
+        (Path(place) / top).is_dir() or (Path(place) / f"{top}.py").is_file()
+        for place in sys.path
+        if "site-packages" in place
+    )
 
 
 def test_serving_never_imports_training() -> None:

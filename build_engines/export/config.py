@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from build_engines.export.contracts import Contract, Tensor
+from build_engines.export.contracts import ADAPTER_INPUTS, Contract, Tensor
 
 Backend = Literal["onnxruntime", "openvino", "tensorrt"]
 
@@ -14,7 +14,8 @@ _THREADS: dict[Backend, str] = {"onnxruntime": "intra_op_thread_count", "openvin
 
 def _tensor(tensor: Tensor) -> str:
     dims = ", ".join(str(d) for d in tensor.dims)
-    return f'  {{ name: "{tensor.name}" data_type: {tensor.data_type} dims: [ {dims} ] }}'
+    optional = " optional: true" if tensor in ADAPTER_INPUTS else ""
+    return f'  {{ name: "{tensor.name}" data_type: {tensor.data_type} dims: [ {dims} ]{optional} }}'
 
 
 def _tensors(kind: str, tensors: tuple[Tensor, ...]) -> str:
@@ -31,13 +32,15 @@ def config_text(contract: Contract, backend: Backend) -> str:
         f'backend: "{backend}"',
         f'default_model_filename: "{FILES[backend]}"',
         f"max_batch_size: {contract.max_batch_size}",
-        _tensors("input", contract.inputs),
+        _tensors("input", contract.config_inputs),
         _tensors("output", contract.outputs),
         _batching(contract),
         f"instance_group [ {{ count: 1 kind: {'KIND_GPU' if backend == 'tensorrt' else 'KIND_CPU'} }} ]",
     ]
     if contract.threads and backend in _THREADS:
         parts.append(f'parameters {{ key: "{_THREADS[backend]}" value {{ string_value: "{contract.threads}" }} }}')
+    if contract.adapters:
+        parts.append(f'parameters {{ key: "adapters" value {{ string_value: "{contract.adapters}" }} }}')
     if contract.warmup:
         parts.append(_warmup(contract))
     return "\n".join(parts) + "\n"
@@ -53,7 +56,7 @@ def _batching(contract: Contract) -> str:
 def _warmup(contract: Contract) -> str:
     """One sample of zeros; the embedded backends and probes take the lengths of free axes from it."""
     lines = ['model_warmup [ {\n  name: "zeros" batch_size: 1']
-    for tensor in contract.inputs:
+    for tensor in contract.config_inputs:
         dims = ", ".join(str(d) for d in tensor.shape(contract.warmup))
         value = f"data_type: {tensor.data_type} dims: [ {dims} ] zero_data: true"
         lines.append(f'  inputs {{ key: "{tensor.name}" value {{ {value} }} }}')

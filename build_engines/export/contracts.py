@@ -12,11 +12,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from serve.engines.adapter_files import IDS, SCALES, SLOTS
 from serve.vector.features import STATISTICS
 from serve.vector.parameters import CANDIDATE_WIDTH, LEARNED
 from serve.vector.structure import STRUCTURE
 
-DataType = Literal["TYPE_FP32", "TYPE_UINT8", "TYPE_INT32"]
+DataType = Literal["TYPE_FP32", "TYPE_UINT8", "TYPE_INT32", "TYPE_INT64"]
 SIDE_PX = 128
 EMBEDDING = 512
 
@@ -48,12 +49,17 @@ class Tensor:
         return rng.random(shape, dtype=np.float32)
 
 
+ADAPTER_INPUTS = (Tensor(IDS, (SLOTS,), "TYPE_INT64"), Tensor(SCALES, (SLOTS,)))
+
+
 @dataclass(frozen=True)
 class Contract:
     """One engine. ``queue_delay_us`` is how long the batcher waits for company; 0 batches only what is waiting.
 
     Without ``preferred_batch_sizes`` a batch is all that waits. ``threads`` is per engine; 0 takes every core that the
     server was given. ``warmup`` has lengths of the free axes that the engine can run, for its warm-up at load.
+    ``adapters``: the engine's part of adapters' files; its config then has the optional inputs ADAPTER_INPUTS, which
+    the embedded backends resolve.
     """
 
     name: str
@@ -64,6 +70,11 @@ class Contract:
     queue_delay_us: int = 0
     threads: int = 1
     warmup: Mapping[str, int] = field(default_factory=dict)
+    adapters: str = ""
+
+    @property
+    def config_inputs(self) -> tuple[Tensor, ...]:
+        return (*self.inputs, *ADAPTER_INPUTS) if self.adapters else self.inputs
 
     def example(self, batch: int, length: int = 16, seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:
         rng = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ _LONGEST_S = 10.0
 _BATCHES = (1, 8)
 
 
-def open_onnxruntime(path: Path, contract: Contract) -> Run:
-    """The file in ONNX Runtime on the contract's number of CPU threads (0: every core)."""
+def open_onnxruntime(path: Path, contract: Contract, outputs: Sequence[str] | None = None) -> Run:
+    """The file in ONNX Runtime on the contract's number of CPU threads (0: every core).
+
+    ``outputs``: those of a file that is not the contract's own.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -32,11 +35,11 @@ def open_onnxruntime(path: Path, contract: Contract) -> Run:
     options.add_session_config_entry("session.force_spinning_stop", "1")  # as it is served
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [t.name for t in contract.outputs]
+    names = outputs or [t.name for t in contract.outputs]
     return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
-def open_openvino(path: Path, contract: Contract) -> Run:
+def open_openvino(path: Path, contract: Contract, outputs: Sequence[str] | None = None) -> Run:
     """The file in OpenVINO on the contract's number of CPU threads (0: every core), in FP32."""
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # else it tells Google of each import
     import openvino
@@ -44,7 +47,7 @@ def open_openvino(path: Path, contract: Contract) -> Run:
     core = openvino.Core()
     settings = {"INFERENCE_NUM_THREADS": contract.threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
-    names = [t.name for t in contract.outputs]
+    names = outputs or [t.name for t in contract.outputs]
 
     def run(inputs: Mapping[str, npt.NDArray[np.generic]]) -> Arrays:
         results = compiled(dict(inputs))
@@ -53,7 +56,7 @@ def open_openvino(path: Path, contract: Contract) -> Run:
     return run
 
 
-RUNTIMES: dict[Backend, Callable[[Path, Contract], Run]] = {
+RUNTIMES: dict[Backend, Callable[..., Run]] = {
     "onnxruntime": open_onnxruntime,
     "openvino": open_openvino,
 }

@@ -19,7 +19,7 @@ from build_engines.illustrate.precision import Precision, Target
 from build_engines.illustrate.refusal import Refused
 
 if TYPE_CHECKING:
-    from build_engines.illustrate.design import BuildOptions, Design
+    from build_engines.illustrate.design import AdapterOptions, BuildOptions, Design
 
 SourceOption = Annotated[
     str, typer.Option("--source", help="A folder in diffusers' layout, or an id of the Hugging Face hub (OWNER/NAME).")
@@ -48,6 +48,16 @@ MaxBatchOption = Annotated[
     int | None,
     typer.Option("--max-batch", min=2, help="Most rows of a UNet's batch (a guided picture has two). Likewise."),
 ]
+LorasOption = Annotated[bool, typer.Option("--loras", help="Engines that take LoRAs; twice the memory.")]
+ControlNetOption = Annotated[
+    list[str] | None,
+    typer.Option("--controlnet", help="NAME=FOLDER of a ControlNet in diffusers' layout; several times."),
+]
+IpAdapterOption = Annotated[
+    Path | None,
+    typer.Option("--ip-adapter", help="The .safetensors file of an IP-Adapter; beside it its image_encoder/."),
+]
+ImageEncoderOption = Annotated[Path | None, typer.Option("--image-encoder", help="The IP-Adapter's, elsewhere.")]
 
 
 def illustrate(
@@ -59,6 +69,10 @@ def illustrate(
     repository: RepositoryOption = MODEL_REPOSITORY,
     max_side: MaxSideOption = None,
     max_batch: MaxBatchOption = None,
+    loras: LorasOption = False,
+    controlnet: ControlNetOption = None,
+    ip_adapter: IpAdapterOption = None,
+    image_encoder: ImageEncoderOption = None,
 ) -> None:
     """Build the engines of a Stable Diffusion 1.5, 2.1 or SDXL checkpoint (turbo and LCM ones too).
 
@@ -73,6 +87,10 @@ def illustrate(
         "revision": revision,
         "max-side": max_side,
         "max-batch": max_batch,
+        "loras": loras,
+        "controlnet": controlnet,
+        "ip-adapter": ip_adapter,
+        "image-encoder": image_encoder,
     }
     try:
         _run(console, arguments, repository)
@@ -86,11 +104,20 @@ def _run(console: Console, arguments: dict[str, Any], repository: Path) -> None:
     from build_engines.illustrate.source import locate
     from build_engines.illustrate.tensorrt import require_gpu
 
-    options = [f"--{key} {shlex.quote(str(value))}" for key, value in arguments.items() if value]
+    options = []
+    for key, value in arguments.items():
+        for one in value if isinstance(value, list) else [value] if value else []:
+            options.append(f"--{key}" if one is True else f"--{key} {shlex.quote(str(one))}")
     command = " ".join(["python -m build_engines illustrate", *options])
     bounds = (arguments["max-side"], arguments["max-batch"])
     build_options = BuildOptions(
-        arguments["name"], arguments["target"], arguments["precision"], repository, command, *bounds
+        arguments["name"],
+        arguments["target"],
+        arguments["precision"],
+        repository,
+        command,
+        *bounds,
+        adapters=_adapters(arguments),
     )
     build_options.check()
     if build_options.target == "tensorrt":
@@ -101,6 +128,21 @@ def _run(console: Console, arguments: dict[str, Any], repository: Path) -> None:
     for note in plan.notes:
         console.print(f"Note: {escape(note)}", soft_wrap=True, highlight=False)
     _build(console, build_options, plan)
+
+
+def _adapters(arguments: dict[str, Any]) -> AdapterOptions:
+    """Raises Refused."""
+    from build_engines.illustrate.design import AdapterOptions
+
+    pairs = [one.partition("=") for one in arguments["controlnet"] or ()]
+    weights, encoder = arguments["ip-adapter"], arguments["image-encoder"]
+    if encoder is not None and weights is None:
+        raise Refused("--image-encoder is an IP-Adapter's: name that with --ip-adapter")
+    return AdapterOptions(
+        arguments["loras"],
+        tuple((name, Path(folder)) for name, _, folder in pairs),
+        None if weights is None else (weights, encoder or weights.parent / "image_encoder"),
+    )
 
 
 def _build(console: Console, build_options: BuildOptions, plan: Design) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from build_engines.export.contracts import Contract, Tensor
@@ -11,7 +11,7 @@ from build_engines.illustrate.checkpoint import Checkpoint
 from build_engines.illustrate.sizes import Sizes
 from serve.diffusion.tokens import MAX_CHUNKS
 
-PartName = Literal["text_encoder", "text_encoder_2", "unet", "vae_decoder", "vae_encoder", "judge"]
+PartName = Literal["text_encoder", "text_encoder_2", "unet", "vae_decoder", "vae_encoder", "judge", "image_encoder"]
 Lengths = Mapping[str, int]
 
 TIME_IDS = 6
@@ -40,15 +40,36 @@ class Engine:
         return "vae" if self.part.startswith("vae") else self.part
 
 
-def engines(name: str, checkpoint: Checkpoint, tokens: int, sizes: Sizes, max_batch: int | None = None) -> list[Engine]:
+def engines(
+    name: str,
+    checkpoint: Checkpoint,
+    tokens: int,
+    sizes: Sizes,
+    max_batch: int | None = None,
+    takes_adapters: bool = False,
+) -> list[Engine]:
     """The engines of the family ``name``. ``tokens`` is the length of a chunk of the prompt.
 
-    ``max_batch`` is the largest number of rows of the UNet, and bounds that of the VAE.
+    ``max_batch`` is the largest number of rows of the UNet, and bounds that of the VAE. ``takes_adapters``: text
+    encoders and UNet.
     """
     texts = [_text_encoder(name, checkpoint, part, tokens) for part in checkpoint.text_encoders]
     judges = [_judge(name, checkpoint, tokens)] if checkpoint.has_judge else []
     unet = _unet(name, checkpoint, tokens, sizes, max_batch)
+    if takes_adapters:
+        texts, unet = [_with_adapters(text) for text in texts], _with_adapters(unet)
     return [*texts, unet, *_vae(name, checkpoint, sizes, max_batch), *judges]
+
+
+def _with_adapters(engine: Engine) -> Engine:
+    return replace(engine, contract=replace(engine.contract, adapters=engine.part))
+
+
+def image_encoder(name: str, side_px: int, tokens: int, width: int) -> Engine:
+    """References to image tokens, and to those of the unconditional prediction."""
+    outputs = tuple(Tensor(output, (tokens, width)) for output in ("image_tokens", "no_image_tokens"))
+    inputs = (Tensor("image", (side_px, side_px, 3), "TYPE_UINT8"),)
+    return Engine("image_encoder", Contract(f"{name}_image_encoder", inputs, outputs, 8, (), threads=0), {}, {}, {}, {})
 
 
 def _judge(name: str, checkpoint: Checkpoint, tokens: int) -> Engine:

@@ -21,6 +21,36 @@ from serve.diffusion.family import parse
 from serve.errors import InvalidRequest
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+MAX_CONTROLNETS = 8
+
+
+@dataclass(frozen=True)
+class AdapterOptions:
+    """What the engines take besides: LoRAs where ``loras``, and these ControlNets and this IP-Adapter, which imply it.
+
+    ``controlnets``: names and folders. ``ip_adapter``: its weights and the folder of its image encoder.
+    """
+
+    loras: bool = False
+    controlnets: tuple[tuple[str, Path], ...] = ()
+    ip_adapter: tuple[Path, Path] | None = None
+
+    def __bool__(self) -> bool:
+        return self.loras or bool(self.controlnets) or self.ip_adapter is not None
+
+    def check(self) -> None:
+        """Raises Refused."""
+        names = [name for name, _ in self.controlnets]
+        for name, folder in self.controlnets:
+            if not _NAME.fullmatch(name) or names.count(name) > 1:
+                raise Refused(f"--controlnet {name}=...: small letters, digits and _, each name once")
+            if not (folder / "config.json").is_file():
+                raise Refused(f"--controlnet {name}: {folder} is no ControlNet in diffusers' layout")
+        if len(names) > MAX_CONTROLNETS:
+            raise Refused(f"--controlnet: at most {MAX_CONTROLNETS}")
+        for path in self.ip_adapter or ():
+            if not path.exists():
+                raise Refused(f"--ip-adapter: {path} is missing")
 
 
 @dataclass(frozen=True)
@@ -34,6 +64,7 @@ class BuildOptions:
     command: str
     max_side_px: int | None = None
     max_batch: int | None = None
+    adapters: AdapterOptions = AdapterOptions()
 
     def check(self) -> None:
         """Raises Refused for a name that cannot be an engine's, or a precision that the target lacks."""
@@ -41,6 +72,11 @@ class BuildOptions:
             raise Refused(f"--name {self.name!r}: small letters, digits and _, a letter first, at most 40 in all")
         if self.target == "tensorrt" and self.precision == "int8":
             raise Refused("--target tensorrt builds fp32 and fp16; 8-bit plans need calibration on real prompts")
+        if self.target == "tensorrt" and self.adapters:
+            raise Refused(
+                "--target tensorrt: plans take no adapters yet; leave --loras, --controlnet and --ip-adapter out"
+            )
+        self.adapters.check()
 
 
 @dataclass(frozen=True)
@@ -66,13 +102,16 @@ def design(build_options: BuildOptions, source: Source) -> Design:
     schedule = read_schedule(checkpoint.config("scheduler"), distilled)
     sizes = sizes_of(checkpoint, build_options.target, build_options.max_side_px)
     described = family(build_options.name, checkpoint, schedule, tokenizers, sizes)
+    takes_adapters = bool(build_options.adapters)
+    if takes_adapters:
+        described["adapters"] = {}
     try:
         parse({"family": described})
     except InvalidRequest as error:
         raise Refused(f"the checkpoint, or its atelier.json, could not be served: {error}") from error
     return Design(
         checkpoint,
-        engines(build_options.name, checkpoint, lengths.pop(), sizes, build_options.max_batch),
+        engines(build_options.name, checkpoint, lengths.pop(), sizes, build_options.max_batch, takes_adapters),
         tokenizers,
         described,
         int(checkpoint.config("scheduler").get("num_train_timesteps", 1000)),

@@ -38,11 +38,22 @@ def check(
 
     One runtime is open at a time: an engine may take half of the memory.
     """
+    return check_file(contract.name, [tensor.name for tensor in contract.outputs], openers, expected, precision)
+
+
+def check_file(
+    file: str,
+    outputs: Sequence[str],
+    openers: Mapping[str, Callable[[], Run]],
+    expected: Sequence[Pair],
+    precision: Precision,
+) -> dict[str, Any]:
+    """As `check`, of any file whose answers are ``outputs``."""
     limit = LIMITS[precision]
     report: dict[str, Any] = {}
     for name, opener in openers.items():
         run = opener()
-        errors = [_errors(run(inputs), contract, outputs) for inputs, outputs in expected]
+        errors = [_errors(run(inputs), file, outputs, answers) for inputs, answers in expected]
         worst = np.max(np.array(errors), axis=0)
         report[name] = {key: float(f"{value:.3g}") for key, value in zip(_KEYS, worst, strict=True)}
     for key in _KEYS:
@@ -50,22 +61,22 @@ def check(
     report |= {"limit": limit, "largest_limit": LARGEST * limit, "examples": len(expected)}
     if not (report["relative_rms_error"] <= limit and report["max_relative_error"] <= LARGEST * limit):
         raise ParityError(
-            f"{contract.name} differs from its network: {report['relative_rms_error']} of the RMS of the answer "
+            f"{file} differs from its network: {report['relative_rms_error']} of the RMS of the answer "
             f"(limit {limit}), at most {report['max_relative_error']} (limit {LARGEST * limit}) in {precision}"
         )
     return report
 
 
-def _errors(answer: Arrays, contract: Contract, expected: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+def _errors(
+    answer: Arrays, file: str, names: Sequence[str], expected: Sequence[npt.NDArray[Any]]
+) -> npt.NDArray[np.float64]:
     """(largest, largest relative, RMS relative) over the outputs. A level of a picture's 255 is rounding."""
     rows = []
-    for tensor, reference in zip(contract.outputs, expected, strict=True):
-        if answer[tensor.name].shape != reference.shape:
-            raise ParityError(
-                f"{contract.name}: {tensor.name} has shape {answer[tensor.name].shape}, its network's {reference.shape}"
-            )
-        gap = np.abs(answer[tensor.name].astype(np.float64) - reference)
-        beyond = np.maximum(gap - 1, 0) if tensor.data_type == "TYPE_UINT8" else gap
+    for name, reference in zip(names, expected, strict=True):
+        if answer[name].shape != reference.shape:
+            raise ParityError(f"{file}: {name} has shape {answer[name].shape}, its network's {reference.shape}")
+        gap = np.abs(answer[name].astype(np.float64) - reference)
+        beyond = np.maximum(gap - 1, 0) if reference.dtype == np.uint8 else gap
         scale = float(np.sqrt(np.mean(reference.astype(np.float64) ** 2))) or 1.0
         rows.append([gap.max(), beyond.max() / scale, np.sqrt(np.mean(beyond**2)) / scale])
     worst: npt.NDArray[np.float64] = np.array(rows).max(axis=0)

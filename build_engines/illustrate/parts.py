@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,11 +52,17 @@ class UNet(nn.Module):
         encoder_hidden_states: torch.Tensor,
         text_embeds: torch.Tensor | None = None,
         time_ids: torch.Tensor | None = None,
+        residuals: Sequence[torch.Tensor] | None = None,
     ) -> torch.Tensor:
+        """``residuals``: those of ControlNets, the middle block's last."""
         dtype = self.unet.dtype
         added = None
         if text_embeds is not None:
             added = {"text_embeds": text_embeds.to(dtype), "time_ids": time_ids}
+        controlled: dict[str, Any] = {}
+        if residuals is not None:
+            controlled["down_block_additional_residuals"] = tuple(residuals[:-1])
+            controlled["mid_block_additional_residual"] = residuals[-1]
         condition = None if self.guidance is None else self.guidance.expand(sample.shape[0], -1).to(dtype)
         answer: torch.Tensor = self.unet(
             sample.to(dtype),
@@ -64,6 +71,7 @@ class UNet(nn.Module):
             timestep_cond=condition,
             added_cond_kwargs=added,
             return_dict=False,
+            **controlled,
         )[0]
         return answer.float()
 
@@ -201,6 +209,8 @@ def wrap(checkpoint: Checkpoint, engine: Engine, network: Any) -> nn.Module:
     if engine.part.startswith("text_encoder"):
         xl = checkpoint.family_class == "stable-diffusion-xl"
         return TextEncoder(network, penultimate=xl, pooled=engine.part == "text_encoder_2").eval()
+    if engine.part == "image_encoder":
+        return network  # type: ignore[no-any-return]
     wrappers = {"unet": UNet, "vae_decoder": VaeDecoder, "vae_encoder": VaeEncoder, "judge": Judge}
     return wrappers[engine.part](network).eval()
 

@@ -8,16 +8,18 @@ from pathlib import Path
 import torch
 import typer
 
+from build_engines.mini import engines
 from build_engines.mini.corpus import pictures
 from build_engines.mini.evaluate import evaluate
 from build_engines.mini.loop import Stop
 from build_engines.mini.pipeline import DEFAULT_STAGES, MINI_DIR, STAGES, Run
 from build_engines.mini.presets import MINI_PRESETS, MiniPreset
 from build_engines.mini.training import checkpoint as rgba_checkpoint
-from build_engines.mini.training import evaluation
+from build_engines.mini.training import evaluation, kept_weights
 from build_engines.mini.training import pipeline as training
 from build_engines.mini.training.compare import compare
 from build_engines.mini.training.presets import RGBA
+from build_engines.stages import checked_stages
 
 RGBA_DIR = MINI_DIR / "rgba"
 
@@ -33,12 +35,18 @@ def preset_of(name: str) -> MiniPreset:
 def evaluate_mini(checkpoint: Path, threads: int, repository: Path) -> None:
     """Prints the table of ``build_engines.mini.evaluate`` for a checkpoint folder.
 
-    Of one that draws with alpha that of ``build_engines.mini.training.evaluation``; its corpus is beside it.
+    Of one that draws with alpha that of ``build_engines.mini.training.evaluation``, beside the engines of
+    ``repository``; its corpus is beside it.
     """
     torch.set_num_threads(threads)
     if rgba_checkpoint.holds_rgba(checkpoint):
         painter, folder = rgba_checkpoint.load(checkpoint), checkpoint.parent
-        evaluation.evaluate(folder, pictures.load(folder), painter.draw_all, checkpoint.name)
+
+        def shipped(captions: Sequence[str], seeds: Sequence[int]) -> pictures.Rgba:
+            return evaluation.enlarged(engines.draw_all(repository, captions, seeds))
+
+        beside = shipped if engines.are_there(repository) else None
+        evaluation.evaluate(folder, pictures.load(folder), painter.draw_all, checkpoint.name, shipped=beside)
         return
     evaluate(MINI_DIR, checkpoint, repository=repository)
 
@@ -58,9 +66,8 @@ def train_mini(
     threads: int,
     compiled: bool,
     folder: Path | None,
-    engines: Path | None = None,
 ) -> None:
-    """Trains the stages in order, or goes on where they stopped. ``engines``: see ``training.pipeline.Run``."""
+    """Trains the stages in order, or goes on where they stopped."""
     torch.set_num_threads(threads)
     stop = Stop(minutes)
     run: Run | training.Run
@@ -68,15 +75,13 @@ def train_mini(
     usual: Sequence[str]
     if preset == RGBA.name:
         run, known, usual = (
-            training.Run(RGBA, stop, folder or RGBA_DIR, compiled, engines=engines),
+            training.Run(RGBA, stop, folder or RGBA_DIR, compiled, kept=kept_weights.FOLDER),
             training.STAGES,
             training.DEFAULT_STAGES,
         )
     else:
         run, known, usual = Run(preset_of(preset), stop, folder or MINI_DIR, compiled), STAGES, DEFAULT_STAGES
-    unknown = [s for s in stages if s not in known]
-    if unknown:
-        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(known)}", param_hint="--stage")
+    wanted = checked_stages(stages, known, usual)
     with stop.on_signals():
-        finished = run.train(tuple(stages) or usual)
+        finished = run.train(wanted)
     typer.echo("finished" if finished else "stopped; the same command goes on from here")

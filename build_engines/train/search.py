@@ -17,7 +17,7 @@ from build_engines.train.environment import rows_of
 from build_engines.train.networks import Quality, Tier1
 from build_engines.train.reward import TIER1_LIMIT_MS, predicted_reward
 from build_engines.train.trial import Trials
-from serve.ensembles.vectorizer.search import fixed_parameters
+from serve.ensembles.vectorizer.candidates import fixed_parameters
 from serve.vector.features import extract
 from serve.vector.parameters import LEARNED, CoverageParameters, to_candidate
 

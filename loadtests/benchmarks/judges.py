@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 from build_engines.labels.candidates import candidates
 from loadtests.vectorize.dataset import Picture, held_out, prepare
 from loadtests.vectorize.table import markdown
-from serve.ensembles.vectorizer.search import fixed_parameters
+from serve.ensembles.vectorizer.candidates import fixed_parameters
 from serve.vector.compare import LENIENT, Reference
 from serve.vector.coverage import trace_coverage
 from serve.vector.features import extract

@@ -27,7 +27,7 @@ from loadtests.vectorize.dataset import Picture, held_out, prepare
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown
 from serve.engines.triton.server import TritonServer
-from serve.ensembles.vectorizer.search import fixed_parameters
+from serve.ensembles.vectorizer.candidates import fixed_parameters
 from serve.ensembles.vectorizer.vectorization import ENGINES, VectorizeOptions
 from serve.ensembles.vectorizer.vectorizer import Vectorizer
 from serve.settings import VectorizerSettings

@@ -18,7 +18,8 @@ from serve.diffusion.noise import LATENTS, gaussian
 from serve.diffusion.samplers import State
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.illustrator.illustrator import Illustrator
-from serve.ensembles.illustrator.pipeline import DiffusionPipeline, Plan
+from serve.ensembles.illustrator.pipeline.pipeline import DiffusionPipeline
+from serve.ensembles.illustrator.pipeline.plan import Plan
 from serve.errors import AtelierError
 
 

@@ -71,7 +71,7 @@ def raw_triton(repository: Path, engines: Sequence[str], threads: int) -> Iterat
         )
         over_http = ["--allow-http=true", "--http-address=127.0.0.1", f"--http-port={http}"]
         line = [part for part in command if part != "--allow-http=false"] + over_http
-        with _child(line, installation.environment(found, threads)) as child:
+        with _child(line, installation.environment(found, threads, Path(folder))) as child:
             url = f"http://127.0.0.1:{http}"
             _wait(url, "/v2/health/ready", child)
             yield RawTriton(child.pid, f"127.0.0.1:{http}", f"127.0.0.1:{grpc}")

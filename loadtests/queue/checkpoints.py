@@ -14,7 +14,7 @@ import numpy as np
 from loadtests.queue.backlog import request
 from loadtests.queue.report import quantiles_ms, verdict
 from loadtests.vectorize.table import UNMEASURED, markdown
-from serve.ensembles.illustrator.illustration import IllustratorService
+from serve.ensembles.illustrator.service import IllustratorService
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.jobs.queue.events import EventFollower
 from serve.jobs.queue.generation_queue import GenerationQueue

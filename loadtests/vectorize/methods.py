@@ -12,7 +12,7 @@ import numpy as np
 
 from loadtests.vectorize.dataset import Picture
 from loadtests.vectorize.peers import PALETTE, SEED, absent_program, autotrace, potrace_per_color
-from serve.ensembles.vectorizer.search import fixed_parameters
+from serve.ensembles.vectorizer.candidates import fixed_parameters
 from serve.vector.features import extract
 from serve.vector.parameters import CoverageParameters, VTracerParameters, reference_parameters, utility
 from serve.vector.trace import trace_vtracer

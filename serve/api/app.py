@@ -14,22 +14,24 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute
 
-from serve.api import a1111, jobs, openai, studio
+from serve.api import a1111, jobs, mind, openai, studio
 from serve.api.admin import accounts, costs, quality, releases, versions
 from serve.api.http.problems import as_atelier_error, as_problem, described
 from serve.api.inference import http as open_inference
 from serve.api.inference.models import Models
 from serve.api.jobs import JobServices
-from serve.api.library import gallery, references, results
+from serve.api.library import editing, gallery, loras, references, results, similar
 from serve.api.middleware.authentication import Authentication, AuthenticationMiddleware, Refusals
 from serve.api.middleware.deadlines import PRIORITY, REQUEST_TIMEOUT, Deadlines
 from serve.api.middleware.origin_check import OriginCheck
 from serve.api.middleware.request_metrics import HTTP, count_refusal
 from serve.api.middleware.request_trace import RequestTrace
 from serve.api.middleware.response_headers import RequestId
-from serve.api.native import conversion, diffusion, health, illustrations, styles
+from serve.api.native import control_picture, conversion, diffusion, health, illustrations, layout, pictures, styles
 from serve.api.openapi import finish, reference_page
-from serve.ensembles.illustrator.illustration import IllustratorService
+from serve.api.restyling import routes as restyling
+from serve.api.restyling.styles import site_styles
+from serve.ensembles.illustrator.service import IllustratorService
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import AtelierError, Overloaded, Unauthorized, Unsupported
 from serve.jobs.direct.service import DirectService
@@ -40,7 +42,7 @@ from serve.state import State
 
 LOGGER = logging.getLogger(__name__)
 
-_NATIVE_PATHS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", "generations", "me"))
+_NATIVE_PATHS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", "generations", "me", "loras"))
 """Paths below OpenAI's prefix that are not OpenAI's."""
 
 _NOT_LOGGED = (Overloaded, Unsupported)
@@ -95,11 +97,17 @@ def create_app(
     app.state.entrance = entrance
     app.state.direct = direct or DirectService(None, illustrator, service, settings)
     app.state.models = models or Models(
-        service, settings, illustrator, app.state.direct.version_selector, state.database if state is not None else None
+        service,
+        settings,
+        illustrator,
+        app.state.direct.version_selector,
+        state.database if state is not None else None,
+        state,
     )
     app.state.jobs = JobServices(state) if state is not None else None
     app.state.a1111 = a1111.ProgressRegistry()
     app.state.styles = styles.StyleBook(settings.pictures.styles)
+    app.state.style_pictures = site_styles(settings)
     app.add_exception_handler(AtelierError, answer)
     app.add_exception_handler(HTTPException, answer)
     app.add_exception_handler(RequestValidationError, answer)
@@ -151,10 +159,14 @@ def _routes() -> list[BaseRoute]:
     # its own before both (`serve.api.inference.hot_route`).
     site.include_router(conversion.router, responses=described())
     site.include_router(open_inference.router, responses=described("application/json", {"error": {"type": "string"}}))
-    for router in (gallery.router, jobs.router, results.router, references.router, quality.router,
+    for router in (similar.router, gallery.router, jobs.router, results.router, editing.router, references.router,
+                   loras.router, quality.router,
                    accounts.router, costs.router, releases.router, versions.router, illustrations.router,
-                   diffusion.router, styles.router):  # fmt: skip
+                   diffusion.router, styles.router, layout.router, control_picture.router,
+                   pictures.router):  # fmt: skip
         site.include_router(router, responses=described())
+    site.include_router(mind.router, responses=described())
+    site.include_router(restyling.router, responses=described())
     site.include_router(openai.router, responses=described("application/json", openai.ERROR_SCHEMA))
     site.include_router(a1111.router, responses=described("application/json", a1111.ERROR_SCHEMA))
     site.include_router(health.router, responses=described())

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Protocol, cast
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from serve.api.http.composition import GuidedFields
+from serve.api.http.guides import SentPictures
 from serve.api.http.input_pictures import PictureUseFields, input_picture, limits_of, mask_picture
 from serve.api.http.models import validate
 from serve.cli.database import err, fail
@@ -22,10 +24,13 @@ from serve.cli.vectorize import EventLoopThread, own_vectorizer
 from serve.cluster.grpc_client import GrpcClient
 from serve.cluster.stack import StackRecord
 from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, Encoding, encode_all
-from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, StreamItem
+from serve.ensembles.illustrator.finishing.finish import Finish
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.ensembles.illustrator.picture_source import SIDES, PictureSource
+from serve.ensembles.illustrator.service import StreamItem
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, NotFound, rename_fields
+from serve.security.fetching.fetcher import is_data_url
 from serve.security.moderation.policy import moderated, required_engines
 from serve.settings import Settings, load
 
@@ -34,11 +39,11 @@ _MARKS = 10
 """Interval of progress updates; each decodes a small preview."""
 _UNKNOWN_STEPS = 30
 
-_OPTIONS = {"num_inference_steps": "--steps", "guidance_scale": "--guidance", "negative_prompt": "--negative"}
-_OPTIONS |= {name: f"--{name}" for name in ("seed", "n", "width", "height", "sampler", "model")}
-_OPTIONS |= {"timeout_s": "--timeout", "url": "--url"}
-_OPTIONS |= {name: f"--{name.replace('_', '-')}" for name in ("image", "mask", "strength", "mask_crop", "mask_blur")}
-_OPTIONS |= {name: "--outpaint" for name in ("outpaint", *(f"outpaint.{side}" for side in SIDES))}
+OPTIONS = {"num_inference_steps": "--steps", "guidance_scale": "--guidance", "negative_prompt": "--negative"}
+OPTIONS |= {name: f"--{name}" for name in ("seed", "n", "width", "height", "sampler", "model")}
+OPTIONS |= {"timeout_s": "--timeout", "url": "--url"}
+OPTIONS |= {name: f"--{name.replace('_', '-')}" for name in ("image", "mask", "strength", "mask_crop", "mask_blur")}
+OPTIONS |= {name: "--outpaint" for name in ("outpaint", *(f"outpaint.{side}" for side in SIDES))}
 
 
 class Studio(Protocol):
@@ -85,6 +90,8 @@ class InProcess:
             self._undo = undo.pop_all()
 
     def draw(self, options: IllustrateOptions) -> Iterator[StreamItem]:
+        if options.all_loras:
+            raise InvalidRequest("are those of a running stack, and none answers", "--lora")
         return self._loop.iterate(self._illustrator.stream(options))
 
     def encode(self, drawn: Illustration, encoding: Encoding) -> list[bytes]:
@@ -141,6 +148,23 @@ def illustrate(
         bool, typer.Option("--mask-crop", help="Draw the masked part alone, and paste it back.")
     ] = False,
     mask_blur: Annotated[int | None, typer.Option(help="Radius of the soft seam in pixels; 4.")] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            help="A JSON file: a list of regions, or an object with regions, subjects, controls and references."
+        ),
+    ] = None,
+    lora: Annotated[
+        list[str] | None, typer.Option(help="A LoRA of the stack's site, such as ink:0.8; several times for several.")
+    ] = None,
+    reference: Annotated[
+        list[Path] | None, typer.Option(help="A picture of what is drawn again; several times for several.")
+    ] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(help="A control picture, such as canny=edges.png, for a ControlNet of the model."),
+    ] = None,
+    upscale: Annotated[int, typer.Option(help="Enlarge the drawing 2 or 4 times.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON, one line per picture.")] = False,
     url: Annotated[
         str | None, typer.Option(help="host:port of a stack's gRPC door; else a local stack's, else this process.")
@@ -152,7 +176,7 @@ def illustrate(
     """
     try:
         settings = load()
-        with rename_fields(_OPTIONS):
+        with rename_fields(OPTIONS):
             source = read_source(
                 settings,
                 image,
@@ -164,7 +188,8 @@ def illustrate(
             )
             options = IllustrateOptions(
                 prompt, negative, model, width, height, steps, guidance, 0.0, sampler, seed, n, timeout_s=timeout,
-                source=source,
+                source=source, finish=Finish(float(upscale)),
+                **read_guides(settings, regions, lora, reference, control),
             )  # fmt: skip
             targets, form = plan(prompt, output, n)
             wanted = settings.pictures.embed_metadata if metadata is None else metadata
@@ -191,6 +216,48 @@ def read_source(settings: Settings, image: Path | None, mask: Path | None, **use
     if mask is None:
         return fields.source(picture, None)
     return fields.source(picture, asyncio.run(mask_picture(mask.read_bytes(), "mask", limits, picture)))
+
+
+def read_guides(
+    settings: Settings,
+    file: Path | None,
+    loras: list[str] | None,
+    references: list[Path] | None,
+    controls: list[str] | None,
+) -> dict[str, Any]:
+    """Arguments of `IllustrateOptions`: those of a file, as in a request, whose pictures are data: URLs or files beside
+    it, and those of options. Raises InvalidRequest naming the option or the field of the file, OSError."""
+    document: Any = {}
+    if file is not None:
+        try:
+            document = json.loads(file.read_bytes())
+        except (ValueError, RecursionError):
+            raise InvalidRequest("is not valid JSON", "--regions") from None
+    document = {"regions": document} if isinstance(document, list) else document
+    fields = validate(GuidedFields, document)
+    own: dict[str, Any] = {"loras": loras, "references": [{"image": str(path)} for path in references or ()]}
+    own["controls"] = []
+    for choice in controls or ():
+        kind, _, path = choice.partition("=")
+        if not kind or not path:
+            raise InvalidRequest("must be a ControlNet and a file, such as canny=edges.png", "--control")
+        own["controls"].append({"type": kind, "image": path})
+    read = asyncio.run(validate(GuidedFields, own).guides(FilePictures(settings, Path())))
+    of_file = asyncio.run(fields.guides(FilePictures(settings, file.parent if file is not None else Path())))
+    return {name: (*of_file[name], *read[name]) for name in read}
+
+
+class FilePictures(SentPictures):
+    """Pictures that are data: URLs, or files of ``folder``."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        super().__init__(limits_of(settings))
+        self._folder = folder
+
+    async def content(self, url: str, field: str) -> bytes:
+        if is_data_url(url):
+            return await super().content(url, field)
+        return (self._folder / url).read_bytes()
 
 
 def plan(prompt: str, output: str | None, n: int) -> tuple[list[Path | None], str]:
@@ -250,7 +317,7 @@ def report(drawn: Illustration, targets: list[Path | None], files: list[bytes], 
             line = json.dumps({"image": str(target or "-"), **fields, "processing_time_s": drawn.processing_time_s})
             print(line, file=sys.stderr if target is None else sys.stdout)
         elif target is not None:
-            size = f"{made.width} x {made.height}"
+            size = f"{picture.pixels.shape[1]} x {picture.pixels.shape[0]}"
             err.print(f"{target}  {size}, seed {picture.seed}, {len(data):,} bytes", markup=False, soft_wrap=True)
     if not as_json and drawn.moderation is not None and drawn.moderation["flagged"]:
         found = drawn.moderation

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import signal
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -19,25 +13,29 @@ from rich.table import Table
 from serve.cli.audit import audit, costs
 from serve.cli.backup import backup, restore
 from serve.cli.database import ConfigOption, DataOption, err, fail, out
-from serve.cli.deploy import deploy, environment, redeploy, run_application
+from serve.cli.deploy import deploy, environment, redeploy
 from serve.cli.illustrate import illustrate
 from serve.cli.join import join
 from serve.cli.keys import check_ready, keys, users
+from serve.cli.loras import loras
 from serve.cli.machine.doctor import doctor
+from serve.cli.machine.foreground import run, show, show_watched
 from serve.cli.models import models
 from serve.cli.monitoring import dashboards, metrics
+from serve.cli.pictures.restyle import restyle
+from serve.cli.pictures.upscale import upscale
 from serve.cli.profile import profile_engine
+from serve.cli.prompts import prompts
 from serve.cli.releases import experiments, flags
 from serve.cli.secrets import secrets
+from serve.cli.taste import taste
 from serve.cli.vectorize import vectorize
-from serve.cluster import nodes, ray_environment, redeployment, stack
+from serve.cluster import stack
 from serve.cluster.http_client import StackClient
 from serve.cluster.nodes import check_shared_state, with_addresses
-from serve.cluster.ray_environment import temporary_folder
-from serve.errors import AtelierError, EngineUnavailable
-from serve.observability.logs import console
+from serve.errors import AtelierError
 from serve.settings import Settings, leaves, load, to_markdown
-from serve.settings.egress_policy import is_loopback, is_own
+from serve.settings.egress_policy import is_loopback
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +43,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command()(illustrate)
+app.command()(upscale)
+app.command()(restyle)
 app.command()(vectorize)
 app.command()(join)
 app.command()(doctor)
@@ -61,7 +61,10 @@ app.add_typer(keys, name="keys")
 app.add_typer(users, name="users")
 app.add_typer(secrets, name="secrets")
 app.add_typer(flags, name="flags")
+app.add_typer(loras, name="loras")
 app.add_typer(models, name="models")
+app.add_typer(prompts, name="prompts")
+app.add_typer(taste, name="taste")
 app.add_typer(experiments, name="experiments")
 app.add_typer(dashboards, name="dashboards")
 
@@ -120,106 +123,6 @@ def up(
             run(settings)
     except AtelierError as error:
         fail(error, NOT_RUNNING)
-
-
-def run(settings: Settings) -> None:
-    """Start, print the endpoints, and serve until a signal."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    redeployment.clear_requests(settings)  # left by a killed stack
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        stack.record_stack(settings, redeployment.fixed_digest(settings)) as here,
-        temporary_folder(),
-        console.console_errors(settings, sys.stderr) as console_settings,
-        ray_cluster(console_settings) as address,
-    ):
-        with err.status("Waiting until every engine has answered"):
-            stack.wait_ready(settings)
-        err.print("[green]ready[/]")
-        show(here)
-        err.print("Stop with Ctrl-C or `atelier down`.")
-        while True:  # until a signal
-            time.sleep(1.0)
-            redeployment.redeploy_if_requested(settings, address)
-
-
-@contextlib.contextmanager
-def ray_cluster(settings: Settings) -> Iterator[str]:
-    """A Ray node with the application while the block runs; yields its address."""
-    settings = ray_environment.apply(settings)
-    with err.status("Starting Ray"):
-        import ray  # after its environment is set
-        from ray import serve as ray_serve
-
-        from serve.app import compose, grpc_options, http_options
-        from serve.cli.machine.preparation import ray_working_folder
-
-        logging.getLogger("ray").setLevel(logging.ERROR)
-        try:
-            with ray_working_folder(settings):
-                ray.init(
-                    "local",  # not a cluster that Ray remembers
-                    num_cpus=settings.ray.num_cpus or None,
-                    object_store_memory=settings.ray.object_store_memory_bytes,
-                    include_dashboard=settings.dashboard.enabled,
-                    dashboard_host=settings.dashboard.host,
-                    dashboard_port=settings.dashboard.port,
-                    logging_level=logging.ERROR,
-                    log_to_driver=False,
-                    _metrics_export_port=settings.ray.metrics_port or None,
-                    _temp_dir=str(settings.ray.temp_dir) if settings.ray.temp_dir else None,
-                    _node_ip_address=settings.ray.host if is_own(settings.ray.host) else None,
-                )
-        except Exception as error:  # of a node that does not start Ray raises nothing narrower
-            reason = str(error).strip().partition("\n")[0]
-            raise EngineUnavailable(f"Ray did not start: {reason}. `atelier doctor` says what is short") from error
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, _interrupt)  # replaces Ray's handler
-    try:
-        with nodes.publish_targets(settings):
-            with err.status("Starting the application"):
-                ray_serve.start(
-                    proxy_location="EveryNode" if is_own(settings.ray.host) else "HeadOnly",
-                    http_options=http_options(settings),
-                    grpc_options=grpc_options(settings),
-                )
-                logging.getLogger("ray.serve").setLevel(logging.ERROR)
-                run_application(compose(settings))
-            yield ray.get_runtime_context().gcs_address
-    finally:
-        redeployment.clear_requests(settings)
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
-        err.print("stopping")
-        ray_serve.shutdown()  # type: ignore[no-untyped-call]
-        ray.shutdown()
-
-
-def _interrupt(*_: Any) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def show(here: stack.StackRecord) -> None:
-    doors = {
-        "HTTP": f"{here.url}  (a browser shows the studio; POST /generate, /api/convert-ai, …; GET /openapi.json)",
-        "gRPC": f"{here.grpc}  (inference.GRPCInferenceService)",
-    }
-    for name, where in doors.items():
-        out.print(f"{name:<10} {where}", soft_wrap=True)
-    show_watched(here)
-
-
-_WATCHED = {
-    "dashboard": "Ray: replicas, nodes, logs; its token: ray get-auth-token",
-    "logs": "a file for each process; one request by its X-Request-Id",
-    "metrics": "HAProxy's, for Prometheus",
-    "traces": "OTLP",
-}
-
-
-def show_watched(here: stack.StackRecord) -> None:
-    for name, where in here.endpoints.items():
-        out.print(f"{name:<10} {f'{where}  ({_WATCHED[name]})' if where else 'off'}", soft_wrap=True)
 
 
 @app.command()

@@ -13,11 +13,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from serve.cli.database import ConfigOption, JsonOption, done, err, exit_on_error, me, out
+from serve.cli.database import ConfigOption, JsonOption, done, err, exit_on_error, me, out, when
 from serve.errors import InvalidRequest
 from serve.settings import load as load_settings
 
 if TYPE_CHECKING:
+    from serve.releases.rollouts.drift import VersionDrift
     from serve.releases.rollouts.site import ListedVersion, Rollout
     from serve.state import State
 
@@ -167,6 +168,58 @@ def report(engine: Engine, as_json: JsonOption = False, config: ConfigOption = N
     out.print(table)
     if found["note"] is not None:
         out.print(found["note"], markup=False, soft_wrap=True)
+
+
+@models.command("drift")
+def show_drift(
+    window: Annotated[int, typer.Option(min=10, max=10_000, help="Conversions of a window.")] = 200,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Compare the errors of `quality` on the site's conversions with the error in its manifest.
+
+    Needs conversions that were recorded: `vectorizer.samples.collect`.
+    """
+
+    async def do(state: State) -> list[VersionDrift]:
+        from serve.releases.rollouts.drift import drift
+
+        return await drift(state, window)
+
+    found = done(do, config, {})
+    if as_json:
+        print(json.dumps([{**asdict(one), "drifted": one.drifted} for one in found], indent=2, default=str))
+        return
+    table = Table("quality", "until", "conversions", "mean error", "spread", "absolute error", "manifest's", "drifted")
+    for one in found:
+        expected = _number(one.validation_error)
+        for each in one.windows:
+            absolute = f"{each.mean_absolute_error:.3g}\n{each.low:.3g} to {each.high:.3g}"
+            table.add_row(
+                one.version or "?", when(each.until), str(each.conversions), f"{each.mean_error:+.3g}",
+                f"{each.spread:.3g}", absolute, expected, "yes" if each.drifted else "no",
+            )  # fmt: skip
+    out.print(table if found else "no conversions were recorded: see vectorizer.samples.collect")
+
+
+@models.command("samples")
+def export_samples(
+    file: Annotated[Path, typer.Argument(help="The .npz file that is written.", dir_okay=False)],
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the pictures, where the site allows it (`vectorizer.samples.pictures`)."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Export the recorded conversions, for `python -m build_engines retrain quality --samples FILE`."""
+
+    async def do(state: State) -> tuple[int, int]:
+        from serve.jobs import quality_samples
+
+        return await quality_samples.export_samples(state, file, pictures)
+
+    samples, copied = done(do, config, {})
+    out.print(f"{file}: {samples} conversions, {copied} pictures", markup=False, soft_wrap=True)
 
 
 def _change(

@@ -7,11 +7,10 @@ import contextlib
 import json
 import queue
 import sys
-from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,11 +19,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from serve.cli.database import err, fail
+from serve.cli.pictures.files import SVG, plan
 from serve.cluster.http_client import StackClient
 from serve.cluster.stack import StackRecord
 from serve.ensembles.vectorizer.vectorization import VectorizerService
-from serve.errors import AtelierError, EngineUnavailable
+from serve.errors import AtelierError, EngineUnavailable, InvalidRequest
 from serve.settings import Settings, load
+
+if TYPE_CHECKING:
+    from serve.api.native.outputs import OutputQuery
 
 T = TypeVar("T")
 
@@ -64,8 +67,6 @@ class EventLoopThread:
         self._thread.shutdown()
         self._loop.close()
 
-
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 _WIDE = 1000
 """Table width for files and pipes: no line is wrapped."""
@@ -132,7 +133,14 @@ def converter(url: str | None, settings: Settings) -> Iterator[Converter]:
 def vectorize(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", exists=True)],
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="The SVG (- for standard output), or a folder for several.")
+        str | None, typer.Option("--output", "-o", help="The file (- for standard output), or a folder for several.")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help="svg, svgz, pdf, eps, dxf or png; by default as --output ends, or svg."),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Of pdf, eps, dxf and png: the size over that of the SVG.")
     ] = None,
     tier: Annotated[str, typer.Option(help="auto, basic, 1, 2 or 3.")] = "auto",
     target_quality: Annotated[float, typer.Option(help="SSIM that auto should reach, 0 to 1.")] = 0.9,
@@ -140,21 +148,46 @@ def vectorize(
     max_bytes: Annotated[int | None, typer.Option(help="Largest SVG.")] = None,
     max_paths: Annotated[int | None, typer.Option(help="Most paths.")] = None,
     validate: Annotated[bool, typer.Option(help="Render the result and report its true quality.")] = False,
+    max_colors: Annotated[int | None, typer.Option(help="Most flat colours, 2 to 48.")] = None,
+    min_area_px: Annotated[float | None, typer.Option(help="Smallest area kept, in square pixels.")] = None,
+    precision: Annotated[int | None, typer.Option(help="Decimal places of coordinates, 0 to 3.")] = None,
+    shapes: Annotated[bool, typer.Option(help="Circles, ellipses, rectangles and strokes as such, or paths.")] = True,
+    reuse: Annotated[bool, typer.Option(help="The same shape again as `use` of the first, where shorter.")] = True,
+    palette: Annotated[str | None, typer.Option(help="Colours like #1b4332 with commas between them.")] = None,
+    background: Annotated[str, typer.Option(help="keep or remove an area that fills the canvas.")] = "keep",
+    classes: Annotated[bool, typer.Option(help="A class for each colour, for style sheets.")] = False,
+    title: Annotated[str | None, typer.Option(help="The SVG's title.")] = None,
+    curves: Annotated[str, typer.Option(help="lines, arcs, quadratic or cubic.")] = "cubic",
+    stacking: Annotated[str, typer.Option(help="stacked, or cut_out: nothing lies below an opaque shape.")] = "stacked",
+    group_by: Annotated[str, typer.Option(help="none, color, parent or layer.")] = "none",
+    draw: Annotated[str, typer.Option(help="fills, or strokes: outlines of the areas.")] = "fills",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON, one line per picture.")] = False,
     url: Annotated[str | None, typer.Option(help="A running stack; else a local one, else this process.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Pictures at a time.")] = 2,
 ) -> None:
-    """Turn pictures into SVG. Exit code 0 when all went well, 1 when one failed, 2 when the question was wrong."""
+    """Turn pictures into SVG, PDF, EPS or DXF.
+
+    Exit code 0 when all went well, 1 when one failed, 2 when the question was wrong.
+    """
     options: dict[str, Any] = {"tier": tier, "target_quality": target_quality, "validate": str(validate).lower()}
-    limits = {"time_budget": time_budget, "max_bytes": max_bytes, "max_paths": max_paths}
+    limits = {
+        "time_budget": time_budget, "max_bytes": max_bytes, "max_paths": max_paths, "max_colors": max_colors,
+        "min_area_px": min_area_px, "precision": precision, "palette": palette, "title": title,
+        "shapes": None if shapes else "false", "reuse": None if reuse else "false",
+        "classes": "true" if classes else None,
+        "background": background if background != "keep" else None,
+        "curves": curves if curves != "cubic" else None, "stacking": stacking if stacking != "stacked" else None,
+        "group_by": group_by if group_by != "none" else None, "draw": draw if draw != "fills" else None,
+    }  # fmt: skip
     options |= {name: value for name, value in limits.items() if value is not None}
     try:
         from serve.api.native.conversion_models import vectorize_options  # FastAPI takes a second to load
 
         vectorize_options(options)
-        pairs = plan(pictures, output)
+        target = _target(kind, output, scale)
+        pairs = plan(pictures, output, target.format)
         with converter(url, load()) as backend:
-            results = _convert_all(backend, pairs, options, jobs)
+            results = _convert_all(backend, pairs, options, target, jobs)
     except AtelierError as error:
         fail(error, 2)
     if as_json:
@@ -166,74 +199,50 @@ def vectorize(
     raise typer.Exit(0 if all(result["success"] for result in results.values()) else 1)
 
 
-def plan(pictures: list[Path], output: str | None) -> list[tuple[Path, Path | None]]:
-    """(source, target) pairs; ``None``: standard output."""
-    sources = list(dict.fromkeys(source for picture in pictures for source in _sources(picture)))
-    if not sources:
-        raise AtelierError(f"there are no pictures ({', '.join(sorted(PICTURES))}) in {pictures[0]}")
-    if len(pictures) == 1 and pictures[0].is_file() and output:
-        if output == "-":
-            return [(sources[0], None)]
-        target = Path(output)
-        return [(sources[0], target / f"{sources[0].stem}.svg" if target.is_dir() else target)]
-    if output and not _may_be_folder(Path(output)):
-        raise AtelierError(f"--output {output} is no folder, which a folder or several pictures need")
-    return list(_in_folder(sources, Path(output) if output else None).items())
+def _target(kind: str | None, output: str | None, scale: float | None) -> OutputQuery:
+    """The format: as named, else that of the output's suffix, else SVG. Raises InvalidRequest."""
+    from serve.api.http.models import validate
+    from serve.api.native.outputs import OUTPUTS, OutputQuery, check_scaled
 
-
-def _may_be_folder(output: Path) -> bool:
-    return output.is_dir() or not (output.exists() or str(output) == "-" or output.suffix.lower() == ".svg")
-
-
-def _in_folder(sources: list[Path], folder: Path | None) -> dict[Path, Path | None]:
-    """Target by source, in ``folder`` or beside it; the source's suffix is kept where names would collide."""
-
-    def beside(source: Path, name: str) -> Path:
-        return (folder or source.parent) / f"{name}.svg"
-
-    shared = Counter(beside(source, source.stem) for source in sources)
-    found: dict[Path, Path] = {}  # by target
-    for source in sources:
-        plain = beside(source, source.stem)
-        target = plain if shared[plain] == 1 else beside(source, source.name)
-        if target in found:
-            raise AtelierError(f"{found[target]} and {source} would both become {target}; convert them apart")
-        found[target] = source
-    return {source: target for target, source in found.items()}
-
-
-def _sources(picture: Path) -> list[Path]:
-    if picture.is_file():
-        return [picture]
-    try:
-        return sorted(path for path in picture.iterdir() if path.suffix.lower() in PICTURES)
-    except OSError as error:
-        raise AtelierError(f"the folder {picture} cannot be read: {error.strerror}") from None
+    suffix = Path(output or "").suffix.lower().removeprefix(".")
+    target = validate(OutputQuery, {"format": kind or (suffix if suffix in OUTPUTS else SVG), "scale": scale})
+    if target.format == "json":
+        raise InvalidRequest("is an option of its own, --json", "format")
+    if scale is not None:
+        check_scaled(str(target.format))
+    return target
 
 
 def _convert_all(
-    backend: Converter, pairs: list[tuple[Path, Path | None]], options: dict[str, Any], jobs: int
+    backend: Converter, pairs: list[tuple[Path, Path | None]], options: dict[str, Any], output: OutputQuery, jobs: int
 ) -> dict[Path, dict[str, Any]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, disable=len(pairs) == 1) as bar, ThreadPoolExecutor(jobs) as pool:
         task = bar.add_task("Converting", total=len(pairs))
 
         def convert(pair: tuple[Path, Path | None]) -> dict[str, Any]:
-            result = _convert(backend, *pair, options)
+            result = _convert(backend, *pair, options, output)
             bar.advance(task)
             return result
 
         return {source: result for (source, _), result in zip(pairs, pool.map(convert, pairs), strict=True)}
 
 
-def _convert(backend: Converter, source: Path, target: Path | None, options: dict[str, Any]) -> dict[str, Any]:
+def _convert(
+    backend: Converter, source: Path, target: Path | None, options: dict[str, Any], output: OutputQuery
+) -> dict[str, Any]:
+    from serve.api.native.outputs import exported
+
     try:
         result = backend.vectorize(source.read_bytes(), options)
+        data = result["svg_content"].encode()
+        if output.format != SVG:
+            data = asyncio.run(exported(data, str(output.format), output.scale or 1.0))
         if target is None:
-            sys.stdout.write(result["svg_content"])
+            sys.stdout.buffer.write(data)
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(result["svg_content"], encoding="utf-8")
+            target.write_bytes(data)
     except (AtelierError, OSError) as error:  # fails this picture only
         return {"success": False, "error": str(error)}
     return {**result, "svg": str(target) if target else "-"}

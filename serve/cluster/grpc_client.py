@@ -15,12 +15,15 @@ from pydantic import SecretStr
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
+from serve.api.http.composition import regions_to_json, uses_to_json
 from serve.api.inference.grpc_messages import CODE, parameter_of, set_parameters
 from serve.api.inference.tensors import Array, bytes_array, from_binary, to_binary
 from serve.cluster.http_client import KEY_HINT
 from serve.engines.grpc_options import NO_PROXY
-from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Parameters, Picture, Preview
+from serve.ensembles.illustrator.encoding import as_url
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Parameters, Picture
 from serve.ensembles.illustrator.picture_source import PictureSource
+from serve.ensembles.illustrator.service import Preview
 from serve.ensembles.vectorizer.vectorization import Vectorization
 from serve.errors import (
     AtelierError,
@@ -45,7 +48,10 @@ _BY_CODE: dict[str, type[AtelierError]] = {
 }
 _GRACE_S = 30.0
 """Added to the request's time limit when waiting for the response."""
-_NOT_SENT = ("prompt", "timeout_s", "engine_versions", "source")
+_NOT_SENT = ("prompt", "timeout_s", "engine_versions", "source", "regions", "loras", "controls", "references",
+             "finish", "hires", "draws")  # fmt: skip
+
+_NOT_TAKEN = ("restyle",)
 
 
 class GrpcClient:
@@ -72,12 +78,24 @@ class GrpcClient:
 
     def draw(self, options: IllustrateOptions) -> Iterator[Preview | Illustration]:
         """Previews, then the Illustration. Closing the iterator cancels the drawing."""
-        fields = {name: value for name, value in dataclasses.asdict(options).items() if value not in (None, "")}
+        for name in _NOT_TAKEN:
+            if getattr(options, name):
+                raise Unsupported(f"{name} are not taken by the gRPC endpoint; draw over HTTP", name)
+        fields = {name: value for name, value in dataclasses.asdict(options).items() if value not in (None, "", ())}
         request = _request("illustrate", "prompt", options.prompt.encode())
         if options.source is not None:
             for name, picture in zip(("image", "mask"), options.source.pictures, strict=False):
                 _add_input(request, name, picture.data)
             fields |= _uses(options.source)
+        if options.regions:
+            _add_input(request, "regions", json.dumps(regions_to_json(options.regions, as_url)).encode())
+        if options.loras:
+            loras = [{"name": lora.name, "weight": lora.weight} for lora in options.loras]
+            _add_input(request, "loras", json.dumps(loras).encode())
+        for name, uses in (("controls", options.controls), ("references", options.references)):
+            if uses:
+                _add_input(request, name, json.dumps(uses_to_json(uses, as_url)).encode())
+        fields |= {**options.finish.to_json(), **({} if options.draws else {"draws": False})}
         set_parameters(request, {name: value for name, value in fields.items() if name not in _NOT_SENT})
         if options.timeout_s is not None:
             set_parameters(request, {"timeout": round(options.timeout_s * 1e6)})

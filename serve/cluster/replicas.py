@@ -20,8 +20,9 @@ from serve.api.inference.models import Models
 from serve.api.middleware import authentication
 from serve.api.middleware.authentication import Authentication
 from serve.cluster.autoscaling import ONGOING_REQUESTS, WANTED_WORKERS
+from serve.cluster.hop.remote import RemoteIllustrator, RemoteVectorizer
+from serve.cluster.hop.remote_ensemble import idle_state_of
 from serve.cluster.ray_process import count_ongoing, freeze_gc, prepare
-from serve.cluster.remote import RemoteIllustrator, RemoteVectorizer, idle_state_of
 from serve.cluster.scale_to_zero import IdleState
 from serve.ensembles.illustrator.illustration import ILLUSTRATE
 from serve.ensembles.vectorizer.vectorization import VECTORIZE
@@ -37,6 +38,7 @@ from serve.security.limits.admission_queue import AdmissionQueue
 from serve.security.moderation.policy import moderated, required_engines
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings
 from serve.state import State
+from serve.state.objects.objects import object_reader
 
 LOGGER = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class Replica:
         urgency: Urgency = DEFAULT_URGENCY,
         **named: Any,
     ) -> Any:
-        """The result of the ensemble's ``method``; our errors are returned as values, see `serve.cluster.remote`.
+        """The result of the ensemble's ``method``; our errors are returned as values, see `hop.remote_ensemble`.
 
         ``context`` carries the caller's trace (`serve.observability.tracing.carrier`).
         """
@@ -162,7 +164,8 @@ class IllustratorReplica(Replica):
 
         self._admission = admission_queue_of(settings.illustrator, ILLUSTRATE)
         others, wanted = required_engines(settings.moderation), await current_versions(settings)
-        illustrator = Illustrator(settings.illustrator, others=others, engine_versions=wanted)
+        fetch = object_reader(settings)
+        illustrator = Illustrator(settings.illustrator, others=others, engine_versions=wanted, fetch=fetch)
         self._ensemble = moderated(illustrator, settings.moderation)
         await self._begin(settings, settings.illustrator)
 
@@ -253,7 +256,7 @@ class Gateway(OpenInferenceServicer):
         self._app = partial(
             create_app, service, settings, illustrator=draws, state=state, direct=direct, entrance=self._authentication
         )
-        models = Models(service, settings, draws, self._direct.version_selector, state.database)
+        models = Models(service, settings, draws, self._direct.version_selector, state.database, state)
         super().__init__(models, settings, self._authentication, count_ongoing)
         set_process_hot_route(HotInference(models, settings, answer, count_ongoing))
         set_direct_handler(MODEL_INFER, self.infer_directly)

@@ -58,7 +58,7 @@ class TrackedReplica(RunningReplica):
     async def cancel_when_lost(self) -> None:
         """Wait until no call is pending; cancel all of them once the replica is dead or does not respond.
 
-        `serve.cluster.remote` recognises that the caller did not cancel them, and repeats them.
+        `serve.cluster.hop.remote_ensemble` recognises that the caller did not cancel them, and repeats them.
         """
         misses, now = 0, asyncio.get_running_loop().time
         await asyncio.sleep(SETTLE_S)  # includes calls sent a moment ago

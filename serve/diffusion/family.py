@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from serve.diffusion.adapters import ControlNet, EngineAdapters, ImagePrompt
 from serve.diffusion.samplers import by_name
 from serve.diffusion.schedules import NoiseSchedule, PredictionType
 from serve.errors import InvalidRequest
@@ -101,6 +102,8 @@ class Family(_Part):
     inpainting: bool = False
     """Whether the UNet takes a mask and the latents of the picture without its masked part after the sample."""
     judge: Judge | None = None
+    adapters: Mapping[str, EngineAdapters] = Field(default_factory=dict)
+    """What text encoders and UNet take besides, by part (``text_encoder``, ``unet``); empty: nothing."""
     zeros_for_no_prompt: bool = False
     """Whether the model was trained with zeros for an empty prompt, instead of its embedding."""
 
@@ -121,8 +124,18 @@ class Family(_Part):
         return f"{self.name}_vae_encoder"
 
     @property
+    def controls(self) -> Mapping[str, ControlNet]:
+        """ControlNets by name."""
+        return self.adapters["unet"].controls if "unet" in self.adapters else {}
+
+    @property
+    def image_prompt(self) -> ImagePrompt | None:
+        return self.adapters["unet"].image_prompt if "unet" in self.adapters else None
+
+    @property
     def engines(self) -> tuple[str, ...]:
-        return (*(encoder.engine for encoder in self.text), self.unet, self.vae_decoder, self.vae_encoder)
+        images = () if self.image_prompt is None else (self.image_prompt.engine,)
+        return (*(encoder.engine for encoder in self.text), self.unet, self.vae_decoder, self.vae_encoder, *images)
 
     def latents_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """(C, H, W) of the latents of a picture of ``width`` x ``height`` pixels."""

@@ -21,10 +21,21 @@ from serve.errors import InvalidRequest
 KINDS = ("style", "palette", "mood")
 MAX_WEIGHT = 2.0
 MAX_MIXED = 4
+MAX_LORAS, MAX_LORA_WEIGHT = 4, 4.0
+"""Of one style; weights are those of drawing requests."""
 MAX_STYLES = 1000
 _MAX_WORDS = 2000
 
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
+
+
+class StyleLora(BaseModel):
+    """A LoRA of the site, by its name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    weight: float = Field(1.0, ge=-MAX_LORA_WEIGHT, le=MAX_LORA_WEIGHT)
 
 
 class Style(BaseModel):
@@ -37,6 +48,7 @@ class Style(BaseModel):
     prompt: str = Field(min_length=1, max_length=_MAX_WORDS)
     negative_prompt: str = Field("", max_length=_MAX_WORDS)
     colors: tuple[Colour, ...] = Field((), max_length=64)
+    loras: tuple[StyleLora, ...] = Field((), max_length=MAX_LORAS)
     num_inference_steps: int | None = Field(None, ge=1, le=1000)
     guidance_scale: float | None = Field(None, ge=0, le=50)
     sampler: str | None = None
@@ -44,16 +56,18 @@ class Style(BaseModel):
 
 @dataclass(frozen=True)
 class MixedStyles:
-    """``defaults``: values of `IllustrateOptions` for those that a request leaves out."""
+    """``defaults``: values of `IllustrateOptions` for those that a request leaves out. ``loras``: weights by name."""
 
     prompt: str
     negative_prompt: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     colors: tuple[str, ...] = ()
+    loras: Mapping[str, float] = field(default_factory=dict)
 
 
 def mix(prompt: str, negative_prompt: str, weighted: Sequence[tuple[Style, float]]) -> MixedStyles:
-    """``prompt`` with the words of styles and their weights, in the order given."""
+    """``prompt`` with the words of styles and their weights, in the order given. A LoRA's weight is multiplied by that
+    of its style; those of several styles are added, within the range of weights."""
     words = [prompt, *(_stressed(style.prompt, weight) for style, weight in weighted)]
     negatives = [negative_prompt, *(_stressed(style.negative_prompt, weight) for style, weight in weighted)]
     defaults: dict[str, Any] = {}
@@ -62,7 +76,12 @@ def mix(prompt: str, negative_prompt: str, weighted: Sequence[tuple[Style, float
             if (value := getattr(style, name)) is not None:
                 defaults.setdefault(name, value)
     colors = tuple(dict.fromkeys(color for style, _ in weighted for color in style.colors))
-    return MixedStyles(", ".join(filter(None, words)), ", ".join(filter(None, negatives)), defaults, colors)
+    loras: dict[str, float] = {}
+    for style, weight in weighted:
+        for lora in style.loras:
+            total = loras.get(lora.name, 0.0) + weight * lora.weight
+            loras[lora.name] = max(-MAX_LORA_WEIGHT, min(MAX_LORA_WEIGHT, total))
+    return MixedStyles(", ".join(filter(None, words)), ", ".join(filter(None, negatives)), defaults, colors, loras)
 
 
 def _stressed(words: str, weight: float) -> str:

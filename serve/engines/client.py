@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -92,6 +93,8 @@ class EngineClient:
         self._configs: dict[str, dict[str, Any]] = {}
         self.restart_reason: str | None = None
         """Why calls are refused until the next `connect`: Triton is being restarted. None: normal operation."""
+        self.serving_mark = ""
+        """Of a Triton that another process supervises: a file that exists while its answers may be used."""
 
     async def infer(
         self,
@@ -133,7 +136,7 @@ class EngineClient:
 
     def check_restarting(self, engine: str) -> None:
         """Raises EngineUnavailable while Triton is being restarted."""
-        if self.restart_reason is not None:
+        if self.restart_reason is not None or (self.serving_mark and not os.path.exists(self.serving_mark)):
             raise EngineUnavailable(f"engine '{engine}' is being restarted")
 
     @contextlib.contextmanager

@@ -75,6 +75,11 @@ class EngineSet:
         """Whether it runs an embedded Triton, so that the repository's files are on this machine."""
         return self._server is not None
 
+    @property
+    def adapters(self) -> Path | None:
+        """The folder of adapters' files; None for an external Triton, which reads none of ours."""
+        return None if self._server is None else self._server.adapters
+
     async def start(self) -> None:
         """Raises EngineUnavailable, with the reason, if an engine does not start or cannot be reached."""
         if self._server is not None:
@@ -93,7 +98,8 @@ class EngineSet:
         """None for an external Triton."""
         if self._server is None:
             return None
-        return EngineAddress(machine_id(), self._server.url, self.names, self._timeout_s)
+        mark = str(self._server.serving_mark or "")
+        return EngineAddress(machine_id(), self._server.url, self.names, self._timeout_s, mark)
 
     async def _check_reachable(self, engine: str) -> None:
         try:

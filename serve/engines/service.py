@@ -46,6 +46,8 @@ class EngineAddress:
     url: str
     engines: tuple[str, ...]
     timeout_s: float
+    serving_mark: str = ""
+    """A file that exists while answers of this Triton may be used."""
 
 
 @cache

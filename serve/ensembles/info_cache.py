@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from serve.ensembles.illustrator.illustration import FamilyInfo, IllustratorService
+from serve.ensembles.illustrator.service import FamilyInfo, IllustratorService
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 
 CACHE_S = 3.0

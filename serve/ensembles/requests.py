@@ -11,12 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
+from serve.ensembles.illustrator.adapters import LoraUse, control_from_json, reference_from_json, use_to_json
 from serve.ensembles.illustrator.encoding import AUTO, Encoding
-from serve.ensembles.illustrator.illustration import FamilyInfo, IllustrateOptions
+from serve.ensembles.illustrator.finishing.finish import Finish, Hires
+from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.illustrator.picture_source import source_from_json
-from serve.ensembles.vectorizer.vectorization import VectorizeOptions
+from serve.ensembles.illustrator.regions import region_from_json
+from serve.ensembles.illustrator.service import FamilyInfo
+from serve.ensembles.restyler.restyle import restyle_from_json
+from serve.ensembles.vectorizer.vectorization import DRAWING_OPTIONS, QualitySample, VectorizeOptions
 from serve.errors import InvalidRequest
 
+MAX_STORED_ID = 128
+STORED_ID = f"^[A-Za-z0-9_.:-]{{1,{MAX_STORED_ID}}}$"
+"""The pattern of the id of a generation or of a result."""
 ILLUSTRATE, VECTORIZE = "illustrate", "vectorize"
 """Lanes of the queue. Each has its own slots, so that fast jobs do not wait behind slow ones."""
 _COST = "cost"
@@ -46,13 +54,22 @@ class IllustrateRequest:
     @property
     def inputs(self) -> Sequence[str]:
         """Names in the object store of the pictures that it needs."""
-        source = self.options.source
-        return [] if source is None else [picture.name for picture in source.pictures]
+        return [picture.name for picture in self.options.input_pictures]
+
+    @property
+    def kept_objects(self) -> Sequence[str]:
+        """Names of all objects that it needs: its LoRAs' files are read where it is drawn."""
+        return [*self.inputs, *(lora.object for lora in self.options.all_loras)]
+
+    def without_lora_files(self) -> IllustrateRequest:
+        """As the caller sent it, which says the same when a LoRA is gone or replaced."""
+        if not self.options.all_loras:
+            return self
+        return replace(self, options=self.options.with_loras(lambda lora, _: replace(lora, object="")))
 
     def with_inputs(self, data: Mapping[str, bytes]) -> IllustrateRequest:
         """With the contents of ``inputs``."""
-        source = self.options.source
-        return self if source is None else replace(self, options=replace(self.options, source=source.with_data(data)))
+        return replace(self, options=self.options.with_inputs(data)) if self.inputs else self
 
     @property
     def repeatable(self) -> bool:
@@ -68,6 +85,8 @@ class IllustrateRequest:
     def resolved(self, family: FamilyInfo) -> IllustrateRequest:
         """With the defaults of ``family`` filled in, so that omitted and explicit defaults are equal; without a
         background where pictures have no alpha."""
+        if not self.options.draws:
+            return self
         named, size = self.options, family.size_for(self.options)
         options = replace(
             named,
@@ -84,9 +103,28 @@ class IllustrateRequest:
     def to_json(self) -> dict[str, Any]:
         options = asdict(self.options)
         del options["preview_every"], options["timeout_s"]  # without effect on the pictures
-        del options["source"]
+        del options["source"], options["regions"]
         if self.options.source is not None:
             options["source"] = self.options.source.to_json()
+        if self.options.regions:
+            options["regions"] = [region.to_json() for region in self.options.regions]
+        del options["loras"], options["controls"], options["references"]
+        if self.options.loras:
+            options["loras"] = [lora.to_json() for lora in self.options.loras]
+        if self.options.controls:
+            options["controls"] = [use_to_json(use) for use in self.options.controls]
+        if self.options.references:
+            options["references"] = [use_to_json(use) for use in self.options.references]
+        for name, stated in (
+            ("finish", self.options.finish or None),
+            ("hires", self.options.hires),
+            ("restyle", self.options.restyle),
+        ):
+            del options[name]
+            if stated is not None:
+                options[name] = stated.to_json()
+        if options["draws"]:
+            del options["draws"]
         if options["moderation"] is None:
             del options["moderation"]
         if options["candidates"] == 1:
@@ -117,11 +155,17 @@ class VectorizeRequest:
     def inputs(self) -> Sequence[str]:
         return [self.image]
 
+    @property
+    def kept_objects(self) -> Sequence[str]:
+        return self.inputs
+
     def to_json(self) -> dict[str, Any]:
         options = {**vars(self.options), "engine_versions": dict(self.options.engine_versions)}
         del options["timeout_s"]
         if not options["engine_versions"]:
             del options["engine_versions"]
+        for name in set(DRAWING_OPTIONS) - set(self.options.drawing_options()):
+            del options[name]
         return {"kind": self.kind, "image": self.image, "options": options}
 
 
@@ -134,6 +178,15 @@ def from_json(document: Mapping[str, Any]) -> JobRequest:
         values = dict(document["options"])
         if values.get("source") is not None:
             values["source"] = source_from_json(values["source"])
+        for name, kind in (("finish", Finish), ("hires", Hires)):
+            if name in values:
+                values[name] = kind(**values[name])
+        if values.get("restyle") is not None:
+            values["restyle"] = restyle_from_json(values["restyle"])
+        values["regions"] = tuple(region_from_json(one) for one in values.get("regions", ()))
+        values["loras"] = tuple(LoraUse(**lora) for lora in values.get("loras", ()))
+        values["controls"] = tuple(map(control_from_json, values.get("controls", ())))
+        values["references"] = tuple(map(reference_from_json, values.get("references", ())))
         options = IllustrateOptions(**values)
         named = document.get("seed_named", True)
         return IllustrateRequest(options, Encoding(**document["encoding"]), document["more"], named)
@@ -167,6 +220,8 @@ class Outcome:
     details: Mapping[str, Any]
     model: str | None
     generation_time_s: float
+    sample: QualitySample | None = None
+    """Of a conversion; stored beside its answer."""
 
     @property
     def cost(self) -> Mapping[str, float]:

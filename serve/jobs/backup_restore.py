@@ -19,7 +19,8 @@ from serve.state.backups.reading import VerifiedBackup, insert_rows, verify
 from serve.state.backups.storage import open_backup
 from serve.state.database import Database, database_url
 from serve.state.migrate import lock_schema, migrate, revisions, upgrade
-from serve.state.objects import EXTENSIONS, Objects
+from serve.state.objects.names import EXTENSIONS
+from serve.state.objects.objects import Objects
 
 _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
 _VERSION = sa.Table("alembic_version", sa.MetaData())

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from serve.ensembles.illustrator.encoding import Encoding, SignsFiles, encode_all
-from serve.ensembles.illustrator.illustration import Illustration, IllustratorService
+from serve.ensembles.illustrator.illustration import Illustration
+from serve.ensembles.illustrator.service import IllustratorService
 from serve.ensembles.requests import File, IllustrateRequest, Outcome
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions, Vectorizes
 from serve.observability.costs import total
@@ -44,11 +45,11 @@ def vectorization_outcome(result: Vectorization) -> Outcome:
     """The SVG, and the details that D-054 lists."""
     mappings = ("parameters", "model_versions", "timings_s", "cost")
     details = {**vars(result), **{name: dict(getattr(result, name)) for name in mappings}}
-    svg = details.pop("svg")
+    svg, sample = details.pop("svg"), details.pop("sample")
     if not result.cost:
         del details["cost"]
     file = File(svg.encode(), "image/svg+xml", result.width, result.height)
-    return Outcome([file], details, None, result.processing_time_s)
+    return Outcome([file], details, None, result.processing_time_s, sample)
 
 
 async def draw_illustration(

@@ -6,22 +6,22 @@ import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.ensembles.requests import File, JobRequest, Outcome, VectorizeRequest
+from serve.ensembles.requests import File, IllustrateRequest, Outcome
 from serve.errors import AtelierError, EngineFailure, error_from_record
 from serve.observability.costs import CPU, GPU
 from serve.releases.experiments.assignment import EXPOSURES, Exposure, expose, exposure_rows
 from serve.state import State
 from serve.state.job_states import COMPLETED, FAILED
-from serve.state.objects import Stored
-from serve.state.tables import generations, inputs, jobs, measurements, results, utc_now
+from serve.state.objects.names import Stored
+from serve.state.tables import embeddings, generations, inputs, jobs, measurements, results, utc_now
 from serve.state.write_batches import Write
 
-_RESULTS = sa.insert(results)
+_RESULTS, _EMBEDDINGS = sa.insert(results), sa.insert(embeddings)
 
 
 async def insert_results(
@@ -32,6 +32,7 @@ async def insert_results(
     rows = _result_rows(generation_id, outcome, stored)
     if rows:
         await connection.execute(_RESULTS, rows)
+        await connection.execute(_EMBEDDINGS, _to_be_indexed(rows))
     return [str(row["id"]) for row in rows]
 
 
@@ -45,6 +46,10 @@ def _result_rows(generation_id: str, outcome: Outcome, stored: Sequence[Stored])
         }
         for place, (file, query) in enumerate(zip(outcome.files, stored, strict=True))
     ]  # fmt: skip
+
+
+def _to_be_indexed(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{"result_id": row["id"]} for row in rows]
 
 
 def completion_columns(outcome: Outcome, *, cached: bool = False) -> dict[str, Any]:
@@ -127,13 +132,25 @@ _RECENT = (
 )
 
 
+class RecordedRequest(Protocol):
+    """What the history keeps of a request."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def prompt(self) -> str: ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True)
 class HistoryEntry:
     """``request`` as executed, with its seed."""
 
     generation_id: str
     user_id: str
-    request: JobRequest
+    request: RecordedRequest
     began_at: datetime = field(default_factory=utc_now)
     exposures: Sequence[Exposure] = ()
 
@@ -164,7 +181,8 @@ def completed_writes(
     measurement = _measurement_of(entry, outcome.model, duration_s, cost, cached=cached)
     writes = [
         Write(_GENERATION, [{**_generation_row(entry), "status": COMPLETED, **columns}]),
-        Write(_RESULTS, results), Write(_INPUTS, used), Write(_MEASUREMENT, [measurement]),
+        Write(_RESULTS, results), Write(_EMBEDDINGS, _to_be_indexed(results)), Write(_INPUTS, used),
+        Write(_MEASUREMENT, [measurement]),
         Write(EXPOSURES[dialect], exposure_rows(entry.exposures, entry.generation_id)),
     ]  # fmt: skip
     return [one for one in writes if one.rows], [str(row["id"]) for row in results]
@@ -244,8 +262,8 @@ def _generation_row(entry: HistoryEntry) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def model_of(request: JobRequest) -> str | None:
-    return None if isinstance(request, VectorizeRequest) else request.options.model
+def model_of(request: RecordedRequest) -> str | None:
+    return request.options.model if isinstance(request, IllustrateRequest) else None
 
 
 def error_details(error: AtelierError) -> dict[str, Any]:

@@ -26,7 +26,8 @@ class SitePolicy:
         signature (C2PA) where the site does not sign."""
         illustrations = [request for request in requests if isinstance(request, IllustrateRequest)]
         if self._prompt_filter is not None:
-            for prompt, moderation in {(one.prompt, one.options.moderation): None for one in illustrations}:
+            texts = {(text, one.options.moderation): None for one in illustrations for text in one.options.prompts}
+            for prompt, moderation in texts:
                 await self._prompt_filter.check(prompt, moderation)
         return [self._with_file_settings(one) if isinstance(one, IllustrateRequest) else one for one in requests]
 

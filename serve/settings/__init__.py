@@ -14,6 +14,7 @@ from serve.settings.ensembles import (
     PicturesSettings,
     VectorizerSettings,
 )
+from serve.settings.mind import DirectorSettings, TasteSettings
 from serve.settings.observability import LogsSettings, TracingSettings
 from serve.settings.releases import (
     NAME,
@@ -65,6 +66,7 @@ from serve.settings.state import (
     CacheSettings,
     DatabaseSettings,
     JobsSettings,
+    LorasSettings,
     ObjectsSettings,
     ReferencesSettings,
     WebhookSettings,

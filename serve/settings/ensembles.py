@@ -31,6 +31,20 @@ class EnsembleSettings(ScaledSection):
     num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs that Ray reserves for one replica.")
 
 
+class SamplesSettings(Section):
+    """What conversions leave for training the engine `quality` (D-080)."""
+
+    collect: bool = Field(
+        False,
+        description="Whether conversions whose quality was measured are recorded: features, parameters, predicted and "
+        "measured quality, hash of the picture.",
+    )
+    pictures: bool = Field(
+        False, description="Whether the pictures of recorded conversions may be exported too, while they are stored."
+    )
+    max_rows: int = Field(20_000, ge=1, le=10_000_000, description="Recorded conversions that are kept, the newest.")
+
+
 class VectorizerSettings(EnsembleSettings):
     engine_timeout_s: float = Field(10.0, gt=0, le=600, description="Longest wait for one inference.")
     engine_start_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest wait for the embedded Triton.")
@@ -46,6 +60,7 @@ class VectorizerSettings(EnsembleSettings):
     timeout_s: float = Field(60.0, gt=0, le=3600, description="Longest time for one conversion, queueing included.")
     trace_timeout_s: float = Field(20.0, gt=0, le=600, description="Longest tracing; then VTracer takes over.")
     image: ImageLimitsSettings = Field(ImageLimitsSettings(), description="Limits of input pictures.")
+    samples: SamplesSettings = Field(SamplesSettings(), description="Conversions recorded for training.")
 
 
 class IllustratorSettings(EnsembleSettings):
@@ -63,6 +78,9 @@ class IllustratorSettings(EnsembleSettings):
         64, ge=1, le=100_000, description="Requests that may wait for one replica; beyond it the answer is 503."
     )
     timeout_s: float = Field(300.0, gt=0, le=3600, description="Longest time for one request, queueing included.")
+    adapters_max_bytes: int = Field(
+        8 * 1024**3, ge=1024, description="Disk for the LoRAs that one replica uses; the longest unused go first."
+    )
 
 
 class PicturesSettings(Section):
@@ -72,4 +90,9 @@ class PicturesSettings(Section):
     heartbeat_s: float = Field(10.0, gt=0, le=300, description="Longest silence of a stream of previews.")
     styles: ProjectPath | None = Field(
         None, description="Folder of TOML files with the site's own styles; none: the built-in ones alone."
+    )
+    style_pictures: ProjectPath | None = Field(
+        None,
+        description="Folder with a styles.toml and the pictures of the site's own styles of style transfer; none: the "
+        "built-in ones alone.",
     )

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
     Field,
     SecretStr,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from serve.errors import InvalidRequest
-from serve.settings.egress_policy import Destinations, checked
-from serve.settings.section import MEBIBYTE, Section
+from serve.settings.section import MEBIBYTE, Section, ServiceUrl
 
 
 class BreakerSettings(Section):
@@ -28,21 +25,13 @@ NAME = r"^[a-z0-9][a-z0-9_-]{0,39}$"
 Name = Annotated[str, Field(pattern=NAME)]
 
 
-def _outside(url: str) -> str:
-    try:
-        checked(url, Destinations(plain_http=True, anywhere=True), "base_url")
-    except InvalidRequest as error:
-        raise PydanticCustomError("outside_url", "{told}", {"told": error.message}) from None
-    return url.rstrip("/")
-
-
 class FallbackStep(Section):
     """A fallback backend. ``name`` identifies it in answers."""
 
     kind: Literal["model", "openai", "bedrock"]
     model: str = Field(pattern=r"^[!-~]{1,256}$")
     name: Name | None = None
-    base_url: Annotated[str, AfterValidator(_outside)] | None = None
+    base_url: ServiceUrl | None = None
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] | None = None
     api_key: SecretStr | None = None
     """For Bedrock: ``ACCESS_KEY_ID:SECRET_ACCESS_KEY``, optionally followed by ``:SESSION_TOKEN``, or an API key."""

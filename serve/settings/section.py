@@ -19,6 +19,9 @@ from platformdirs import user_data_path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from serve.errors import InvalidRequest
+from serve.settings.egress_policy import Destinations, checked
+
 PACKAGE = Path(str(files("serve")))
 IMPORT_ROOT = PACKAGE.parent
 """The folder from which another process imports `serve`."""
@@ -76,6 +79,21 @@ def _is_network(text: str) -> str:
     return text
 
 
+def _service_url(url: str) -> str:
+    try:
+        checked(url, Destinations(plain_http=True, anywhere=True), "base_url")
+    except InvalidRequest as error:
+        raise setting_error("service_url", error.message) from None
+    return url.rstrip("/")
+
+
+def setting_error(kind: str, reason: str) -> PydanticCustomError:
+    """``reason`` may have braces, which a template must not."""
+    return PydanticCustomError(kind, "{reason}", {"reason": reason})
+
+
+ServiceUrl = Annotated[str, AfterValidator(_service_url)]
+"""The base URL of a service of the site's choice: any host, http too."""
 ProjectPath = Annotated[Path, AfterValidator(project_path)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Network = Annotated[str, AfterValidator(_is_network)]

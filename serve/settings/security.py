@@ -14,7 +14,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from serve.settings.egress_policy import destinations
-from serve.settings.section import MEBIBYTE, Port, ProjectPath, Section
+from serve.settings.section import MEBIBYTE, Port, ProjectPath, Section, setting_error
 
 
 class CostsSettings(Section):
@@ -81,8 +81,8 @@ class FetchSettings(Section):
 
 def _long_enough(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     if any(not 32 <= len(secret.get_secret_value()) <= 1024 for secret in secrets):
-        told = "must each have 32 to 1024 characters: openssl rand -base64 32"
-        raise PydanticCustomError("site_secret", told)
+        message = "must each have 32 to 1024 characters: openssl rand -base64 32"
+        raise PydanticCustomError("site_secret", message)
     return secrets
 
 
@@ -122,9 +122,9 @@ class AccessSettings(Section):
     max_audit_rows: int = Field(1_000_000, ge=1000, description="Most rows of the audit log; the oldest go first.")
 
 
-def _together(values: tuple[Any, Any], told: str) -> None:
+def _together(values: tuple[Any, Any], reason: str) -> None:
     if (values[0] is None) != (values[1] is None):
-        raise PydanticCustomError("together", "{told}", {"told": told})
+        raise setting_error("together", reason)
 
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -170,8 +170,7 @@ class ModerationSettings(Section):
         _together((self.engine, self.categories or None), "engine and categories go together")
         unknown = set(self.thresholds) - {*self.categories, *(rule.category for rule in self.rules)}
         if unknown:
-            told = f"thresholds: there is no category {min(unknown)}"
-            raise PydanticCustomError("category", "{told}", {"told": told})
+            raise setting_error("category", f"thresholds: there is no category {min(unknown)}")
         return self
 
 

@@ -43,9 +43,10 @@ from serve.settings.api import (
 )
 from serve.settings.egress_policy import is_reached_from_elsewhere
 from serve.settings.ensembles import IllustratorSettings, PicturesSettings, VectorizerSettings
+from serve.settings.mind import DirectorSettings, TasteSettings
 from serve.settings.observability import LogsSettings, TracingSettings
 from serve.settings.releases import ExperimentSettings, FallbackSettings, FlagSettings, Name
-from serve.settings.section import IMPORT_ROOT, IS_INSTALLED, ProjectPath, project_path
+from serve.settings.section import IMPORT_ROOT, IS_INSTALLED, ProjectPath, project_path, setting_error
 from serve.settings.security import (
     AccessSettings,
     FetchSettings,
@@ -61,6 +62,7 @@ from serve.settings.state import (
     CacheSettings,
     DatabaseSettings,
     JobsSettings,
+    LorasSettings,
     ObjectsSettings,
     ReferencesSettings,
     WebhookSettings,
@@ -101,6 +103,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = Field(DatabaseSettings(), description="The database.")
     objects: ObjectsSettings = Field(ObjectsSettings(), description="Where pictures are kept.")
     references: ReferencesSettings = Field(ReferencesSettings(), description="Pictures of subjects (A-021).")
+    loras: LorasSettings = Field(LorasSettings(), description="LoRAs of the site.")
     jobs: JobsSettings = Field(JobsSettings(), description="The queue and its workers.")
     cache: CacheSettings = Field(CacheSettings(), description="Answers that are given again.")
     webhooks: WebhookSettings = Field(WebhookSettings(), description="What tells others about jobs.")
@@ -114,6 +117,8 @@ class Settings(BaseSettings):
     experiments: dict[Name, ExperimentSettings] = Field(
         {}, description="A/B tests of models and options (A-102): name to arms, model, flag, min_units."
     )
+    director: DirectorSettings = Field(DirectorSettings(), description="The art director.")
+    taste: TasteSettings = Field(TasteSettings(), description="What users like, and choices by it.")
     logs: LogsSettings = Field(LogsSettings(), description="What processes write down.")
     tracing: TracingSettings = Field(TracingSettings(), description="OpenTelemetry traces.")
     state_dir: ProjectPath = Field(
@@ -133,13 +138,13 @@ class Settings(BaseSettings):
         http = info.data.get("http")
         reached = http is not None and is_reached_from_elsewhere(http.host, http.public_url)
         if reached and access.required == "off" and not access.insecure:
-            told = (
+            reason = (
                 "required is off, and http.host or http.public_url is not loopback: whoever reaches it could do "
                 "everything. Leave "
                 "access.required (ATELIER_ACCESS__REQUIRED) at auto and make a key: atelier keys create --role admin. "
                 "If something else guards the doors: ATELIER_ACCESS__INSECURE=true"
             )
-            raise PydanticCustomError("access_off", "{told}", {"told": told})
+            raise setting_error("access_off", reason)
         return access
 
     @model_validator(mode="after")
@@ -148,8 +153,7 @@ class Settings(BaseSettings):
         named |= {f"experiments.{name}.flag": one.flag for name, one in self.experiments.items()}
         for field, flag in named.items():
             if flag is not None and flag not in self.flags:
-                told = f"{field} names {flag}, which is none of flags"
-                raise PydanticCustomError("no_such_flag", "{told}", {"told": told})
+                raise setting_error("no_such_flag", f"{field} names {flag}, which is none of flags")
         links = [step.link for step in self.fallback.steps]
         if len(set(links)) < len(links):
             raise PydanticCustomError("fallback_steps", "fallback.steps has two steps of the same kind and name")
@@ -195,8 +199,8 @@ def _site_values(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)  # the error itself quotes the line, and so maybe a password
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        told = f"the settings file {path} cannot be read: {getattr(error, 'problem', None) or 'no YAML'}{where}"
-        raise InvalidRequest(told, "config") from None
+        message = f"the settings file {path} cannot be read: {getattr(error, 'problem', None) or 'no YAML'}{where}"
+        raise InvalidRequest(message, "config") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InvalidRequest(f"the settings file {path} cannot be read: {reason}", "config") from None

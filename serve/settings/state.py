@@ -43,6 +43,12 @@ class ReferencesSettings(Section):
     max_per_user: int = Field(1000, ge=1, le=1_000_000, description="Subject references that one user keeps.")
 
 
+class LorasSettings(Section):
+    max_count: int = Field(200, ge=1, le=100_000, description="LoRAs that the site keeps.")
+    max_per_user: int = Field(50, ge=1, le=100_000, description="LoRAs that one user keeps.")
+    max_bytes: int = Field(256 * MEBIBYTE, ge=1024, le=512 * MEBIBYTE, description="Size of one LoRA's file.")
+
+
 class JobsSettings(Section):
     workers: int = Field(1, ge=1, le=1000, description="Fewest worker replicas; each has the slots below.")
     max_workers: int | None = Field(
@@ -88,6 +94,9 @@ class CacheSettings(Section):
     enabled: bool = Field(True, description="Whether the same request gets the stored answer.")
     ttl_h: float = Field(24.0, gt=0, description="How long generated pictures and drawings are answered from it.")
     max_bytes: int = Field(2048 * MEBIBYTE, ge=0, description="What it may hold; the longest unused goes first.")
+    recent_s: float = Field(
+        2.0, ge=0, le=60, description="How long a process repeats a stored answer from its memory; 0: never."
+    )
     preset_ttl_h: float = Field(24.0, gt=0, description="The same for prompt presets.")
     analysis_ttl_h: float = Field(1.0, gt=0, description="The same for analyses of prompts and choices of models.")
     preferences_ttl_h: float = Field(0.5, gt=0, description="The same for users' preferences.")
@@ -100,8 +109,8 @@ def webhook_key(secret: SecretStr) -> bytes:
     with contextlib.suppress(ValueError):
         key = base64.b64decode(text.removeprefix(prefix), validate=True)
     if not text.startswith(prefix) or not 24 <= len(key) <= 64:
-        told = "must be whsec_ and 24 to 64 random bytes in base64: echo whsec_$(openssl rand -base64 32)"
-        raise PydanticCustomError("webhook_secret", told)
+        message = "must be whsec_ and 24 to 64 random bytes in base64: echo whsec_$(openssl rand -base64 32)"
+        raise PydanticCustomError("webhook_secret", message)
     return key
 
 

@@ -11,7 +11,7 @@ from serve.errors import StateUnavailable
 from serve.settings import Settings
 from serve.state.database import Database, database_url
 from serve.state.migrate import migrate
-from serve.state.objects import Objects
+from serve.state.objects.objects import Objects
 
 __all__ = ["State"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.observability.metrics.catalogue import CACHE_LOOKUPS
 from serve.settings import CacheSettings
 from serve.state import State
-from serve.state.objects import Stored
+from serve.state.objects.names import Stored
 from serve.state.tables import cache, cached_objects, insert_into, utc_now
 from serve.state.write_batches import Write, execute
 
@@ -49,6 +49,7 @@ class CachedAnswer:
 
     answer: Any
     objects: Sequence[str]
+    expires_at: datetime
 
 
 class Cache:
@@ -85,12 +86,16 @@ class Cache:
         async with self._database.read() as connection:
             rows = (await connection.execute(_FIND, {"of": key})).all()
         row = rows[0] if rows else None
-        if row is None or not row.created_at <= now < min(row.expires_at, row.created_at + ttl(self._limits, row.kind)):
+        if row is None:
+            return None
+        expires_at = min(row.expires_at, row.created_at + ttl(self._limits, row.kind))
+        if not row.created_at <= now < expires_at:
             return None
         if abs(now - row.used_at) > _USED_AT_RESOLUTION:
             async with self._database.write() as connection:
                 await connection.execute(sa.update(cache).where(cache.c.key == key).values(used_at=now))
-        return CachedAnswer(row.answer, [one.object for one in rows if one.object is not None])
+        objects = [one.object for one in rows if one.object is not None]
+        return CachedAnswer(row.answer, objects, expires_at)
 
     async def put(
         self, connection: AsyncConnection, key: str, kind: str, answer: Any, objects: Sequence[Stored] = ()

@@ -62,7 +62,7 @@ def from_row(kind: type[T], row: sa.Row[Any]) -> T:
     return kind(**{name: getattr(row, name) for name in kind.__dataclass_fields__})  # type: ignore[attr-defined]
 
 
-def _time(value: Any) -> datetime:
+def read_time(value: Any) -> datetime:
     if not isinstance(value, str) or (found := datetime.fromisoformat(value)).tzinfo is None:
         raise ValueError
     return found.astimezone(UTC)
@@ -81,7 +81,7 @@ def _rating(value: Any) -> float:
 
 
 @dataclass(frozen=True)
-class _SortKey:
+class SortKey:
     """One sort value: its column, its attribute of a row, and ``read``, which validates it in a cursor."""
 
     column: sa.ColumnElement[Any]
@@ -90,9 +90,9 @@ class _SortKey:
     type: sa.types.TypeEngine[Any]
 
 
-_CREATED = _SortKey(_g.created_at, "created_at", _time, UtcTime())
-_SEQ = _SortKey(_g.seq, "seq", _seq, sa.BigInteger())
-_RATING = _SortKey(sa.func.coalesce(_g.rating, sa.literal_column(repr(_UNRATED))), "rating", _rating, sa.Float())
+_CREATED = SortKey(_g.created_at, "created_at", read_time, UtcTime())
+_SEQ = SortKey(_g.seq, "seq", _seq, sa.BigInteger())
+_RATING = SortKey(sa.func.coalesce(_g.rating, sa.literal_column(repr(_UNRATED))), "rating", _rating, sa.Float())
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Sort:
     """``keys`` in decreasing significance; the last is unique."""
 
     name: str
-    keys: Sequence[_SortKey]
+    keys: Sequence[SortKey]
     descending: bool = True
 
     @property

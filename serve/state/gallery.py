@@ -19,7 +19,7 @@ from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.state.cursors import NEWEST, Page, Sort, check_limit
 from serve.state.database import AlsoWrite, Database
 from serve.state.job_states import TERMINAL
-from serve.state.tables import cache, cached_objects, generations, measurements, results
+from serve.state.tables import cache, cached_objects, generations, inputs, measurements, objects, results
 
 MAX_PAGE_SIZE = 100
 MAX_SEARCH_WORDS = 8
@@ -158,13 +158,38 @@ async def get_generations(database: Database, ids: Sequence[str]) -> list[Genera
     """In the order of ``ids``. Raises NotFound naming the first missing one, InvalidRequest, StateUnavailable."""
     if not 1 <= len(ids) <= MAX_IDS:
         raise InvalidRequest(f"must be from 1 to {MAX_IDS} ids", "ids")
-    async with database.read() as connection:
-        rows = (await connection.execute(sa.select(generations).where(_g.id.in_(ids)))).all()
-        found = {one.id: one for one in await _with_results(connection, rows)}
+    found = {one.id: one for one in await existing_generations(database, ids)}
     for one_id in ids:
         if one_id not in found:
             raise _not_found(one_id)
     return [found[one_id] for one_id in ids]
+
+
+async def existing_generations(database: Database, ids: Sequence[str]) -> list[Generation]:
+    """Those of ``ids``, at most MAX_IDS, that are there, in any order. Raises StateUnavailable."""
+    async with database.read() as connection:
+        rows = (await connection.execute(sa.select(generations).where(_g.id.in_(ids)))).all()
+        return await _with_results(connection, rows)
+
+
+@dataclass(frozen=True)
+class InputObject:
+    media_type: str
+    bytes: int
+
+
+async def get_input(database: Database, generation_id: str, name: str) -> InputObject:
+    """The object ``name`` that a generation was made from. Raises NotFound, StateUnavailable."""
+    query = (
+        sa.select(objects.c.media_type, objects.c.bytes)
+        .join(inputs, inputs.c.object == objects.c.name)
+        .where(inputs.c.generation_id == generation_id, inputs.c.object == name)
+    )
+    async with database.read() as connection:
+        row = (await connection.execute(query)).first()
+    if row is None:
+        raise NotFound("this generation has no such input", "object_name")
+    return InputObject(row.media_type, row.bytes)
 
 
 async def delete_generation(
@@ -195,13 +220,17 @@ async def delete_generation(
             await and_then(connection)
 
 
-async def set_favorite(database: Database, generation_id: str, user_id: str, value: bool) -> None:
+async def set_favorite(
+    database: Database, generation_id: str, user_id: str, value: bool, and_then: AlsoWrite | None = None
+) -> None:
     """Raises NotFound, also for another user's, StateUnavailable."""
     selected = (_g.id == generation_id, _g.user_id == user_id)
     async with database.write() as connection:
         done = await connection.execute(sa.update(generations).where(*selected).values(favorite=value))
-    if done.rowcount == 0:
-        raise _not_found(generation_id)
+        if done.rowcount == 0:
+            raise _not_found(generation_id)
+        if and_then is not None:
+            await and_then(connection)
 
 
 def _not_found(generation_id: str) -> NotFound:

@@ -55,10 +55,11 @@ class _Prepared:
     names: Sequence[tuple[str, Callable[[Any], Any] | None, Any]]
 
     def values(self, row: Row) -> list[Any]:
-        return [
-            value if convert is None else convert(value)
-            for value, convert in ((row.get(name, default), convert) for name, convert, default in self.names)
-        ]
+        values = []
+        for name, convert, default in self.names:
+            value = row.get(name, default)
+            values.append(value if convert is None else convert(value))
+        return values
 
 
 @dataclass(eq=False)

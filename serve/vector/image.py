@@ -11,7 +11,7 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ from serve.errors import BadImage, TooLarge, UnsupportedMedia
 T = TypeVar("T")
 
 FIELD = "image"
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "ICO", "TIFF")
 MEBIBYTE = 1024 * 1024
 
 # Exceptions that Pillow's decoders raise for malicious files.
@@ -33,6 +33,7 @@ _DECODER_ERRORS = (
     MemoryError, NotImplementedError, struct.error, zlib.error,
 )  # fmt: skip
 _SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+_PNG = b"\x89PNG\r\n\x1a\n"
 _SRGB = ImageCms.createProfile("sRGB")
 
 
@@ -124,6 +125,9 @@ def _examined(data: bytes, limits: ImageLimits) -> Image.Image:
         raise BadImage("has more parts than a picture needs", FIELD)
     opened = _open(data)
     _check_size(opened.size, limits)
+    if opened.format == "ICO":
+        for size in _sizes_of_pngs(data):  # an icon's directory says nothing of the sizes of its PNGs
+            _check_size(size, limits)
     if has_too_many(data, opened, limits.max_pixels):
         raise BadImage("has more scans, or larger tiles, than a picture needs", FIELD)
     return opened
@@ -138,6 +142,15 @@ def _open(data: bytes) -> Image.Image:
         raise UnsupportedMedia(f"is not a readable picture; send {', '.join(FORMATS)}", FIELD) from error
     except _DECODER_ERRORS as error:
         raise BadImage("has a broken header", FIELD) from error
+
+
+def _sizes_of_pngs(data: bytes) -> Iterator[tuple[int, int]]:
+    """Width and height of every PNG in ``data``."""
+    at = data.find(_PNG)
+    while at >= 0 and len(data) >= at + 24:
+        width, height = struct.unpack(">II", data[at + 16 : at + 24])
+        yield width, height
+        at = data.find(_PNG, at + 8)
 
 
 def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
@@ -231,7 +244,7 @@ def has_too_many(data: bytes, opened: Image.Image, max_pixels: int) -> bool:
 
 def is_crowded(data: bytes) -> bool:
     """Whether ``data`` is a PNG with too many chunks before its pixels. Check before opening."""
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if not data.startswith(_PNG):
         return False
     place = _SIGNATURE_BYTES
     for _ in range(MAX_CHUNKS):

@@ -103,6 +103,8 @@ class CoverageParameters(_Ranged):
     refine: int = _fixed(0, 0, MAX_REFINE, "rounds of boundary refinement against the rendered result")
     decimals: int = _fixed(1, 0, 3, "decimal places of coordinates")
     max_paths: int = _fixed(1000, 1, 5000, "most path elements; beyond it fewer colours, at last no gradients")
+    shapes: int = _fixed(1, 0, 1, "1: circles, ellipses, rectangles and strokes where a contour is one; 0: paths alone")
+    reuse: int = _fixed(1, 0, 1, "1: the same shape again is one `use`, where that is shorter and with shapes 1")
 
 
 @dataclass(frozen=True)

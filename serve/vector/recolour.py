@@ -37,11 +37,15 @@ def svg_in_palette(svg: str, colors: Sequence[str]) -> str:
     gradients = {
         element.get("id", ""): _mean_stop(element) for element in root.iter() if _tag(element).endswith("Gradient")
     }
+    reused = {element.attrib["href"].removeprefix("#") for element in root.iter() if _tag(element) == "use"}
+    inherits = {child for group in root.iter(f"{{{SVG}}}g") if "fill" in group.attrib for child in group.iter()}
     for element in root.iter():
-        if _tag(element) in _SHAPES:
-            element.set("fill", _nearest(element.get("fill", "#000000"), colors, gradients))
-            if "stroke" in element.attrib:
-                element.set("stroke", _nearest(element.attrib["stroke"], colors, gradients))
+        if _tag(element) in _SHAPES and "fill" not in element.attrib and element not in inherits:
+            # A fill of its own would replace those of its uses.
+            (root if element.get("id") in reused else element).set("fill", "#000000")
+    for element in root.iter():
+        for name in {"fill", "stroke"} & element.attrib.keys():
+            element.set(name, _nearest(element.attrib[name], colors, gradients))
     for definitions in root.findall(f"{{{SVG}}}defs"):
         root.remove(definitions)
     return ElementTree.tostring(root, encoding="unicode")

@@ -6,6 +6,7 @@ import gzip
 import re
 import resource
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from resvg import render, usvg
@@ -94,11 +95,19 @@ def _length(root: str, name: str) -> str | None:
 
 
 GIBIBYTE = 1024**3
+PROCESS_S = 60
+"""Processor time of one drawing in a process of its own."""
 REFUSED = 3
 """Exit code for text that cannot be rendered; the reason is on standard error."""
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # rows of the matrix, as `affine` orders them
 # Rejects text that could make the renderer read files or expand entities; internal references are allowed.
 _REFUSED = re.compile(r"<!(?:DOCTYPE|ENTITY)|<(?:image|feImage|style)\b|href\s*=\s*(?:\"[^#\"]|'[^#'])", re.IGNORECASE)
+
+
+def refuse_references(svg: str) -> None:
+    """Raises ValueError for text that could make a reader load files or expand entities."""
+    if _REFUSED.search(svg):
+        raise ValueError("the SVG refers to something outside itself")
 
 
 def to_png(svg: str, width: int, height: int) -> bytes:
@@ -107,23 +116,27 @@ def to_png(svg: str, width: int, height: int) -> bytes:
     For SVG text of our own tracers, and other text only as long as it refers to nothing outside itself. Raises
     ValueError for text that does, or that is not SVG.
     """
-    if _REFUSED.search(svg):
-        raise ValueError("the SVG refers to something outside itself")
+    refuse_references(svg)
     tree = usvg.Tree.from_str(with_size(svg, width, height), usvg.Options.default())
     return render(tree, _IDENTITY)
 
 
-def main(width: int, height: int, seconds: int = 60) -> int:
+def main(width: int, height: int, seconds: int = PROCESS_S) -> int:
     """`python -m serve.vector.svg WIDTH HEIGHT` renders standard input to standard output. Rendering holds the
     interpreter's lock until it is done, and a large drawing takes seconds: so it has a process of its own."""
+    return run_process(lambda svg: to_png(svg, width, height), seconds)
+
+
+def run_process(make: Callable[[str], bytes], seconds: int = PROCESS_S) -> int:
+    """Makes a file of the SVG on standard input, within the limits of such processes; returns the exit code."""
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (4 * GIBIBYTE, 4 * GIBIBYTE))
     try:
-        png = to_png(sys.stdin.buffer.read().decode(), width, height)
+        made = make(sys.stdin.buffer.read().decode())
     except ValueError as error:
         print(error, file=sys.stderr)
         return REFUSED
-    sys.stdout.buffer.write(png)
+    sys.stdout.buffer.write(made)
     return 0
 
 

@@ -9,7 +9,11 @@ export interface Page {
 /** In the order of the navigation. */
 export const PAGES: Page[] = [
   { path: "/", name: "Create", icon: "✦" },
+  { path: "/director", name: "Art director", icon: "✎" },
+  { path: "/prompts", name: "Prompts", icon: "❝" },
+  { path: "/foryou", name: "For you", icon: "✧" },
   { path: "/vectorise", name: "Vectorise", icon: "⬡" },
+  { path: "/restyle", name: "Restyle", icon: "◐" },
   { path: "/queue", name: "Queue", icon: "≡" },
   { path: "/gallery", name: "Gallery", icon: "▦" },
   { path: "/references", name: "References", icon: "◈" },

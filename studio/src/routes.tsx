@@ -14,8 +14,24 @@ export const router = createRouter({
       lazyRouteComponent(() => import("./pages/create/create"), "Create"),
     ),
     page(
+      "/director",
+      lazyRouteComponent(() => import("./pages/director/director"), "Director"),
+    ),
+    page(
+      "/prompts",
+      lazyRouteComponent(() => import("./pages/prompts/prompts"), "Prompts"),
+    ),
+    page(
+      "/foryou",
+      lazyRouteComponent(() => import("./pages/foryou/foryou"), "ForYou"),
+    ),
+    page(
       "/vectorise",
       lazyRouteComponent(() => import("./pages/vectorise/vectorise"), "Vectorise"),
+    ),
+    page(
+      "/restyle",
+      lazyRouteComponent(() => import("./pages/restyle/restyle"), "Restyle"),
     ),
     page(
       "/queue",

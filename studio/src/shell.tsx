@@ -62,7 +62,15 @@ export function Shell() {
 /** A page asks for nothing before it is known who asks. */
 function Opened({ locked, forbidden }: { locked: boolean; forbidden: boolean }) {
   if (locked) return <SignIn />;
-  return forbidden ? <Empty title="For administrators alone" /> : <Outlet />;
+  if (!forbidden) return <Outlet />;
+  return (
+    <div className="page">
+      <h1>For administrators</h1>
+      <Empty title="This page needs an administrator's key">
+        <p>Sign in with one on the profile page.</p>
+      </Empty>
+    </div>
+  );
 }
 
 /** Whether the stack answers; when it does again, everything on the page is asked for anew. */
@@ -119,6 +127,8 @@ function ThemeButton() {
 
 const KEYS = [
   ["Ctrl Enter", "Draw, or vectorise again"],
+  ["Arrows, Shift arrows", "Move and resize a box of the layout; with Ctrl by larger steps"],
+  ["Delete, Ctrl Z", "Remove a box of the layout, undo"],
   ["?", "This list"],
   ["Escape", "Close a dialog"],
   ["Tab, arrows", "Move between controls, and within one"],

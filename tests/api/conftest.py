@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 from both_doors import both_doors
 from illustrator_standin import IllustratorStandIn
-from keyed_door import ada, admin, bob  # noqa: F401
+from keyed_door import KeyedSite, ada, admin, bob, keyed_site  # noqa: F401
 from standin import Served, StandIn
 
 from serve.api.app import create_app
+from serve.ensembles.illustrator.service import IllustratorService
 from serve.settings import Settings
+from serve.state import State
+from tests.ensembles.drawn_family import write_family
 
 
 @pytest.fixture
@@ -31,6 +35,19 @@ async def door(service: StandIn) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def illustrator() -> IllustratorStandIn:
     return IllustratorStandIn()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That of a family whose engines are functions."""
+    return write_family(tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture
+async def site(state: State, illustrator: IllustratorService) -> AsyncIterator[KeyedSite]:
+    """With keys, and whatever Illustrator the module has."""
+    async with keyed_site(state, illustrator) as made:
+        yield made
 
 
 @pytest.fixture

@@ -174,13 +174,25 @@ def health() -> Iterator[Case]:
     yield get("/docs/nothing", "none")
 
 
+DRAWN_SVG = {
+    "max_colors": ("2", "1"), "min_area_px": ("4", "13"), "precision": ("0", "4"), "shapes": ("false", "maybe"),
+    "reuse": ("false", "maybe"),
+    "palette": ("#1b4332,#fefae0", "green"), "background": ("remove", "blur"), "classes": ("true", "maybe"),
+    "curves": ("arcs", "splines"), "stacking": ("cut_out", "pile"), "group_by": ("layer", "size"),
+    "draw": ("strokes", "dots"),
+    "title": ("a fox", "x" * 201),
+}  # fmt: skip
+
+
 def native() -> Iterator[Case]:
     yield from health()
     for path, names in {
-        "/api/convert": {"max_bytes": ("100", "99"), "max_paths": ("1",), "validate": ("false", "maybe")},
+        "/api/convert": {
+            "max_bytes": ("100", "99"), "max_paths": ("1",), "validate": ("false", "maybe"), **DRAWN_SVG,
+        },
         "/api/convert-ai": {
             "tier": ("auto", "basic", "1", "4"), "target_quality": ("0", "1", "1.1"), "time_budget": ("5", "0.5"),
-            "max_bytes": ("100", "99"), "max_paths": ("1",), "validate": ("yes",),
+            "max_bytes": ("100", "99"), "max_paths": ("1",), "validate": ("yes",), **DRAWN_SVG,
         },
         "/api/analyze-image": {},
     }.items():  # fmt: skip
@@ -438,6 +450,7 @@ def jobs() -> Iterator[Case]:
         "image": ("data:image/png;base64,!", "https://127.0.0.1/x.png", "data:image/png;base64,AAAA"),
         "result_id": (UNKNOWN_ID,), "tier": ("auto", "basic", "1", "4"), "target_quality": (0, 1, 1.1),
         "time_budget": (1,), "max_bytes": (100, 99), "max_paths": (1, 0), "validate": (False, "yes"), "x": (),
+        "palette": ("#1b4332", "green"), "shapes": (False,), "precision": (4,), "background": ("remove", "blur"),
     }.items():  # fmt: skip
         for what, value in {**PROBES, **{json.dumps(one)[:40]: one for one in extra}}.items():
             changed = json.dumps({**vectorize, "input": {"image": DATA_URL, name: value}})

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
-from hop import Hop
+from hops.hop import Hop
+from hops.loop_doors import is_late, loop_doors
 from jobs_standin import with_settings
-from loop_doors import is_late, loop_doors
 from standin import StandIn
 from waiting import until
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from long_form import length
 from malformed import attack
+from programs.long_form import length
 from verdicts import fault_of, report
 from whole_door import Answer
 
@@ -31,7 +31,7 @@ async def test_malformed_requests_cause_no_fault(tmp_path: Path) -> None:
     assert sum(seen.answers.values()) == REQUESTS, summary
     assert seen.end_mib - seen.warm_mib < MOST_GROWTH_MIB, summary
     assert max(seen.health_s) < 5, summary
-    assert len(seen.health_s) > 10, summary
+    assert len(seen.health_s) > 4, summary
     for one in ("http 200", "http 400", "http 401", "http 404", "http 413", "grpc INVALID_ARGUMENT", "socket 400",
                 "stream OK", "websocket 4404"):  # fmt: skip
         assert seen.answers[one] > 0, f"{one} did not come: the generator has lost its bite\n{summary}"

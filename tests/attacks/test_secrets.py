@@ -27,7 +27,7 @@ from serve.security.limits.counters import redis_storage
 from serve.settings import ObjectsSettings, RatesSettings, Settings, leaves, load
 from serve.state import State
 from serve.state.database import database_url
-from serve.state.objects import open_store
+from serve.state.objects.stores import open_store
 
 WORD = "hunter2hunter2hunter2hunter2hunter2"
 SIGNING = "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg=="
@@ -40,6 +40,7 @@ SECRETS: dict[str, Any] = {
     "secrets": {"keys": [WORD, WORD[::-1]]},
     "access": {"key": f"atl_{'0' * 16}_{WORD[:30]}000000"},
     "backup": {"options": {"aws_secret_access_key": WORD}},
+    "director": {"api_key": WORD},
     "tracing": {"headers": {"authorization": f"Bearer {WORD}"}},
 }
 
@@ -186,9 +187,12 @@ def test_triton_command_and_environment_have_no_secrets(monkeypatch: pytest.Monk
     found = installation.find()
     named: dict[str, Any] = {"repository": tmp_path, "engines": ["a"], "backends": tmp_path, "shm_prefix": "x"}
     command = installation.command(found, **named, host="127.0.0.1", ports=(1, 2), load_threads=1, stub_timeout_s=1)
-    environment = installation.environment(found, 2)
+    environment = installation.environment(found, 2, tmp_path)
     assert not has_secret(str(command) + str(environment))
-    assert {name for name in environment if name.startswith("ATELIER_")} == {installation.THREADS_VARIABLE}
+    assert {name for name in environment if name.startswith("ATELIER_")} == {
+        installation.THREADS_VARIABLE,
+        installation.ADAPTERS_VARIABLE,
+    }
 
 
 async def test_haproxy_environment_has_only_the_token(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from keyed_door import KeyedSite, keyed_site
-from long_form import length
 from odd_requests import AttackRequest
+from programs.long_form import length
 from verdicts import resident_mib
 from waiting import until
 from whole_door import send_request, sockets

@@ -1,6 +1,6 @@
 """Runs in the environment of tests/clients/litellm_requirements.txt: litellm against a studio whose prompts select
 the
-error (`tests/erring.py`).
+error (`tests/programs/erring.py`).
 
 Usage: python litellm_check.py HTTP (address as host:port). Prints one line of JSON; fails loudly.
 """

@@ -1,6 +1,6 @@
 """Runs in the environment of tests/clients/requirements.txt: how OpenAI's own package maps and retries errors,
 against a
-studio whose prompts select the error (`tests/erring.py`).
+studio whose prompts select the error (`tests/programs/erring.py`).
 
 Usage: python openai_errors_check.py HTTP (address as host:port). Prints one line of JSON; fails loudly.
 """

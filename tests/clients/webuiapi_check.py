@@ -32,11 +32,12 @@ def main(http: str) -> dict[str, bool]:
 def lists(api: webuiapi.WebUIApi) -> dict[str, bool]:
     """Every getter of the package, except two whose routes A1111 itself has removed."""
     empty = (
-        api.get_loras, api.get_upscalers, api.get_latent_upscale_modes, api.get_sd_vae, api.get_hypernetworks,
+        api.get_loras, api.get_latent_upscale_modes, api.get_sd_vae, api.get_hypernetworks,
         api.get_face_restorers, api.get_realesrgan_models, api.controlnet_model_list, api.controlnet_module_list,
     )  # fmt: skip
     return {
         "empty": all(get() == [] for get in empty),
+        "upscalers": {"None", "Lanczos"} <= {one["name"] for one in api.get_upscalers()},
         "scripts": api.get_scripts() == {"txt2img": [], "img2img": []},
         "extensions": not (api.has_controlnet or api.has_adetailer or api.has_animatediff),
         "samplers": "Euler" in api.util_get_sampler_names(),
@@ -96,10 +97,10 @@ def errors(api: webuiapi.WebUIApi) -> dict[str, bool]:
         "no_sampler": failed(lambda: api.txt2img(prompt=PROMPT, sampler_name="none")) == (404, "Sampler not found"),
         "no_script": failed(lambda: api.txt2img(prompt=PROMPT, script_name="X"))[0] == 422,
         "controlnet": failed(lambda: api.txt2img(prompt=PROMPT, **unit))[0] == 422,
-        "hires": failed(lambda: api.txt2img(prompt=PROMPT, enable_hr=True))[0] == 501,
+        "hires": api.txt2img(prompt=PROMPT, enable_hr=True, hr_scale=2, **SIZE).image.size == (128, 128),
         "img2img": api.img2img(images=[picture], prompt=PROMPT, denoising_strength=0.5, **SIZE).image.size == (64, 64),
         "inpaint": inpainted(api, picture),
-        "upscale": failed(lambda: api.extra_single_image(picture))[0] == 501,
+        "upscale": api.extra_single_image(picture, upscaler_1="Lanczos").image.size == (128, 128),
         "interrogate": failed(lambda: api.interrogate(picture))[0] == 501,
     }
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import prometheus_server
 import pytest
 import ray
 from gpus_told import MIB, RAY_TELLS
-from prometheus_server import Prometheus
+from programs import prometheus_server
+from programs.prometheus_server import Prometheus
 
 from loadtests.load.stack import free_ports
 from serve.cluster.ray_process import MetricsExporter

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,8 +16,8 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 from waiting import until
 
-from serve.cluster import local_engines
-from serve.cluster.local_engines import LocalEngines
+from serve.cluster.hop import local_engines
+from serve.cluster.hop.local_engines import LocalEngines
 from serve.engines.service import EngineAddress, machine_id
 from serve.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest
 
@@ -180,6 +182,25 @@ async def test_engine_that_hangs_is_left_to_the_replica(triton: tuple[Triton, En
         await infer(engines, timeout_s=0.05)
     assert await infer(engines) is None
     servicer.holds = False
+
+
+async def test_answers_of_a_triton_that_is_given_up_are_not_used(
+    triton: tuple[Triton, EngineAddress], tmp_path: Path
+) -> None:
+    """The replica gives its Triton up while an inference is in flight."""
+    servicer, address = triton
+    mark = tmp_path / "serving"
+    mark.touch()
+    engines = await found(Replica(replace(address, serving_mark=str(mark))))
+    assert await infer(engines) is not None
+    servicer.holds = True
+    held = asyncio.create_task(infer(engines))
+    await until(lambda: servicer.calls == 2, 5)
+    mark.unlink()
+    servicer.holds = False
+    assert await held is None
+    assert await infer(engines) is None
+    assert servicer.calls == 2
 
 
 async def test_lost_stub_is_reported_before_the_replica_is_called(triton: tuple[Triton, EngineAddress]) -> None:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 import serve.observability.logs.console
 from serve.cli import deploy, main
+from serve.cli.machine import foreground
 from serve.cluster import ray_environment, redeployment, stack
 from serve.cluster.nodes import with_addresses
 from serve.errors import AtelierError, EngineUnavailable
@@ -110,12 +111,12 @@ def test_a_wish_of_a_stack_that_was_killed_is_forgotten(
         if next(looks, None) is None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "ray_cluster", lambda _: contextlib.nullcontext(ADDRESS))
-    monkeypatch.setattr(main, "temporary_folder", contextlib.nullcontext)
+    monkeypatch.setattr(foreground, "ray_cluster", lambda _: contextlib.nullcontext(ADDRESS))
+    monkeypatch.setattr(foreground, "temporary_folder", contextlib.nullcontext)
     monkeypatch.setattr(serve.observability.logs.console, "console_errors", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(stack, "wait_ready", lambda _: None)
     monkeypatch.setattr(time, "sleep", sleep)
-    main.run(settings)
+    foreground.run(settings)
     assert commands == []
 
 

@@ -17,19 +17,12 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RaySystemError
 from ray.serve.exceptions import BackPressureError, RayServeException, RequestCancelledError
 from waiting import until
 
-import serve.cluster.remote
-from serve.cluster.remote import RemoteIllustrator, RemoteVectorizer
+import serve.cluster.hop.remote_ensemble
+from serve.cluster.hop.remote import RemoteIllustrator, RemoteVectorizer
 from serve.cluster.replicas import Replica
 from serve.cluster.scale_to_zero import IdleState
-from serve.ensembles.illustrator.illustration import (
-    Checkpoint,
-    IllustrateOptions,
-    Illustration,
-    Parameters,
-    Preview,
-    Progress,
-    StreamOptions,
-)
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Parameters
+from serve.ensembles.illustrator.service import Checkpoint, Preview, Progress, StreamOptions
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import (
     AtelierError,
@@ -243,7 +236,7 @@ async def test_both_attempts_share_one_deadline() -> None:
 
 
 async def test_health_is_not_waited_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve.cluster.remote, "HEALTH_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(serve.cluster.hop.remote_ensemble, "HEALTH_TIMEOUT_S", 0.05)
     with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s"):
         await RemoteVectorizer(Handle("hang"), 60.0).health()  # type: ignore[arg-type]
 
@@ -543,7 +536,7 @@ async def test_what_was_told_once_wakes_nobody() -> None:
 
 
 async def test_who_falls_asleep_while_asked_for_health_is_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve.cluster.remote, "HEALTH_TIMEOUT_S", 1.2)
+    monkeypatch.setattr(serve.cluster.hop.remote_ensemble, "HEALTH_TIMEOUT_S", 1.2)
     looks = iter([False, True])
     remote = RemoteVectorizer(Handle("hang"), 5.0, IdleState(lambda: next(looks)))  # type: ignore[arg-type]
     assert (await remote.health()).asleep == ("vectorizer",)

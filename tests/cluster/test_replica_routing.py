@@ -93,7 +93,7 @@ async def test_what_a_lost_replica_has_is_ended(answers: float | Exception) -> N
     replica = Replica(answers)
     calls = [sent(replica), sent(replica)]
     calls[0].end()
-    await asyncio.wait_for(replica.cancel_when_lost(), 5)
+    await asyncio.wait_for(replica.cancel_when_lost(), 30)
     assert [call.cancelled for call in calls] == [False, True]
     assert replica.asked == (1 if isinstance(answers, ActorDiedError) else routing.MAX_MISSES)
 
@@ -107,7 +107,7 @@ async def test_one_that_stops_in_order_may_end_what_it_has() -> None:
     assert not looking.done()
     assert not call.cancelled
     call.end()
-    await asyncio.wait_for(looking, 5)
+    await asyncio.wait_for(looking, 30)
 
 
 async def test_a_connection_that_breaks_at_once_has_as_long_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import http_server
 import pytest
 import yaml
 from fastapi import FastAPI, Request
 from image_recipe import FOLDER
-from prometheus_server import listening
+from programs import http_server
+from programs.prometheus_server import listening
 
 from serve.settings import HOME
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_server import listening
+from programs.prometheus_server import listening
 from test_systemd import values, variables
 
 from serve.observability.dashboards.alerts import RULES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,8 @@ def test_parameter_reaches_the_runtime(tmp_path: Path, monkeypatch: pytest.Monke
     backend, values, extra, expected = VARIANTS[name]
     if name == "half" and "BF16" not in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bfloat16")
+    if name == "streams" and len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("OpenVINO has no more streams and threads than processors")
     monkeypatch.setenv("ATELIER_ENGINE_THREADS", "1")
     plain = in_process.load(monkeypatch, tiny_onnx.affine(tmp_path, "plain", backend), backend)
     folder = tiny_onnx.affine(tmp_path, name, backend, extra=f"{extra}\n{parameters(values)}")
@@ -98,6 +101,19 @@ def test_parameter_reaches_the_runtime(tmp_path: Path, monkeypatch: pytest.Monke
     )
     assert {key: type(expected[key])(value) for key, value in found.items()} == expected
     assert not any(default[key] == found[key] for key in expected)
+
+
+def test_shapes_that_do_not_fit_together_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one thread OpenVINO would run on the shapes of the run before, beyond the end of the smaller input."""
+    monkeypatch.setenv("ATELIER_ENGINE_THREADS", "1")
+    model = in_process.load(monkeypatch, tiny_onnx.pair(tmp_path, "pair", "openvino"), "openvino")
+    for a, b in [(3, 3), (2, 3), (5, 5), (3, 2), (2, 2)]:
+        inputs = {"a": np.ones((2, a), np.float32), "b": np.ones((2, b), np.float32)}
+        if a == b:
+            np.testing.assert_array_equal(model._run(inputs, ["total"])[0], np.full((2, a), 2, np.float32))
+        else:
+            with pytest.raises(sys.modules[type(model).__module__].RunFailed):
+                model._run(inputs, ["total"])
 
 
 @pytest.mark.triton
@@ -123,7 +139,7 @@ async def test_parameters_do_not_change_results(tmp_path: Path) -> None:
         ("onnxruntime", {"enable_mem_arena": "perhaps"}, "enable_mem_arena must be 1 or 0"),
         ("openvino", {"NUM_STREAMS": "few"}, "NUM_STREAMS must be one of AUTO, NUMA"),
         ("openvino", {"HINT_BF16": "NO"}, "HINT_BF16 must be one of YES"),
-        ("openvino", {"TARGET_DEVICE": "ABACUS"}, "OpenVINO cannot compile the model"),
+        ("openvino", {"TARGET_DEVICE": "ABACUS"}, "OpenVINO cannot compile model.onnx"),
         ("openvino", {"COMPILATION_NUM_THREADS": "2"}, "Unsupported property COMPILATION_NUM_THREADS by CPU"),
     ],
 )

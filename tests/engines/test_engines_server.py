@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -20,6 +21,7 @@ import pytest
 import tiny_onnx
 
 from serve.engines.client import EngineClient
+from serve.engines.triton.adapters_folder import PREFIX, locked_folder, remove_abandoned
 from serve.engines.triton.server import TritonServer, _free_ports
 from serve.engines.triton.supervisor import Supervisor
 from serve.errors import EngineUnavailable
@@ -39,6 +41,19 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
 
 def gone(pids: list[int]) -> bool:
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_only_unlocked_folders_of_adapters_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever pids their processes have in namespaces of their own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    abandoned = tmp_path / f"{PREFIX}{os.getpid()}-x"
+    abandoned.mkdir()
+    folder, lock = locked_folder()
+    remove_abandoned()
+    assert [str(path) for path in tmp_path.iterdir()] == [folder.name]
+    os.close(lock)
+    remove_abandoned()
+    assert not list(tmp_path.iterdir())
 
 
 def stubs(server: TritonServer) -> list[int]:
@@ -184,7 +199,7 @@ def test_hanging_stub_ends_after_its_guard_was_killed(repository: Path) -> None:
     began = time.monotonic()
     server.restart()
     assert time.monotonic() - began < 8
-    wait_for(lambda: gone(pids), 5)
+    wait_for(lambda: gone(pids), 30)
     server.stop()
 
 
@@ -281,13 +296,17 @@ async def test_stub_that_resumed_late_is_replaced(repository: Path) -> None:
     engines = EngineClient(server.url)
     watcher = Supervisor(server, engines, interval_s=60, look_s=30)  # only calls detect it
     refusals: set[str] = set()
-    report, late = engines.on_stub_lost, stubs(server)[0]
+    report, late, mark = engines.on_stub_lost, stubs(server)[0], server.serving_mark
+    assert mark is not None
+    assert mark.exists()
+    marked: list[bool] = []
 
     def wake_and_report(engine: str) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(late, signal.SIGCONT)
         assert report is not None
         report(engine)
+        marked.append(mark.exists())
 
     engines.on_stub_lost = wake_and_report
     watch = asyncio.create_task(watcher.run())
@@ -311,6 +330,8 @@ async def test_stub_that_resumed_late_is_replaced(repository: Path) -> None:
         await heal(server, engines, "affine_onnxruntime")
         assert server.restarts == 1
         assert "engine 'affine_onnxruntime' is being restarted" in refusals
+        assert set(marked) == {False}
+        assert server.serving_mark != mark
     finally:
         watch.cancel()
         await engines.close()

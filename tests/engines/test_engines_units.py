@@ -198,8 +198,8 @@ async def test_supervisor_continues_after_a_failed_check(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Supervisor, "_find_fault", fault)
     monkeypatch.setattr(Supervisor, "_restart", restart)
-    nothing: Any = SimpleNamespace()
+    nothing: Any = SimpleNamespace(refuse=lambda: None)
     monkeypatch.setattr(Supervisor, "_pause", lambda _: asyncio.sleep(0.01))
     watch = asyncio.create_task(Supervisor(nothing, nothing).run())
-    await asyncio.wait_for(restarted.wait(), 5)
+    await asyncio.wait_for(restarted.wait(), 30)
     watch.cancel()

@@ -110,7 +110,7 @@ def test_missing_parts_are_named(root: Path) -> None:
 def test_library_path_excludes_the_wheels_libraries(root: Path) -> None:
     """They would precede those of the container."""
     found = installation.find(root)
-    environment = installation.environment(found, 3)
+    environment = installation.environment(found, 3, root / "adapters")
     assert environment["LD_LIBRARY_PATH"] == os.environ["LD_LIBRARY_PATH"]
     assert environment["PATH"] == os.environ["PATH"]
     assert installation.backends_folder(found, root / "unused") == root / "backends"

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from long_form import length
 from PIL import Image
+from programs.long_form import length
 
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.illustrator.illustrator import Illustrator

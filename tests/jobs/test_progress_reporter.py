@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from serve.ensembles.illustrator.illustration import Checkpoint, Preview
+from serve.ensembles.illustrator.service import Checkpoint, Preview
 from serve.jobs.worker.claims import ClaimedJob
 from serve.jobs.worker.leases import LeaseLost, Leases
 from serve.jobs.worker.progress import ProgressReporter

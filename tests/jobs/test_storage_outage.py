@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from illustrator_standin import IllustratorStandIn
-from long_form import length
+from programs.long_form import length
 from pydantic import SecretStr
 from standin import StandIn
 

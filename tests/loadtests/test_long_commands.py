@@ -6,13 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import long_commands
 import pytest
+from programs import long_commands
 
 WAITS = "while :; do sleep 0.05; done"
 A_TEST = """
 import signal, sys
-import long_commands
+from programs import long_commands
 
 class Over(BaseException):
     "As pytest-timeout raises in a test whose time is over: out of the handler of a signal."

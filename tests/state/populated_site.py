@@ -51,6 +51,10 @@ async def fill(state: State) -> list[str]:
             {"id": "r2", "generation_id": "g2", "place": 0, "object": names[1], **result, "thumbnail": names[2]},
             {"id": "r5", "generation_id": "g5", "place": 0, "object": names[6], **result, "seed": None},
         ],
+        "embeddings": [
+            {"result_id": "r1", "engine": "0123456789abcdef", "vector": bytes(range(256))},
+            {"result_id": "r5", "engine": "", "vector": None},
+        ],
         "inputs": [{"generation_id": "g5", "object": names[3]}],
         "jobs": [
             {"generation_id": "g3", "seq": 3, "round": 1, "status": "processing", **job, "events": 1, "worker_id": "w"},
@@ -74,6 +78,12 @@ async def fill(state: State) -> list[str]:
             {"key": "c", "kind": "illustrate", "answer": [1], "bytes": 9, "expires_at": WHEN, "used_at": WHEN, **common}
         ],
         "cached_objects": [{"key": "c", "object": names[4]}],
+        "loras": [
+            {
+                "name": "ink", "object": names[5], "bytes": 9, "families": ["mini"], "parts": ["unet"], "rank": 4,
+                "layers": 2, "user_id": "ada", **common,
+            }
+        ],
         "subject_references": [
             {
                 "id": "s1", "user_id": "ada", "subject_name": "fox", "object": names[5], "thumbnail": names[2],
@@ -84,6 +94,13 @@ async def fill(state: State) -> list[str]:
             {
                 "generation_id": "g1", "user_id": "ada", "kind": "illustrate", "prompt": "", "generation_time_s": 1e-9,
                 "success": True, "error_message": None, **common,
+            }
+        ],
+        "quality_samples": [
+            {
+                "generation_id": "g5", "image_sha256": "a" * 64, "embedding": bytes(range(256)) * 4,
+                "trials": [[0.0] * 10 + [0.9, 1200, 7]], "parameters": {"tolerance": 0.25}, "predicted_quality": 0.8,
+                "actual_quality": 0.9, "prediction_error": 0.1, "engine_versions": {"quality": "1"}, **common,
             }
         ],
         "flags": [{"name": "new", "enabled": True, "percentage": 12.5, "users": ["ada"], "updated_at": WHEN}],

@@ -25,7 +25,7 @@ from serve.jobs.backup_restore import restore
 from serve.settings import BackupSettings, DatabaseSettings, Settings
 from serve.state import State, tables
 from serve.state.backups.writing import backup
-from serve.state.objects import path_of
+from serve.state.objects.names import path_of
 
 
 @pytest.fixture(params=["to sqlite", "to postgresql"])

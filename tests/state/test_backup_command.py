@@ -16,7 +16,7 @@ from serve.cli.main import app
 from serve.cluster.stack import state_file
 from serve.settings import Settings
 from serve.state import State
-from serve.state.objects import path_of
+from serve.state.objects.names import path_of
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from serve.observability.metrics.catalogue import CACHE_LOOKUPS
 from serve.settings import Settings
 from serve.state import State
 from serve.state.cache import ANALYSIS, PREFERENCES, PRESET, Cache, evict
-from serve.state.objects import Stored
+from serve.state.objects.names import Stored
 from serve.state.tables import cache, cached_objects, objects, utc_now
 
 HOUR = timedelta(hours=1)

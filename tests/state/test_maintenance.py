@@ -303,7 +303,7 @@ async def test_failed_backup_deletes_no_old_one(site_with_backups: State, tmp_pa
 async def test_no_backups_without_a_backup_url(state: State) -> None:
     await run_due_tasks(state)
     names = {"events", "deliveries", "measurements", "exposures", "batches", "keys", "audit", "api_keys", "counters"}
-    assert set(await done_at(state)) == names | {"cache", "objects"}
+    assert set(await done_at(state)) == names | {"cache", "objects", "samples"}
 
 
 async def test_extreme_intervals_do_not_stop_maintenance(state: State, tmp_path: Path) -> None:

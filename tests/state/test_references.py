@@ -19,7 +19,7 @@ from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, TooLa
 from serve.settings import ReferencesSettings, Settings
 from serve.state import State
 from serve.state.database import Database
-from serve.state.objects import Objects
+from serve.state.objects.objects import Objects
 from serve.state.tables import objects, subject_references, utc_now
 
 GPS = 0x8825

@@ -21,7 +21,7 @@ class FailingStart:
     def __init__(self) -> None:
         self.started, self.release = threading.Event(), threading.Event()
 
-    def __call__(self, width: int, height: int) -> NoReturn:
+    def __call__(self, module: str, *arguments: str) -> NoReturn:
         self.started.set()
         assert self.release.wait(20)
         raise OSError("no process is left")

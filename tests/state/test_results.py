@@ -11,7 +11,7 @@ from serve.errors import NotFound
 from serve.jobs.records import insert_results
 from serve.state.database import Database
 from serve.state.gallery import get_generation, get_result, set_thumbnail
-from serve.state.objects import Stored
+from serve.state.objects.names import Stored
 from serve.state.tables import generations, utc_now
 
 

@@ -19,7 +19,7 @@ from serve.observability.metrics.metric import Histogram
 from serve.settings import DatabaseSettings, ObjectsSettings, Settings
 from serve.state import State
 from serve.state.database import Database, database_url
-from serve.state.objects import Objects
+from serve.state.objects.objects import Objects
 from serve.state.tables import lanes
 
 HELD_S = 0.3

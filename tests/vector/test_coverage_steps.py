@@ -13,8 +13,9 @@ from serve.vector.coverage.flat import flat_mask, premultiply
 from serve.vector.coverage.layers import stack
 from serve.vector.coverage.paints import PaintTable
 from serve.vector.coverage.palette import find_palette, oklab
+from serve.vector.coverage.text import number, outline_data
 from serve.vector.coverage.unmix import unmix
-from serve.vector.coverage.writer import number, outline_data, straight
+from serve.vector.coverage.writer import straight
 from serve.vector.parameters import (
     CoverageParameters,
     VTracerParameters,
@@ -74,7 +75,7 @@ def test_shares_are_the_coverage():
 def test_contour_is_sub_pixel_exact():
     radius = 25.3
     shares, paints = shares_of(two_colours(disc(80, radius)))
-    layers = stack(shares, paints, 1.5, 1000)
+    layers, _ = stack(shares, paints, 1.5, 1000)
     circle = layers[-1].contours[0]
     distance = np.hypot(circle[:, 0] - 40, circle[:, 1] - 40)
     assert np.abs(distance - radius).max() < 0.06
@@ -84,7 +85,7 @@ def test_contour_is_sub_pixel_exact():
 def test_bottom_layer_is_not_cut_below_the_top_one():
     """The hole that the disc would leave is hidden, so the canvas stays one rectangle."""
     shares, paints = shares_of(two_colours(disc(80, 25.3)))
-    bottom = stack(shares, paints, 1.5, 1000)[0]
+    bottom = stack(shares, paints, 1.5, 1000)[0][0]
     assert len(bottom.contours) == 1
 
 
@@ -98,7 +99,7 @@ def polygon(corners, step=0.5):
 
 
 def test_square_becomes_four_lines():
-    outline = fit_contour(polygon([(10, 10), (50, 10), (50, 50), (10, 50)]), 0.25, math.radians(42))
+    outline = fit_contour(polygon([(10, 10), (50, 10), (50, 50), (10, 50)]), 0.25, math.radians(42), 1.0)
     assert len(outline) == 4
     assert outline[:, 0].all()
     assert {(round(x), round(y)) for x, y in outline[:, 1:3]} == {(10, 10), (50, 10), (50, 50), (10, 50)}
@@ -107,7 +108,7 @@ def test_square_becomes_four_lines():
 def test_circle_becomes_few_cubics_within_tolerance():
     t = np.linspace(0, 2 * math.pi, 300, endpoint=False)
     points = np.stack([40 + 25 * np.cos(t), 40 + 25 * np.sin(t), np.ones(300)], 1)
-    outline = fit_contour(points, 0.25, math.radians(42))
+    outline = fit_contour(points, 0.25, math.radians(42), 1.0)
     assert len(outline) <= 8
     assert not outline[:, 0].any()
     s = np.linspace(0, 1, 20)[:, None]

@@ -238,3 +238,22 @@ def test_random_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(AtelierError) as raised:
         decode(data)
     assert raised.value.status < 500
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "ICO"])
+def test_avif_and_icons(kind: str) -> None:
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {"sizes": [(32, 32)]} if kind == "ICO" else {"quality": 100}
+    Image.new("RGB", (32, 32), (200, 30, 40)).save(buffer, kind, **options)
+    picture = decode(buffer.getvalue())
+    assert picture.format == kind
+    assert picture.rgba.shape == (32, 32, 4)
+    assert np.abs(picture.rgba[16, 16].astype(int) - (200, 30, 40, 255)).max() <= 4
+
+
+def test_icon_with_a_larger_png_than_it_says_is_refused() -> None:
+    png = io.BytesIO()
+    Image.new("L", (5000, 10)).save(png, "PNG")
+    entry = bytes([32, 32, 0, 0]) + struct.pack("<HHII", 1, 32, len(png.getvalue()), 22)
+    with pytest.raises(TooLarge):
+        decode(struct.pack("<HHH", 0, 1, 1) + entry + png.getvalue())

@@ -47,7 +47,7 @@ class CaptionRule:
 
 
 CURATED = CaptionRule(styleless=0.4, unknown_word=0.0, own_colour=0.35, adjective=0.1, phrase=0.05, variety=0.4)
-"""The captions of the last stage: mostly the plain name of what is shown."""
+"""Mostly the plain name of what is shown."""
 
 
 class CaptionWriter:
@@ -77,8 +77,8 @@ class CaptionWriter:
             body = f"{PHRASES[int(rng.integers(len(PHRASES)))]} {body}"
         if chance[4] < rule.ending:
             body = f"{body} {ENDINGS[int(rng.integers(len(ENDINGS)))]}"
-        if chance[5] < rule.unknown_word:
-            words = body.split()
+        words = body.split()
+        if words and chance[5] < rule.unknown_word:
             words[int(rng.integers(len(words)))] = UNKNOWN_WORD
             body = " ".join(words)
         return body if rng.random() < rule.styleless else _styled(rng, body, entry)
@@ -100,7 +100,9 @@ class _Subjects:
         tags = tuple(
             t for t in _allowed(concept.tags) if not set(t.split()) <= set(label.split()) or len(label.split()) > 1
         )
-        return _Subjects(label, _allowed(concept.names), tags, _allowed(concept.kinds))
+        names = _allowed(concept.names)
+        label = label or next(iter((*names, *tags)), "")  # where the whole label is held out
+        return _Subjects(label, names, tags, _allowed(concept.kinds))
 
     def pick(self, rng: np.random.Generator, variety: float = 1.0) -> str:
         at = rng.random() / variety

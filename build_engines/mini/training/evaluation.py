@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from build_engines.mini import drawing
 from build_engines.mini.colours import COLOURS
 from build_engines.mini.corpus import holdout
 from build_engines.mini.corpus.captions import CaptionWriter
-from build_engines.mini.corpus.pictures import Corpus, Rgba
+from build_engines.mini.corpus.pictures import SIDE_PX, Corpus, Rgba
 from build_engines.mini.corpus.prompts import DECOYS, PROMPTS
 from build_engines.mini.judge import PictureEncoder
 from build_engines.mini.loop import Loop, Stop
@@ -97,26 +98,46 @@ def ranks(judge: PictureEncoder, corpus: Corpus, cases: Sequence[Case], drawn: R
     return np.asarray(found)
 
 
-def evaluate(folder: Path, corpus: Corpus, draw: Draw, name: str, per_group: int = PER_GROUP) -> dict[str, Any]:
-    """Draws, judges, prints the table; writes ``evaluation-NAME.json`` and ``prompts-NAME.png`` into ``folder``."""
+def evaluate(
+    folder: Path,
+    corpus: Corpus,
+    draw: Draw,
+    name: str,
+    per_group: int = PER_GROUP,
+    shipped: Draw | None = None,
+) -> dict[str, Any]:
+    """Draws, judges, prints the table; writes ``evaluation-NAME.json`` and ``prompts-NAME.png`` into ``folder``.
+
+    ``shipped`` draws the same with the engines that ship, judged beside it, and `prompts-shipped.png`."""
     judge = trained_judge(folder, corpus)
     cases = CaseMaker(corpus).all(per_group)
-    drawn = draw([c.caption for c in cases], range(len(cases)))
+    captions, seeds = [c.caption for c in cases], range(len(cases))
     real = np.stack([corpus.draw(c.candidates[0]) for c in cases])
     groups = np.asarray([c.group for c in cases])
+    subjects = {"drawn": draw(captions, seeds)} | ({"shipped": shipped(captions, seeds)} if shipped else {})
     table: dict[str, Any] = {}
-    for subject, pictures in (("drawn", drawn), ("real", real)):
+    for subject, pictures in {**subjects, "real": real}.items():
         found = ranks(judge, corpus, cases, pictures)
         for group in dict.fromkeys(groups):
             of_group = found[groups == group]
             table[f"{subject}: {group}"] = {
                 "captions": len(of_group), "R@1": float((of_group < 1).mean()), "R@5": float((of_group < 5).mean())
             }  # fmt: skip
-    table["kernel distance"] = kernel_distance(embed(judge, drawn), embed(judge, real))
+    for subject, pictures in subjects.items():
+        table[f"kernel distance: {subject}"] = kernel_distance(embed(judge, pictures), embed(judge, real))
     (folder / f"evaluation-{name}.json").write_text(json.dumps(table, indent=2) + "\n")
     print(json.dumps(table, indent=2))
     save_prompts(draw, folder / f"prompts-{name}.png")
+    if shipped is not None:
+        save_prompts(shipped, folder / "prompts-shipped.png")
     return table
+
+
+def enlarged(rgb: npt.NDArray[np.uint8]) -> Rgba:
+    """Opaque pictures (B, H, W, 3) of any size as (B, 128, 128, 4)."""
+    size = (SIDE_PX, SIDE_PX)
+    resized = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.LANCZOS)) for one in rgb]
+    return np.concatenate([np.stack(resized), np.full((len(rgb), *size, 1), 255, np.uint8)], -1)
 
 
 def save_prompts(draw: Draw, path: Path) -> None:

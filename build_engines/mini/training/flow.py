@@ -37,9 +37,9 @@ _MIRRORED_SHARE = 0.15
 _KIND_WEIGHTS = {"face": 0.2, "person": 0.1, "hand": 0.1, "heart": 0.3, "shape": 0.15, None: 0.3}
 """How often an emoji is shown for each time that one of an everyday thing is, by its concept's first kind (None: it
 has none)."""
-_SET_WEIGHTS = {"noto-v1": 0.5, "fxemoji": 0.5, "emojione": 0.5, "streamline-emojis": 0.5}
-"""The same by the set, for the families whose looks are furthest from the others'."""
-_PICTOGRAM_WEIGHT = 0.05
+_SET_WEIGHTS = {"noto-v1": 0.1, "fxemoji": 0.1, "emojione": 0.3, "streamline-emojis": 0.1, "fluent-emoji": 0.5}
+"""The same by the set, for the families whose looks are furthest from the others', or hardest to draw."""
+_PICTOGRAM_WEIGHT = 0.02
 """The same of a pictogram."""
 _AVERAGE_EVERY = 4
 """Steps between updates of the averaged weights."""
@@ -88,7 +88,8 @@ class ConditionedDenoiser(nn.Module):
 
 
 class FlowLearner(Descent[ConditionedDenoiser]):
-    """``average`` holds the exponential moving average of the weights, which is what draws."""
+    """``average`` holds the exponential moving average of the weights, which is what draws; ``first`` is the step at
+    which the optimiser began."""
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         compiled: bool = False,
     ) -> None:
         self.preset, self.corpus, self.latents, self.seed = preset, corpus, latents, seed
-        self.batch, self.steps = preset.batch, preset.samples // preset.batch
+        self.batch, self.steps, self.first = preset.batch, preset.samples // preset.batch, 0
         self.tokenizer: Tokenizer = make_tokenizer(vocabulary.words)
         channels, side = latents.values.shape[1:3]
         torch.manual_seed(seed + 1)
@@ -131,8 +132,8 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         icons = rng.choice(len(self._rows), self.batch, p=self._weights)
         rows = [self._rows[int(i)].pick(rng) for i in icons]
         chosen = [self.latents.variants[row] for row in rows]
-        writer = self._writers[n >= self.steps * (1 - self.preset.curated)]
-        captions = [writer.write(rng, self.corpus.entries[v.index], v.colour) for v in chosen]
+        writers = [self._writers[int(plain)] for plain in rng.random(self.batch) < self.preset.curated]
+        captions = [w.write(rng, self.corpus.entries[v.index], v.colour) for w, v in zip(writers, chosen, strict=True)]
         wanted = np.asarray(self.latents.values[rows], np.float32)
         noise = rng.standard_normal(wanted.shape, np.float32)
         sigmas = 1 / (1 + np.exp(-rng.standard_normal(self.batch, np.float32)))
@@ -149,7 +150,8 @@ class FlowLearner(Descent[ConditionedDenoiser]):
 
     def step(self, n: int) -> float:
         preset = self.preset
-        rate = falling_rate(n, self.steps, preset.warm_up_steps, preset.falling)
+        rate = falling_rate(n, self.steps, 1, preset.falling)
+        rate *= min(1.0, (n - self.first + 1) / preset.warm_up_steps)
         self.optimizer.param_groups[0]["lr"] = preset.learning_rate * rate
         torch.manual_seed(n)
         value = self.descend(self.loss(self.model, n), 1.0)

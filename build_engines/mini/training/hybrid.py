@@ -100,7 +100,8 @@ class HybridDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     The network does not have to pass the noise through: the velocity is the best linear guess from the sample alone,
     plus the network's output at unit variance (after Karras et al., "Elucidating the Design Space of Diffusion-Based
-    Generative Models", 2022, for a flow of latents of unit variance).
+    Generative Models", 2022, for a flow of latents of unit variance). Part of that output is a linear layer of what the
+    caption and the timestep alone say.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -134,6 +135,9 @@ class HybridDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.condition = nn.Linear(_HIDDEN, _CONDITION)
         self.prior = nn.Linear(_HIDDEN, _PRIOR_BASIS * _PRIOR_WIDTH)
         self.basis, self.paint = nn.Linear(wide, _PRIOR_BASIS), nn.Linear(_PRIOR_WIDTH, wide)
+        self.mean = nn.Linear(_HIDDEN, out_channels * sample_size**2)
+        nn.init.zeros_(self.mean.weight)
+        nn.init.zeros_(self.mean.bias)
         self.to(memory_format=torch.channels_last)
 
     def forward(
@@ -169,8 +173,14 @@ class HybridDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         y = self.join(torch.cat([F.pixel_shuffle(x, 2), first], 1).contiguous(memory_format=torch.channels_last))
         for block in self.after:
             y = block(y, condition)
-        velocity: Tensor = self.leave(F.silu(y))
-        return velocity
+        residual: Tensor = self.leave(F.silu(y)) + self._mean(hidden, noisy)
+        return residual
+
+    def _mean(self, hidden: Tensor, noisy: Tensor) -> Tensor:
+        """What caption and timestep alone say about the output, in the shape of ``noisy``."""
+        side = self.config.sample_size
+        mean = self.mean(hidden).unflatten(1, (-1, side, side))
+        return F.interpolate(mean, noisy.shape[2:], mode="bilinear", align_corners=False)
 
     def _pool(self, text: Tensor) -> Tensor:
         """The text (B, T, W) weighed by four learned weights of its tokens: (B, hidden)."""

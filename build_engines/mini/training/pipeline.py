@@ -18,7 +18,7 @@ from build_engines.mini.corpus.pictures import Corpus, Rgba
 from build_engines.mini.corpus.sets import attribution, install_sources
 from build_engines.mini.corpus.vectors import Vocabulary
 from build_engines.mini.loop import Every, Loop, Stop, samples_of
-from build_engines.mini.training import autoencoder, checkpoint, engine_weights, latents
+from build_engines.mini.training import autoencoder, checkpoint, kept_weights, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner
 from build_engines.mini.training.drawing import Painter, save_sheet
 from build_engines.mini.training.flow import FlowLearner
@@ -26,9 +26,8 @@ from build_engines.mini.training.judges import CaptionJudge, CaptionJudgeLearner
 from build_engines.mini.training.networks import RgbaAutoencoder, make_autoencoder
 from build_engines.mini.training.presets import TrainingPreset
 
-STAGES = ("data", "autoencoder", "latents", "denoiser", "decoder", "judge")
+STAGES = ("data", "autoencoder", "latents", "denoiser", "decoder", "judge", "keep")
 DEFAULT_STAGES = STAGES[:4]
-FAMILY = "mini"
 _GROUND = (205, 222, 240)
 """The colour that sheets lay transparent pictures on."""
 
@@ -42,8 +41,8 @@ class Run:
     folder: Path
     compiled: bool = False
     processes: int = 1
-    engines: Path | None = None
-    """A repository whose family "mini" the networks begin with, where the folder has none yet."""
+    kept: Path | None = None
+    """Weights that the networks begin with, where ``folder`` has none yet; written by the stage `keep`."""
 
     def train(self, stages: Sequence[str] = DEFAULT_STAGES) -> bool:
         """Runs the stages; whether all of them are finished."""
@@ -60,9 +59,12 @@ class Run:
         if not (self.folder / "pictures.json").is_file():
             install_sources(self.folder / "sources")
             pictures.make(self.folder / "sources", self.folder, self.processes)
-        (self.folder / "origin.json").write_text(json.dumps(self.origin(), indent=2) + "\n")
+        self._write_origin(self.folder / "origin.json")
         print(f"data: {len(self.corpus.entries)} pictures", flush=True)
         return True
+
+    def _write_origin(self, path: Path) -> None:
+        path.write_text(json.dumps(self.origin(), indent=2) + "\n")
 
     def origin(self) -> dict[str, Any]:
         """What the weights are made of and how much they have seen, for the manifests of engines."""
@@ -82,8 +84,9 @@ class Run:
 
     def _autoencoder(self) -> bool:
         learner = AutoencoderLearner(self.preset.autoencoder, self.corpus)
-        if self.engines is not None and not (self.folder / "autoencoder.pt").is_file():
-            engine_weights.load_autoencoder(learner.model, self.engines, FAMILY)
+        kept = self._kept("autoencoder")
+        if kept and not (self.folder / "autoencoder.pt").is_file():
+            kept_weights.load(learner.model, kept)
             self._loop("autoencoder", learner.steps).finish(learner)
         report = Every(self.preset.sheet_s, lambda n: self._report_autoencoder("autoencoder", learner, n))
         return self._loop("autoencoder", learner.steps, report).run(learner)
@@ -131,11 +134,30 @@ class Run:
     def _denoiser(self) -> bool:
         learner = self.flow_learner()
         print(f"denoiser: {learner.parameters / 1e6:.1f} M parameters with the text encoder's", flush=True)
-        if self.engines is not None and not (self.folder / "denoiser.pt").is_file():
-            engine_weights.load_denoiser(learner.model, self.engines, FAMILY)
-            learner.average.load_state_dict(learner.model.state_dict())
         sheet = Every(self.preset.sheet_s, lambda n: self._draw(learner, n * learner.batch))
-        return self._loop("denoiser", learner.steps, sheet).run(learner)
+        loop = self._loop("denoiser", learner.steps, sheet)
+        kept = self._kept("denoiser")
+        if kept and not (self.folder / "denoiser.pt").is_file():
+            seen = kept_weights.load(learner.model, kept)
+            learner.average.load_state_dict(learner.model.state_dict())
+            loop.done = learner.first = seen // learner.batch
+        return loop.run(learner)
+
+    def _kept(self, name: str) -> Path | None:
+        path = self.kept / f"{name}.safetensors" if self.kept else None
+        return path if path and path.is_file() else None
+
+    def _keep(self) -> bool:
+        """Writes the weights of the moment into ``kept``, for training to go on from elsewhere."""
+        if self.kept is None:
+            raise ValueError("no folder to keep weights in")
+        learner = self.flow_learner()
+        saved = torch.load(self.folder / "denoiser.pt", map_location="cpu", weights_only=True)
+        learner.restore(saved["learner"])
+        kept_weights.save(learner.average, self.kept / "denoiser.safetensors", saved["step"] * learner.batch)
+        kept_weights.save(self.finished_autoencoder(), self.kept / "autoencoder.safetensors")
+        self._write_origin(self.kept / "manifest.json")
+        return True
 
     def painter(self, learner: FlowLearner) -> Painter:
         """Draws with the averaged weights and the best decoder of the moment."""

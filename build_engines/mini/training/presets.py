@@ -58,8 +58,8 @@ class DenoiserPreset:
     warm_up_steps: int = 300
     samples: int = 6_000_000
     falling: float = 0.3
-    curated: float = 0.2
-    """Share of the training, its last, with captions that are mostly plain names."""
+    curated: float = 0.75
+    """Share of captions that are mostly plain names."""
     ema_decay: float = 0.9995
 
 

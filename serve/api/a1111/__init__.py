@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from serve.api.a1111 import drawing, img2img, lists, options, pictures, progress
+from serve.api.a1111 import controlnet, drawing, extras, img2img, lists, options, pictures, progress
 from serve.api.a1111.errors import SCHEMA as ERROR_SCHEMA
 from serve.api.a1111.errors import as_error
 from serve.api.a1111.progress_registry import ProgressRegistry
@@ -20,5 +20,5 @@ PREFIXES = ("/sdapi/", "/internal/", "/controlnet/")
 """Of the paths whose errors are in its words."""
 
 router = APIRouter()
-for _part in (drawing, img2img, progress, options, lists, pictures):
+for _part in (drawing, img2img, progress, options, lists, pictures, controlnet, extras):
     router.include_router(_part.router)

@@ -14,6 +14,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from serve.api.a1111.controlnet import control_uses
 from serve.api.a1111.drawing_models import (
     DEFAULTS,
     IMG2IMG_DEFAULTS,
@@ -31,8 +32,9 @@ from serve.api.native.conversion import SiteSettings
 from serve.diffusion.samplers import by_name
 from serve.ensembles.illustrator import provenance
 from serve.ensembles.illustrator.encoding import as_base64
-from serve.ensembles.illustrator.illustration import Parameters, Preview
+from serve.ensembles.illustrator.illustration import Parameters
 from serve.ensembles.illustrator.picture_source import PictureSource
+from serve.ensembles.illustrator.service import Preview
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import rename_fields
 from serve.jobs.direct.direct_request import Answer, Caller
@@ -77,7 +79,11 @@ async def respond(
     """Draw ``body``, of which the client sent ``values``, from ``source`` if there is one."""
     families = await direct.families()
     options, unknown = options_of(registry, caller.user_id, families, settings, body.override_settings)
-    parsed = body.parsed(values, families, options, unknown, source)
+    known_loras = await direct.known_loras(body.lora_names())
+    parsed = body.parsed(values, families, options, unknown, source, known_loras)
+    uses = await control_uses(body.alwayson_scripts, parsed.family, source, settings)
+    if uses:
+        parsed = replace(parsed, order=replace(parsed.order, options=replace(parsed.order.options, controls=uses)))
     if parsed.notes:  # they quote the prompt, so the answer has them and the log only their number
         LOGGER.info("drawing: %d notes", len(parsed.notes))
     with registry.task(caller.user_id, parsed.task_id, parsed.pictures) as task:
@@ -151,7 +157,7 @@ def _info(parsed: DrawingRequest, answer: Answer) -> dict[str, Any]:
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,
-        "denoising_strength": None if made.source is None else made.source["strength"],
+        "denoising_strength": provenance.strength_of(made),
         "extra_generation_params": {"Schedule type": schedule},
         "index_of_first_image": 0,
         "infotexts": [provenance.infotext(replace(made, seed=seed)) for seed in seeds],

@@ -6,13 +6,15 @@ What a client leaves out is the model's own, and not that project's: 50 steps an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from serve.api.a1111 import samplers
+from serve.api.a1111.controlnet import SCRIPT
+from serve.api.a1111.extras import upscaler_named
 from serve.api.a1111.models import (
     FORMATS,
     MAX_TASK_ID,
@@ -20,20 +22,19 @@ from serve.api.a1111.models import (
     LenientModel,
     OptionsRequest,
     OrEmpty,
+    OrNone,
 )
 from serve.api.a1111.options import CHECKPOINT, NO_OVERRIDE
 from serve.api.a1111.prompts import MOST_STYLES, styled, without_networks
 from serve.api.http.drawing import Count, Guidance, Order, Steps, family_for
-from serve.api.http.models import Flag, Text, Whole
+from serve.api.http.models import Flag, Number, RequestModel, Text, Whole, validate
 from serve.diffusion.noise import MAX_SEED
+from serve.ensembles.illustrator.adapters import LoraUse
 from serve.ensembles.illustrator.encoding import Encoding
-from serve.ensembles.illustrator.illustration import (
-    MAX_PICTURES,
-    MAX_PROMPT_CHARACTERS,
-    FamilyInfo,
-    IllustrateOptions,
-)
+from serve.ensembles.illustrator.finishing.finish import MAX_HIRES, Finish, Hires
+from serve.ensembles.illustrator.illustration import MAX_PICTURES, MAX_PROMPT_CHARACTERS, IllustrateOptions
 from serve.ensembles.illustrator.picture_source import PictureSource
+from serve.ensembles.illustrator.service import FamilyInfo
 from serve.errors import InvalidRequest, Unsupported, rename_fields
 from serve.state.job_states import new_id
 
@@ -47,7 +48,8 @@ DEFAULTS: Mapping[str, Any] = {
     "restore_faces": False, "tiling": False, "eta": None, "s_churn": None, "s_tmin": None, "s_tmax": None,
     "s_noise": None, "s_min_uncond": None, "denoising_strength": None, "override_settings": {},
     "override_settings_restore_afterwards": True, "refiner_checkpoint": None, "refiner_switch_at": None,
-    "enable_hr": False, "script_name": None, "script_args": [], "send_images": True, "save_images": False,
+    "enable_hr": False, "hr_scale": 2.0, "hr_upscaler": None, "hr_second_pass_steps": 0, "hr_resize_x": 0,
+    "hr_resize_y": 0, "script_name": None, "script_args": [], "send_images": True, "save_images": False,
     "do_not_save_samples": False, "do_not_save_grid": False, "alwayson_scripts": {}, "force_task_id": None,
 }  # fmt: skip
 """What an answer repeats of a request, and what it is where the request says nothing."""
@@ -60,7 +62,7 @@ IMG2IMG_DEFAULTS: Mapping[str, Any] = {
 """The same of img2img, besides."""
 _IDLE = ("restore_faces", "tiling", "subseed_strength", "s_churn", "eta", "s_min_uncond")
 _NAMES = {"num_inference_steps": "steps", "guidance_scale": "cfg_scale", "sampler": "sampler_name", "n": "batch_size",
-          "model": CHECKPOINT}  # fmt: skip
+          "model": CHECKPOINT, "hires": "enable_hr", "upscale": "hr_scale", "upscaler": "hr_upscaler"}  # fmt: skip
 
 
 class UnknownScript(InvalidRequest):
@@ -70,6 +72,10 @@ class UnknownScript(InvalidRequest):
 
 Size = Annotated[Whole, Field(ge=1, le=MAX_SIDE, description="the nearest that the model draws is drawn")]
 _Unavailable = Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS, description="not offered yet: 501")]
+
+
+class _SecondPassFields(RequestModel):
+    denoising_strength: Annotated[Number, Field(ge=0, le=1)] = DENOISING_STRENGTH
 
 
 class Txt2ImgRequest(LenientModel):
@@ -101,13 +107,23 @@ class Txt2ImgRequest(LenientModel):
     override_settings: Annotated[OptionsRequest, Field(description="as of POST options, for this request")] = (
         NO_OVERRIDE
     )
-    enable_hr: Annotated[Flag, Field(description="not offered yet: 501")] = False
+    enable_hr: Annotated[Flag, Field(description="a second pass at a higher resolution")] = False
+    hr_scale: Annotated[Number, Field(ge=0, description="of the second pass, above 1 to 4")] = 2.0
+    hr_upscaler: Annotated[Text | None, Field(max_length=128, description="one of GET upscalers"), OrNone] = None
+    hr_second_pass_steps: Annotated[Steps | None, Field(description="0: as many as the first pass has"), OrNone] = None
+    hr_resize_x: Annotated[Whole, Field(ge=0, le=MAX_SIDE, description="in place of hr_scale, where above 0")] = 0
+    hr_resize_y: Annotated[Whole, Field(ge=0, le=MAX_SIDE, description="as hr_resize_x")] = 0
+    denoising_strength: Annotated[
+        Any, Field(description="of the second pass, above 0 to 1; without one it has no effect")
+    ] = None
     refiner_checkpoint: _Unavailable | None = None
     firstpass_image: Annotated[Any, Field(description="not offered yet: 501")] = None
     script_name: Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS, description="there are none: 422")] | None = (
         None
     )
-    alwayson_scripts: Annotated[dict[str, Any], Field(description="there are none: 422")] = Field(default_factory=dict)
+    alwayson_scripts: Annotated[dict[str, Any], Field(description="ControlNet's units, where the model has any")] = (
+        Field(default_factory=dict)
+    )
     send_images: Flag = True
     force_task_id: Annotated[
         Text | None, Field(max_length=MAX_TASK_ID, description="the id of POST /internal/progress")
@@ -120,19 +136,21 @@ class Txt2ImgRequest(LenientModel):
         options: Mapping[str, Any],
         unknown: Sequence[str],
         source: PictureSource | None = None,
+        known_loras: Collection[str] = (),
     ) -> DrawingRequest:
         """``values`` are the body as it was sent, ``options`` hold for the request, ``unknown`` are the checkpoints
         that it names and that do not exist, and ``source`` is the picture that is drawn from.
 
         Raises InvalidRequest naming the key at fault, NotFound for a sampler, and Unsupported for what is not offered.
         """
-        self._refuse_unavailable()
         family = family_for(families, options[CHECKPOINT])
+        self._refuse_unavailable(bool(family.controls))
         natural = (family.width, family.height) if source is None else family.nearest_size(*source.size)
         size = family.nearest_size(self.width or natural[0], self.height or natural[1])
         sampler, notes = samplers.resolved(self.sampler_name or self.sampler_index, self.scheduler, family)
-        prompt, negative_prompt, styles, more = self._prompts()
+        prompt, negative_prompt, styles, loras, more = self._prompts(known_loras)
         pictures = self._pictures()
+        second, hr_notes = self._second_pass(size, family)
         with rename_fields(_NAMES):
             drawing = IllustrateOptions(
                 prompt=prompt,
@@ -146,6 +164,8 @@ class Txt2ImgRequest(LenientModel):
                 seed=self.seed,
                 n=pictures,
                 source=source,
+                loras=loras,
+                **second,
             )
         encoding = Encoding(FORMATS[options["samples_format"]], metadata=options["enable_pnginfo"])
         return DrawingRequest(
@@ -154,24 +174,45 @@ class Txt2ImgRequest(LenientModel):
             pictures=pictures,
             batch_size=self.batch_size,
             styles=styles,
-            notes=[*self._notes(values, size, unknown), *notes, *more],
+            notes=[*self._notes(values, size, unknown), *notes, *more, *hr_notes],
             task_id=self.force_task_id or new_id(),
             previews=options["live_previews_enable"],
             send_images=self.send_images,
         )
 
-    def _refuse_unavailable(self) -> None:
+    def _refuse_unavailable(self, takes_controls: bool) -> None:
         if self.script_name not in (None, "None"):
             raise UnknownScript(f"Script '{(self.script_name or '')[:128]}' not found")
         for name in self.alwayson_scripts:
+            if name.lower() == SCRIPT and takes_controls:
+                continue
             raise UnknownScript(f"always on script {name[:128]} not found")
         for field, what, is_wanted in (
-            ("enable_hr", "a second pass at a higher resolution", self.enable_hr),
             ("refiner_checkpoint", "a refiner", self.refiner_checkpoint not in (None, "None")),
             ("firstpass_image", "a first pass that is given", bool(self.firstpass_image)),
         ):
             if is_wanted:
                 raise Unsupported(f"{what} is not offered yet; leave it out", field)
+
+    def _second_pass(self, size: tuple[int, int], family: FamilyInfo) -> tuple[dict[str, Any], list[str]]:
+        """Arguments of `IllustrateOptions` for ``enable_hr``, and notes for the client. Raises InvalidRequest."""
+        if not self.enable_hr:
+            return {}, []
+        sides = [
+            wanted / side for wanted, side in zip((self.hr_resize_x, self.hr_resize_y), size, strict=True) if wanted
+        ]
+        scale = max(sides) if sides else self.hr_scale
+        if not 1 < scale <= MAX_HIRES:
+            raise InvalidRequest(f"must be above 1 and at most {MAX_HIRES:g}", "hr_resize_x" if sides else "hr_scale")
+        choice = upscaler_named(self.hr_upscaler, family.upscalers, "hr_upscaler")
+        strength = validate(_SecondPassFields, {"denoising_strength": self.denoising_strength}).denoising_strength
+        latent = (self.hr_upscaler or "").startswith("Latent")
+        notes = [f"{self.hr_upscaler} is done in pixels, by {choice.upscaler or 'an engine'}"] if latent else []
+        target = family.nearest_size(round(size[0] * scale), round(size[1] * scale))
+        if strength == 0 or (target[0] <= size[0] and target[1] <= size[1]):
+            what = f"{family.name} draws up to {family.max_px} px: it is enlarged, without a second pass"
+            return {"finish": Finish(scale, choice.upscaler)}, [*notes, *([what] if strength else [])]
+        return {"hires": Hires(scale, strength, self.hr_second_pass_steps, choice.upscaler)}, notes
 
     def _pictures(self) -> int:
         """Of all batches."""
@@ -182,15 +223,22 @@ class Txt2ImgRequest(LenientModel):
             )
         return pictures
 
-    def _prompts(self) -> tuple[str, str, list[str], list[str]]:
-        """The prompt and the negative one as they are drawn, the styles in them, and notes for the client."""
+    def lora_names(self) -> list[str]:
+        """Those that the prompts name."""
+        networks = without_networks(self.prompt)[1] | without_networks(self.negative_prompt)[1]
+        return [name for name, lora in networks.items() if lora is not None]
+
+    def _prompts(self, known_loras: Collection[str]) -> tuple[str, str, list[str], tuple[LoraUse, ...], list[str]]:
+        """The prompt and the negative one as they are drawn, the styles in them, LoRAs, and notes for the client."""
         prompt, networks = without_networks(self.prompt)
         negative_prompt, others = without_networks(self.negative_prompt)
         prompt, negative_prompt, unknown = styled(self.styles, prompt, negative_prompt)
-        missing = list(dict.fromkeys([*networks, *others]))
+        networks |= others
+        loras = [lora for name, lora in networks.items() if lora is not None and name in known_loras]
+        missing = [name for name, lora in networks.items() if lora is None or name not in known_loras]
         notes = [f"Networks not found: {', '.join(missing)}"] if missing else []
         notes += [f"Style not found: {name[:128]}" for name in unknown]
-        return prompt, negative_prompt, [name for name in self.styles if name not in unknown], notes
+        return prompt, negative_prompt, [name for name in self.styles if name not in unknown], tuple(loras), notes
 
     def _notes(self, values: Mapping[str, Any], size: tuple[int, int], unknown: Sequence[str]) -> list[str]:
         """Notes for the client on parts of its request that have no effect or are replaced."""

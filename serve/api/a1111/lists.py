@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from serve.api.a1111 import models, samplers
 from serve.api.a1111.prompts import styles
 from serve.api.http.callers import Directly
-from serve.ensembles.illustrator.illustration import FamilyInfo
+from serve.ensembles.illustrator.service import FamilyInfo
+from serve.state.loras import LoraStore, StoredLora
 
 router = APIRouter()
 
 _NOTHING: tuple[str, ...] = (
-    "loras", "upscalers", "latent-upscale-modes", "sd-vae", "sd-modules", "hypernetworks", "face-restorers",
+    "latent-upscale-modes", "sd-vae", "sd-modules", "hypernetworks", "face-restorers",
     "realesrgan-models", "script-info", "extensions",
 )  # fmt: skip
 _REFRESHED = ("refresh-checkpoints", "refresh-loras", "refresh-vae", "refresh-embeddings")
@@ -84,6 +85,20 @@ async def prompt_styles() -> list[dict[str, Any]]:
     return styles()
 
 
+@router.get(
+    "/sdapi/v1/loras", response_model=list[models.LoraEntry], response_description="In the order of their names"
+)
+async def list_loras(request: Request) -> list[dict[str, Any]]:
+    """The LoRAs of the site, for <lora:NAME:WEIGHT> in prompts."""
+    state = request.app.state.state
+    stored = [] if state is None else await LoraStore(state).all()
+    return [{"name": one.name, "alias": one.name, "path": one.name, "metadata": _metadata(one)} for one in stored]
+
+
+def _metadata(lora: StoredLora) -> dict[str, str]:
+    return {"ss_network_dim": str(lora.rank), "ss_base_model_version": ", ".join(lora.families)}
+
+
 @router.get("/sdapi/v1/embeddings", response_model=models.EmbeddingsResponse, response_description="There are none yet")
 async def embeddings() -> dict[str, Any]:
     """Textual inversions: there are none yet."""
@@ -96,7 +111,7 @@ async def scripts() -> dict[str, Any]:
     return {"txt2img": [], "img2img": []}
 
 
-@router.get("/sdapi/v1/cmd-flags", response_model=models.FlagsResponse, response_description="The flags")
+@router.get("/sdapi/v1/cmd-flags", response_model=models.CommandFlagsResponse, response_description="The flags")
 async def cmd_flags() -> dict[str, Any]:
     """How a server of that project with the same doors would have been started."""
     return {"api": True, "nowebui": True, "api_server_stop": False}
@@ -114,30 +129,6 @@ async def memory() -> dict[str, Any]:
 async def ping() -> dict[str, Any]:
     """Whether the gateway answers, as some clients check."""
     return {}
-
-
-@router.get("/controlnet/version", response_model=models.ControlNetVersion, response_description="It")
-async def controlnet_version() -> dict[str, Any]:
-    """The version of ControlNet: 0, for there is none."""
-    return {"version": 0}
-
-
-@router.get("/controlnet/model_list", response_model=models.ControlNetModels, response_description="None")
-async def controlnet_models() -> dict[str, Any]:
-    """ControlNet's models: there are none yet."""
-    return {"model_list": []}
-
-
-@router.get("/controlnet/module_list", response_model=models.ControlNetModules, response_description="None")
-async def controlnet_modules() -> dict[str, Any]:
-    """ControlNet's preprocessors: there are none yet."""
-    return {"module_list": [], "module_detail": {}}
-
-
-@router.get("/controlnet/control_types", response_model=models.ControlNetTypes, response_description="None")
-async def controlnet_types() -> dict[str, Any]:
-    """Kinds of control: there are none yet."""
-    return {"control_types": {}}
 
 
 def _model(family: FamilyInfo) -> dict[str, Any]:

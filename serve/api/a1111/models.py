@@ -35,6 +35,13 @@ class LenientModel(RequestModel, extra="ignore"):
     """For clients that send fields of other servers."""
 
 
+class LoraEntry(BaseModel):
+    name: Annotated[str, Field(examples=["ink"])]
+    alias: Annotated[str, Field(examples=["ink"])]
+    path: Annotated[str, Field(examples=["ink"])]
+    metadata: Annotated[dict[str, str], Field(examples=[{"ss_network_dim": "16"}])]
+
+
 class OptionsRequest(LenientModel):
     """The options that have an effect here."""
 
@@ -129,6 +136,14 @@ class PngInfoResponse(BaseModel):
     parameters: Annotated[dict[str, str], Field(examples=[{"Prompt": "red apple, flat", "Steps": "8"}])]
 
 
+class UpscalerItem(BaseModel):
+    name: Annotated[str, Field(examples=["Lanczos"])]
+    model_name: str | None
+    model_path: str | None
+    model_url: str | None
+    scale: float | None
+
+
 class UpscaledResponse(BaseModel):
     html_info: Annotated[str, Field(examples=[""])]
     image: DrawnPicture
@@ -145,6 +160,7 @@ class CaptionResponse(BaseModel):
 
 class DetectResponse(BaseModel):
     images: list[DrawnPicture]
+    info: Annotated[str, Field(examples=["Success"])]
 
 
 class ModelItem(BaseModel):
@@ -186,7 +202,7 @@ class ScriptsResponse(BaseModel):
     img2img: NoItems
 
 
-class FlagsResponse(BaseModel):
+class CommandFlagsResponse(BaseModel):
     api: bool
     nowebui: bool
     api_server_stop: bool
@@ -205,20 +221,3 @@ class GpuMemory(BaseModel):
 class MemoryResponse(BaseModel):
     ram: MainMemory
     cuda: GpuMemory
-
-
-class ControlNetVersion(BaseModel):
-    version: Annotated[int, Field(examples=[0])]
-
-
-class ControlNetModels(BaseModel):
-    model_list: NoItems
-
-
-class ControlNetModules(BaseModel):
-    module_list: NoItems
-    module_detail: NoMembers
-
-
-class ControlNetTypes(BaseModel):
-    control_types: NoMembers

@@ -18,7 +18,7 @@ from serve.api.http.bodies import CappedRoute
 from serve.api.http.callers import Directly, UserId
 from serve.api.http.drawing import family_for
 from serve.api.native.conversion import SiteSettings
-from serve.ensembles.illustrator.illustration import FamilyInfo
+from serve.ensembles.illustrator.service import FamilyInfo
 from serve.errors import NotFound
 from serve.settings import Settings
 

@@ -1,4 +1,4 @@
-"""Pictures that clients send: their metadata, and operations on them that are not offered yet.
+"""Pictures that clients send: their metadata, and operations on them that are not offered yet; `extras` enlarges.
 
 Metadata is AUTOMATIC1111's infotext: the prompt, an optional negative prompt, and a line of ``Name: value`` fields,
 named as that project's ``parse_generation_parameters`` names them.
@@ -95,23 +95,6 @@ async def png_info(body: models.PictureRequest, settings: SiteSettings) -> Any:
     return {"info": info, "items": items, "parameters": await asyncio.to_thread(parse_infotext, info)}
 
 
-@router.post(
-    "/sdapi/v1/extra-single-image", **not_yet(models.UpscaledResponse, "Not answered yet: the picture, larger")
-)
-async def extra_single_image(body: models.PictureRequest, settings: SiteSettings) -> Response:
-    """A larger picture. Not offered yet: 501, once the picture is one."""
-    await checked(body.image, FIELD, settings)
-    raise Unsupported("there is no upscaler here yet; GET upscalers lists them")
-
-
-@router.post(
-    "/sdapi/v1/extra-batch-images", **not_yet(models.UpscaledBatchResponse, "Not answered yet: the pictures, larger")
-)
-async def extra_batch_images() -> Response:
-    """Larger pictures. Not offered yet: 501."""
-    raise Unsupported("there is no upscaler here yet; GET upscalers lists them")
-
-
 @router.post("/sdapi/v1/interrogate", **not_yet(models.CaptionResponse, "Not answered yet: what is in the picture"))
 async def interrogate(body: models.InterrogateRequest, request: Request, settings: SiteSettings) -> Response:
     """What is in a picture. Not offered yet: 501, once the picture is one."""
@@ -121,12 +104,6 @@ async def interrogate(body: models.InterrogateRequest, request: Request, setting
         raise NotFound("Model not found")
     await checked(body.image or "", FIELD, settings)
     raise Unsupported("nothing describes pictures here yet", "model")
-
-
-@router.post("/controlnet/detect", **not_yet(models.DetectResponse, "Not answered yet: what the module sees"))
-async def detect() -> Response:
-    """What a ControlNet preprocessor sees. Not offered yet: 501."""
-    raise Unsupported("there is no ControlNet here yet; GET module_list lists its modules")
 
 
 async def checked(picture: str, name: str, settings: Settings) -> bytes:

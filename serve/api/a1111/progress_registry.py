@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
-from serve.ensembles.illustrator.illustration import Preview, Progress
+from serve.ensembles.illustrator.service import Preview, Progress
 from serve.errors import Cancelled
 
 T = TypeVar("T")

@@ -7,16 +7,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from serve.api.native.presets import CATEGORIES, apply, template_of
+from serve.ensembles.illustrator.adapters import LoraUse
 from serve.errors import InvalidRequest
 
 MOST_STYLES = 16
-_NETWORK = re.compile(r"<(?:lora|lyco|hypernet):([^:>]{1,256})[^>]{0,256}>")
+_NETWORK = re.compile(r"<(lora|lyco|hypernet):([^:>]{1,256})(?::([^:>]{0,64}))?[^>]{0,256}>")
 
 
-def without_networks(prompt: str) -> tuple[str, list[str]]:
-    """``prompt`` without its networks, and their names."""
-    names = list(dict.fromkeys(match[1] for match in _NETWORK.finditer(prompt)))
-    return (_NETWORK.sub("", prompt).strip() if names else prompt), names
+def without_networks(prompt: str) -> tuple[str, dict[str, LoraUse | None]]:
+    """``prompt`` without its networks, and those by name: a LoRA, or None for what is not offered."""
+    networks = {match[2]: _lora(match) for match in _NETWORK.finditer(prompt)}
+    return (_NETWORK.sub("", prompt).strip() if networks else prompt), networks
+
+
+def _lora(match: re.Match[str]) -> LoraUse | None:
+    """None for a weight that is no number in range, too."""
+    try:
+        return None if match[1] == "hypernet" else LoraUse(match[2], float(match[3] or 1.0))
+    except (ValueError, InvalidRequest):
+        return None
 
 
 def styled(names: Sequence[str], prompt: str, negative_prompt: str) -> tuple[str, str, list[str]]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from serve.diffusion.samplers import SAMPLERS, Sampler, by_name
 from serve.diffusion.schedules import KARRAS_RHO
-from serve.ensembles.illustrator.illustration import FamilyInfo
 from serve.ensembles.illustrator.provenance import AUTOMATIC, KARRAS, UNIFORM, sampler_and_schedule
+from serve.ensembles.illustrator.service import FamilyInfo
 from serve.errors import InvalidRequest, NotFound
 
 _OFFERED = {AUTOMATIC: -1.0, UNIFORM: -1.0, KARRAS: KARRAS_RHO}

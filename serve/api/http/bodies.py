@@ -200,11 +200,13 @@ class CappedRequest(Request):
 class CappedRoute(APIRoute):
     """The route class of the routers whose requests have models: bodies are read by `CappedRequest`."""
 
+    request_class: type[CappedRequest] = CappedRequest
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def handle_capped(request: Request) -> Response:
-            return await handle(CappedRequest(request.scope, request.receive))
+            return await handle(self.request_class(request.scope, request.receive))
 
         return handle_capped
 

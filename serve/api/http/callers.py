@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 
+from serve.api.http.models import validate
 from serve.api.http.urls import result_url
 from serve.api.middleware.authentication import principal_of
 from serve.ensembles.illustrator.encoding import as_url
@@ -73,6 +74,14 @@ CalledBy = Annotated[CallerHeaders, Header()]
 
 async def caller_from(headers: CalledBy, request: Request) -> Caller:
     return headers.caller(request)
+
+
+def caller_of(request: Request) -> Caller:
+    """`caller_from` without FastAPI. Raises InvalidRequest for an invalid idempotency key."""
+    values: dict[str, Any] = {"Cache-Control": request.headers.getlist("cache-control")}
+    if (key := request.headers.get(KEY)) is not None:
+        values[KEY] = key
+    return validate(CallerHeaders, values).caller(request)
 
 
 async def user_id_of(request: Request) -> str:

@@ -8,15 +8,32 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
 from fastapi import Depends, Request, Response
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from serve.api.http.callers import with_cache_status
+from serve.api.http.composition import CompositionFields
+from serve.api.http.guides import GuideFields
 from serve.api.http.input_pictures import NamedFields, PictureFields
-from serve.api.http.models import Flag, Number, Text, Whole, error_at, one_of
+from serve.api.http.loras import LoraChoices, chosen, take_tags
+from serve.api.http.models import (
+    Flag,
+    Number,
+    RequestModel,
+    Text,
+    Whole,
+    error_at,
+    one_of,
+    one_value_of,
+    parse_object,
+)
 from serve.api.native.presets import Quality, steps_of
 from serve.api.native.styles import StyleBook, StyleFields
 from serve.diffusion.noise import MAX_SEED
-from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, MEDIA_TYPES, Encoding
+from serve.diffusion.styles import MixedStyles
+from serve.ensembles.illustrator.adapters import LoraUse
+from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, MEDIA_TYPES, TRANSPARENT, Encoding
+from serve.ensembles.illustrator.finishing.finish import Finish, Hires
+from serve.ensembles.illustrator.finishing.finishing import FILTERS
 from serve.ensembles.illustrator.illustration import (
     ILLUSTRATE,
     MAX_CANDIDATES,
@@ -26,11 +43,11 @@ from serve.ensembles.illustrator.illustration import (
     MAX_PROMPT_CHARACTERS,
     MAX_SIDE_PX,
     MAX_STEPS,
-    FamilyInfo,
     IllustrateOptions,
-    IllustratorService,
     no_illustrator_error,
 )
+from serve.ensembles.illustrator.regions import Region
+from serve.ensembles.illustrator.service import FamilyInfo, IllustratorService
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import rename_fields
 from serve.jobs.direct.direct_request import Answer, Caller
@@ -44,10 +61,12 @@ Side = Annotated[Whole, Field(ge=1, le=MAX_SIDE_PX, description="pixels; the mod
 Steps = Annotated[Whole, Field(ge=1, le=MAX_STEPS)]
 Guidance = Annotated[Number, Field(ge=0, le=MAX_GUIDANCE)]
 Count = Annotated[Whole, Field(ge=1, le=MAX_PICTURES)]
+Upscaler = Annotated[Text, Field(max_length=64, description=f"an engine of GET /api/studio, or {', '.join(FILTERS)}")]
 PictureUrl = Annotated[
     str, Field(description="where it is kept; a data: URL where nothing is kept", json_schema_extra={"format": "uri"})
 ]
 
+NONE_PREFERRED = MixedStyles("", "")
 _SYNONYMS = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
 
 
@@ -111,34 +130,85 @@ class DrawingFields(NamedFields):
         return Encoding(self.output_format, self.output_compression, embedded, self.c2pa)
 
     def order(self, metadata: bool, **options: Any) -> Order:
-        """``options`` of `IllustrateOptions` win. Raises InvalidRequest naming the field as the client does."""
+        """``options`` of `IllustrateOptions` win; LoRAs are also those of the prompts' tags. Raises
+        InvalidRequest naming the field as the client does."""
         names = self.client_names()
         with rename_fields(names):
-            return Order(IllustrateOptions(**{**self.options(), **options}), self.encoding(metadata), names)
+            values = {**self.options(), **options}
+            loras = tuple(values.get("loras", ()))
+            for name in ("prompt", "negative_prompt"):
+                values[name], tagged = take_tags(values[name], name)
+                loras += tagged
+            return Order(IllustrateOptions(**{**values, "loras": loras}), self.encoding(metadata), names)
 
 
-class SizedDrawingFields(StyleFields, PictureFields, DrawingFields):
+class HiresFields(RequestModel):
+    """A second pass: the drawing is enlarged and drawn from again."""
+
+    scale: Annotated[Number, Field(gt=1, le=4)] = 2.0
+    strength: Annotated[Number, Field(gt=0, le=1, description="share of the steps that are done")] = 0.5
+    num_inference_steps: Annotated[Steps | None, Field(description="those of the first pass by default")] = None
+    upscaler: Upscaler | None = None
+
+
+class FinishFields(NamedFields):
+    """What is done to a picture once it is drawn."""
+
+    upscale: Annotated[Whole, Field(description="2 or 4: the picture is enlarged"), one_value_of(1, 2, 4)] = 1
+    upscaler: Upscaler | None = None
+    remove_background: Annotated[Flag, Field(description="what is around the subject becomes transparent")] = False
+    restore_faces: Annotated[Flag, Field(description="by an engine, where the site has one")] = False
+
+    def finish(self) -> Finish:
+        """Raises InvalidRequest naming the field as the client does."""
+        names = ("upscale", "upscaler", "remove_background", "restore_faces")
+        with rename_fields({name: self.client_name(name) for name in names}):
+            return Finish(float(self.upscale), self.upscaler, self.remove_background, self.restore_faces)
+
+
+class SizedDrawingFields(FinishFields, StyleFields, GuideFields, CompositionFields, PictureFields, DrawingFields):
     """A drawing whose size may be named, and that may start from a picture."""
 
     model: Annotated[Text | None, Field(description="one of GET /v1/models; the first by default")] = None
     width: Side | None = None
     height: Side | None = None
+    loras: LoraChoices = None
+    hires: Annotated[HiresFields | None, BeforeValidator(parse_object)] = None
 
-    def styled_order(self, book: StyleBook, metadata: bool, palette: Sequence[str] = (), **options: Any) -> Order:
-        """As `order`, with the request's styles in ``prompt`` and ``negative_prompt``, their defaults and, for SVG, the
-        colours of their palettes and of ``palette``."""
+    def styled_order(
+        self, book: StyleBook, metadata: bool, preferred: MixedStyles = NONE_PREFERRED, **options: Any
+    ) -> Order:
+        """As `order`, with the request's styles in ``prompt`` and ``negative_prompt``, their defaults, their LoRAs
+        where the request does not name the same and, for SVG, the colours of their palettes. Of ``preferred``, whose
+        words are in ``options`` already, the LoRAs and colours too."""
         mixed = book.mixed(self, options["prompt"], options.get("negative_prompt", self.negative_prompt))
         named = self.options()
         defaults = {name: value for name, value in mixed.defaults.items() if named[name] is None}
-        prompts = {"prompt": mixed.prompt, "negative_prompt": mixed.negative_prompt}
-        order = self.order(metadata, **{**defaults, **options, **prompts})
-        colors = tuple(dict.fromkeys([*palette, *mixed.colors]))
+        texts: dict[str, Any] = {"prompt": mixed.prompt, "negative_prompt": mixed.negative_prompt}
+        texts["regions"] = tuple(self._styled(region, book) for region in options.get("regions", ()))
+        order = self.order(metadata, **{**defaults, **options, **texts})
+        order = order.with_style_loras({**preferred.loras, **mixed.loras})
+        colors = tuple(dict.fromkeys([*preferred.colors, *mixed.colors]))
         if order.encoding.format != "svg" or not colors:
             return order
         return replace(order, encoding=replace(order.encoding, palette=colors))
 
+    def _styled(self, region: Region, book: StyleBook) -> Region:
+        """``region`` with the words of the request's styles."""
+        mixed = book.mixed(self, region.prompt, region.negative_prompt)
+        return replace(
+            region, prompt=mixed.prompt, negative_prompt=mixed.negative_prompt if region.negative_prompt else ""
+        )
+
     def options(self) -> dict[str, Any]:
-        return {**super().options(), "model": self.model, "width": self.width, "height": self.height}
+        own = {"model": self.model, "width": self.width, "height": self.height, "loras": chosen(self.loras)}
+        hires = None if self.hires is None else Hires(**self.hires.model_dump())
+        return {**super().options(), **own, "finish": self.finish(), "hires": hires}
+
+    def encoding(self, metadata: bool) -> Encoding:
+        """Transparent where the background is removed."""
+        found = super().encoding(metadata)
+        return replace(found, background=TRANSPARENT) if self.remove_background else found
 
 
 def camel_case(name: str) -> str:
@@ -169,6 +239,17 @@ class Order:
     options: IllustrateOptions
     encoding: Encoding
     names: Mapping[str, str]
+
+    def with_style_loras(self, weights: Mapping[str, float]) -> Order:
+        """With LoRAs of styles, beside those of the request. Raises InvalidRequest naming ``styles`` for too many."""
+        own = self.options.loras
+        more = tuple(LoraUse(name, weights[name]) for name in weights.keys() - {lora.name for lora in own})
+        if not more:
+            return self
+        names = self.names if own else {**self.names, "loras": "styles"}
+        with rename_fields({"loras": "styles"}):
+            options = replace(self.options, loras=(*own, *sorted(more, key=lambda lora: lora.name)))
+        return replace(self, options=options, names=names)
 
     def with_quality(self, quality: Quality, family: FamilyInfo) -> Order:
         """With the steps and candidates of ``quality``, unless the request sets them."""

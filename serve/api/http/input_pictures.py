@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import re
 from typing import Annotated, Any, ClassVar
 
@@ -16,7 +15,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BeforeValidator, Field
 
-from serve.api.http.models import Flag, Number, RequestModel, Text, Whole, one_of
+from serve.api.http.models import Flag, Number, RequestModel, Text, Whole, one_of, parse_object
 from serve.diffusion.canvas import FITS, resized
 from serve.ensembles.illustrator.picture_source import (
     DEFAULT_STRENGTH,
@@ -31,7 +30,7 @@ from serve.ensembles.illustrator.picture_source import (
 )
 from serve.errors import InvalidRequest, rename_fields
 from serve.settings import Settings
-from serve.state.objects import media_type_of, name_of
+from serve.state.objects.names import media_type_of, name_of
 from serve.vector.image import FIELD, ImageLimits, measure, read
 
 _SIDE = re.compile(r"\s*(left|top|right|bottom)\s*=\s*(\d{1,6})\s*", re.ASCII)
@@ -61,10 +60,7 @@ def parse_outpaint(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            raise ValueError("is not valid JSON") from None
+        return parse_object(value)
     sides = [_SIDE.fullmatch(part) for part in value.split(",", len(SIDES))]
     pairs = [(side[1], int(side[2])) for side in sides if side is not None]
     if len(pairs) < len(sides) or len(dict(pairs)) < len(pairs):
@@ -115,21 +111,15 @@ class PictureUseFields(NamedFields):
             return PictureSource(image, mask, **values)
 
 
-class PictureFields(PictureUseFields):
-    """The picture that a drawing starts from, in one of three ways, and how it is used."""
+class PictureOriginFields(NamedFields):
+    """A picture, in one of three ways."""
 
     image: Annotated[Text | None, Field(description="a data: URL in base64, or the https: address of a picture")] = None
     result_id: Annotated[Text | None, Field(description="a stored result in place of image")] = None
     reference_id: Annotated[Text | None, Field(description="a stored subject reference in place of image")] = None
-    mask: Annotated[
-        Text | None,
-        Field(description="as image, and of its size: what is white is drawn anew, grey with that share of the steps"),
-    ] = None
 
-    origins: ClassVar = ("image", "result_id", "reference_id")
-    uses: ClassVar = (
-        "mask", "strength", "fit", "mask_blur", "mask_fill", "mask_crop", "mask_crop_padding", "outpaint",
-    )  # fmt: skip
+    origins: ClassVar[tuple[str, ...]] = ("image", "result_id", "reference_id")
+    uses: ClassVar[tuple[str, ...]] = ()
 
     def origin(self) -> str | None:
         """Which of ``origins`` names the picture. Raises InvalidRequest for two, and for a use without a picture."""
@@ -143,6 +133,19 @@ class PictureFields(PictureUseFields):
             if getattr(self, name) is not None:
                 raise InvalidRequest("needs a picture; send image too", self.client_name(name))
         return None
+
+
+class PictureFields(PictureUseFields, PictureOriginFields):
+    """The picture that a drawing starts from, and how it is used."""
+
+    mask: Annotated[
+        Text | None,
+        Field(description="as image, and of its size: what is white is drawn anew, grey with that share of the steps"),
+    ] = None
+
+    uses: ClassVar = (
+        "mask", "strength", "fit", "mask_blur", "mask_fill", "mask_crop", "mask_crop_padding", "outpaint",
+    )  # fmt: skip
 
 
 def limits_of(settings: Settings) -> ImageLimits:
@@ -164,13 +167,13 @@ async def mask_picture(
     data: bytes,
     field: str,
     limits: ImageLimits,
-    image: InputPicture,
+    image: InputPicture | None,
     *,
     transparent: bool = False,
     invert: bool = False,
     any_size: bool = False,
 ) -> InputPicture:
-    """The mask over ``image``.
+    """The mask over ``image``, or at its own size without one.
 
     ``transparent``: what is transparent is drawn anew, in place of what is white. ``any_size``: a mask of another size
     is scaled. Raises as `input_picture` does, and InvalidRequest naming ``field`` for another size or an empty mask.
@@ -180,16 +183,17 @@ async def mask_picture(
         with rename_fields({FIELD: field}):
             rgba = read(data, limits).rgba
         size = rgba.shape[1], rgba.shape[0]
-        if size != (image.width, image.height) and not any_size:
-            what = f"is {size[0]} x {size[1]} px, and the picture {image.width} x {image.height}"
+        wanted = size if image is None else (image.width, image.height)
+        if size != wanted and not any_size:
+            what = f"is {size[0]} x {size[1]} px, and the picture {wanted[0]} x {wanted[1]}"
             raise InvalidRequest(f"{what}: they must be the same", field)
         grey = 255 - rgba[..., 3] if transparent else np.asarray(Image.fromarray(rgba).convert("RGB").convert("L"))
-        grey = resized(np.ascontiguousarray(255 - grey if invert else grey), (image.width, image.height))
+        grey = resized(np.ascontiguousarray(255 - grey if invert else grey), wanted)
         if not grey.any():
             raise InvalidRequest("is empty: nothing would be drawn anew", field)
         file = io.BytesIO()
         Image.fromarray(grey).save(file, "PNG", compress_level=1)
         content = file.getvalue()
-        return InputPicture(name_of(content, "image/png"), image.width, image.height, content)
+        return InputPicture(name_of(content, "image/png"), *wanted, content)
 
     return await asyncio.to_thread(convert)

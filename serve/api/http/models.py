@@ -6,6 +6,7 @@ that one model serves JSON, forms and queries. Bounds, defaults and descriptions
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -195,6 +196,50 @@ def _moment(value: Any) -> datetime:
 def one_of(names: Collection[str]) -> GetPydanticSchema:
     """Metadata of a text field that has one of ``names``: a ``Literal`` of names that are computed."""
     return GetPydanticSchema(lambda _source, _handler: core_schema.literal_schema(list(names)))
+
+
+def one_value_of(*values: int) -> AfterValidator:
+    """Metadata of a number field that has one of ``values``."""
+
+    def check(value: int) -> int:
+        if value not in values:
+            raise ValueError(f"must be one of {', '.join(map(str, values))}")
+        return value
+
+    return AfterValidator(check)
+
+
+def parse_object(value: Any) -> Any:
+    """An object or a list, or the JSON text of one, as in forms."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError("is not valid JSON") from None
+
+
+FORM_LIST = BeforeValidator(parse_object)
+"""Lists in forms and tensors are JSON text."""
+
+
+def weighted_names(pattern: re.Pattern[str], most: int, example: str) -> BeforeValidator:
+    """Metadata of a field of up to ``most`` objects with a name and a weight, which may also be text such as
+    ``example``, or a list of such texts. ``pattern``: of one text; its groups are the name and the weight."""
+
+    def parse(value: Any) -> Any:
+        parts = value.split(",", most + 1) if isinstance(value, str) else value
+        if not isinstance(parts, list):
+            return value
+        choices = []
+        for part in parts:
+            match = pattern.fullmatch(part) if isinstance(part, str) and len(part) < 200 else None
+            if isinstance(part, str) and match is None:
+                raise ValueError(f"must be names with weights, such as {example}")
+            choices.append(part if match is None else {"name": match[1], **({"weight": match[2]} if match[2] else {})})
+        return choices
+
+    return BeforeValidator(parse)
 
 
 Number = Annotated[float, BeforeValidator(_number)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import Request, Response
@@ -20,9 +20,21 @@ from serve.api.openapi.operation import schema_of
 from serve.ensembles.illustrator.illustration import MAX_PROMPT_CHARACTERS
 from serve.errors import InvalidRequest
 
-FILES = ("image", "mask")
+FILES = ("image", "mask", "style_image")
 MULTIPART = "multipart/form-data"
-_OBJECTS = ("stylePreferences", "memoryContext", "styles")
+_OBJECTS = (
+    "stylePreferences",
+    "memoryContext",
+    "styles",
+    "regions",
+    "subjects",
+    "relationships",
+    "controls",
+    "references",
+    "loras",
+    "subjectReferences",
+    "hires",
+)
 """Fields whose text in a form is JSON."""
 _MAX_FILES = 4
 _MAX_FIELD_BYTES = 4 * MAX_PROMPT_CHARACTERS + 1024
@@ -58,7 +70,7 @@ def _as_json(parts: list[tuple[str, str | bytes]]) -> bytes:
             raise InvalidRequest("was sent twice", name)
         if isinstance(value, bytes):
             if name not in FILES:
-                raise InvalidRequest(f"must be text; files are {' and '.join(FILES)}", name[:64])
+                raise InvalidRequest(f"must be text; files are {', '.join(FILES)}", name[:64])
             values[name] = f"data:application/octet-stream;base64,{base64.b64encode(value).decode()}"
         elif name in _OBJECTS and value[:1] in ("{", "["):
             values[name] = _parsed(value, name)
@@ -74,10 +86,10 @@ def _parsed(text: str, name: str) -> Any:
         raise InvalidRequest("is not valid JSON", name) from None
 
 
-def with_form(model: type[BaseModel]) -> dict[str, Any]:
-    """``openapi_extra`` of a route with a JSON body of ``model``: the same fields as a form."""
+def with_form(model: type[BaseModel], files: Sequence[str] = FILES) -> dict[str, Any]:
+    """``openapi_extra`` of a route with a JSON body of ``model``: the same fields as a form, ``files`` as files."""
     schema = schema_of(model)
     schema.pop("examples", None)
-    for name in FILES:
+    for name in files:
         schema["properties"][name] = {"type": "string", "format": "binary"}
     return {"requestBody": {"content": {MULTIPART: {"schema": schema}}}}

@@ -18,12 +18,11 @@ from tritonclient.grpc import service_pb2 as pb
 
 from serve.api.http.bodies import ENVELOPE_BYTES
 from serve.api.inference.grpc_calls import Context, GrpcAuthentication, GrpcDeadline, headers_of, observed
+from serve.api.inference.grpc_errors import as_known, failure_message, set_error
 from serve.api.inference.grpc_messages import (
-    ascii_text,
     filled,
     parse,
     response_of,
-    stream_error,
     stream_response,
     to_request,
 )
@@ -32,8 +31,8 @@ from serve.api.inference.models import Models
 from serve.api.middleware.admission import AdmissionSlots
 from serve.api.middleware.authentication import Authentication
 from serve.api.middleware.deadlines import MAX_TIMEOUT_S, context_with_parameters, read_context
-from serve.api.middleware.request_metrics import GRPC, count_refusal, note_deadline
-from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, Overloaded, TooLarge, Unsupported
+from serve.api.middleware.request_metrics import note_deadline
+from serve.errors import AtelierError, DeadlineExceeded, TooLarge, Unsupported
 from serve.observability import request_context
 from serve.observability.request_context import RequestContext
 from serve.security.identity.roles import LOCAL, Principal
@@ -44,9 +43,6 @@ log = logging.getLogger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
 MODEL_INFER = f"/{SERVICE}/ModelInfer"
-
-_RAY_SERVE_ID = "request_id"
-"""Ray Serve's context adds this name to the metadata that is set."""
 
 
 def add_servicer_to_server(servicer: Any, server: Any) -> None:
@@ -93,7 +89,7 @@ class OpenInferenceServicer:
                 await self._enter(method, context)
                 return await do(self._parse(raw, kind))
             except Exception as error:  # the last handler: unexpected errors are logged and get a fixed text
-                _set_error(context, as_known(error))
+                set_error(context, as_known(error))
                 return empty
 
     def _observed(self, method: str, context: Context) -> contextlib.AbstractContextManager[None]:
@@ -195,7 +191,7 @@ class OpenInferenceServicer:
                 await self._count(client, message.model_name)
                 return await self._infer(message, principal.user_id)
             except Exception as error:  # as for the other methods
-                _set_error(grpc_context, as_known(error))
+                set_error(grpc_context, as_known(error))
                 return pb.ModelInferResponse()
 
     async def infer_directly(self, request: bytes, grpc_context: Context) -> bytes:
@@ -223,7 +219,7 @@ class OpenInferenceServicer:
                             yield answer
                 request_context.current().left_s(MAX_TIMEOUT_S)  # as in gRPC, an answer after the deadline is an error
             except Exception as error:  # as for the other methods
-                _set_error(grpc_context, as_known(error))
+                set_error(grpc_context, as_known(error))
 
     async def _jobs(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Job]:
         """Until the client ends its side of the stream, or the deadline passes."""
@@ -235,7 +231,7 @@ class OpenInferenceServicer:
                 message = self._parse(raw, pb.ModelInferRequest)
                 await self._count(client, message.model_name)
             except AtelierError as error:
-                yield Job(_once(_stream_error(error)), concurrent=False)
+                yield Job(_once(failure_message(error)), concurrent=False)
             else:
                 answers = self._answers(message, stream_context, principal.user_id)
                 yield Job(answers, self._models.is_streaming(message.model_name))
@@ -258,7 +254,7 @@ class OpenInferenceServicer:
                             yield stream_response(message, answer, flagged), False
             yield stream_response(message, answer, flagged), True
         except Exception as error:  # as for the other methods
-            yield _stream_error(as_known(error), message, flagged), True
+            yield failure_message(as_known(error), message, flagged), True
 
     async def _infer(self, message: Any, user_id: str) -> Any:
         request = to_request(message, self._max_tensors)
@@ -280,7 +276,7 @@ def _unsupported(name: str) -> Callable[..., Awaitable[Message]]:
     output = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name[name].output_type
 
     async def method(self: OpenInferenceServicer, request: bytes, grpc_context: Context) -> Message:
-        _set_error(grpc_context, Unsupported("this extension is not offered here"))
+        set_error(grpc_context, Unsupported("this extension is not offered here"))
         return getattr(pb, output.name)()
 
     method.__name__ = name
@@ -290,30 +286,6 @@ def _unsupported(name: str) -> Callable[..., Awaitable[Message]]:
 for _method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
     if not hasattr(OpenInferenceServicer, _method.name):
         setattr(OpenInferenceServicer, _method.name, _unsupported(_method.name))
-
-
-def as_known(error: Exception) -> AtelierError:
-    """``error`` if it is an `AtelierError`; else a failure with a fixed text, and the error itself is logged."""
-    if isinstance(error, AtelierError):
-        return error
-    log.error("an unexpected error in a gRPC call", exc_info=error)
-    return EngineFailure("an internal error; the log has it")
-
-
-def _set_error(context: Context, error: AtelierError) -> None:
-    count_refusal(GRPC, error)
-    if error.status >= 500 and not isinstance(error, Overloaded | Unsupported):
-        log.warning("answered %s %s: %s", error.grpc_code, error.label(), error)
-    context.set_code(getattr(grpc.StatusCode, error.grpc_code))
-    context.set_details(ascii_text(error))
-    if error.retry_after_s is not None:
-        others = [one for one in context.trailing_metadata() or () if one[0] != _RAY_SERVE_ID]
-        context.set_trailing_metadata([*others, ("retry-after", str(error.retry_after_s))])
-
-
-def _stream_error(error: AtelierError, request: Any = None, flagged: bool = False) -> Message:
-    count_refusal(GRPC, error)
-    return stream_error(error, request, flagged)
 
 
 async def _once(message: Message) -> AsyncGenerator[tuple[Message, bool]]:

@@ -3,7 +3,7 @@
 `serve.api.middleware.admission` calls it with the whole body of an admitted request, so key, limits, deadline, request
 id, trace, metrics and slots are those of every request. What it does not serve takes the way of all routes: ensembles,
 models that are not yet known, and requests of pages of other origins. Both ways give the same answers
-(`tests/api/test_hot_route.py`).
+(`tests/api/inference/test_hot_route.py`).
 """
 
 from __future__ import annotations

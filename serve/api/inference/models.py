@@ -17,12 +17,14 @@ from serve.api.inference.usage import Recorder, Statistics
 from serve.api.inference.vectorize_model import VectorizeModel
 from serve.api.middleware.deadlines import context_with_parameters, timeout_of
 from serve.engines.service import EngineRouter, EngineService
-from serve.ensembles.illustrator.illustration import HOW_TO_BUILD, IllustratorService
+from serve.ensembles.illustrator.illustration import HOW_TO_BUILD
+from serve.ensembles.illustrator.service import IllustratorService
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import AtelierError, InvalidRequest, NotFound, TooLarge
 from serve.observability import request_context
 from serve.releases.rollouts.version_selector import VersionSelector
 from serve.settings import Settings
+from serve.state import State
 from serve.state.database import Database
 from serve.state.job_states import ANONYMOUS
 
@@ -61,16 +63,17 @@ class Models:
         illustrator: IllustratorService | None = None,
         version_selector: VersionSelector | None = None,
         database: Database | None = None,
+        state: State | None = None,
     ) -> None:
         """``version_selector`` assigns users to versions of an ensemble's engines. The ``database`` gets a row with the
-        cost of each request to an ensemble."""
+        cost of each request to an ensemble. Of the ``state`` are the LoRAs that requests name."""
         recorder = Recorder(database)
         self._ensembles: dict[str, EnsembleModel] = {}
         self._streaming: dict[str, IllustrateModel] = {}
         services: list[EngineService] = [vectorizer]
         self._add(VectorizeModel(vectorizer, settings.vectorizer.image, version_selector, recorder))
         if illustrator is not None:
-            drawing = IllustrateModel(illustrator, settings.vectorizer.image, version_selector, recorder)
+            drawing = IllustrateModel(illustrator, settings.vectorizer.image, version_selector, recorder, state)
             self._add(drawing)
             self._streaming[drawing.description.name] = drawing
             services.append(illustrator)

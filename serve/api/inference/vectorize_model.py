@@ -29,7 +29,7 @@ from serve.errors import InvalidRequest, TooLarge, rename_fields
 from serve.jobs.direct.direct_request import assignment_unit
 from serve.releases.rollouts.version_selector import VersionSelector
 from serve.settings import ImageLimitsSettings
-from serve.state.objects import media_type_of, name_of
+from serve.state.objects.names import media_type_of, name_of
 
 DESCRIPTION = ModelDescription(
     name="vectorize",

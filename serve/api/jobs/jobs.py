@@ -36,7 +36,7 @@ from serve.jobs.queue.views import JobFilters
 from serve.settings import Settings
 from serve.state.gallery import MAX_IDS, Generation, get_generations
 from serve.state.job_states import COMPLETED, PROCESSING, TERMINAL
-from serve.state.objects import EXTENSIONS
+from serve.state.objects.names import EXTENSIONS
 
 router = APIRouter(route_class=CappedRoute)
 

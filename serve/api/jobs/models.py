@@ -102,7 +102,7 @@ class QueueStatus(Links):
     error_type: str = ""
 
 
-class ResultInfo(BaseModel):
+class JobFile(BaseModel):
     id: str
     media_type: str
     url: Url
@@ -113,7 +113,7 @@ class JobResult(BaseModel):
     status: Annotated[str, one_of([COMPLETED])]
     kind: str
     cached: bool
-    results: list[ResultInfo]
+    results: list[JobFile]
     details: Any = None
     generation_time_s: float | None
     completed_at: Time | None

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from serve.api.http.callers import KeyHeader
 from serve.api.http.drawing import Count, Prompt, SizedDrawingFields
+from serve.api.http.finishing import FinishRequest
 from serve.api.http.models import (
     Cursor,
     Flag,
@@ -24,6 +25,7 @@ from serve.api.http.ownership import MAX_USER
 from serve.api.library.files import SignedQuery
 from serve.api.native.conversion_models import ConversionFields
 from serve.api.native.presets import QUALITIES
+from serve.api.restyling.fields import TransferRequest
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustrator.illustration import RANDOM_SEED
 from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
@@ -32,7 +34,7 @@ from serve.jobs.queue.views import MAX_JOBS_PER_PAGE
 from serve.settings.egress_policy import MAX_URL
 from serve.state.job_states import KINDS, STATUSES
 
-PROMPT_TO_SVG = "prompt_to_svg"
+PROMPT_TO_SVG, FINISH, RESTYLE = "prompt_to_svg", "finish", "restyle"
 MAX_WAIT_S = 60.0
 FAL_PRIORITY = "X-Fal-Queue-Priority"
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 0.1, 7 * 86_400.0
@@ -125,6 +127,18 @@ class ConversionInput(ConversionFields):
     result_id: Annotated[Text | None, Field(description="a stored result in place of a picture")] = None
 
 
+class FinishInput(FinishRequest):
+    """of finish"""
+
+    model_config = ConfigDict(json_schema_extra={})
+
+
+class RestyleInput(TransferRequest):
+    """of restyle"""
+
+    model_config = ConfigDict(json_schema_extra={})
+
+
 class JobRequestBody(JobFields):
     """``input`` is validated by the model of its kind. ``seeds``, ``prompts`` or ``count`` make a batch."""
 
@@ -138,8 +152,8 @@ class JobRequestBody(JobFields):
     )
     kept_empty: ClassVar = ("input", "seeds", "prompts")
 
-    kind: Annotated[str, one_of((ILLUSTRATE, VECTORIZE, PROMPT_TO_SVG))]
-    input: Annotated[DrawingInput | ConversionInput, WrapValidator(_any_object)] = Field(
+    kind: Annotated[str, one_of((ILLUSTRATE, VECTORIZE, PROMPT_TO_SVG, FINISH, RESTYLE))]
+    input: Annotated[DrawingInput | ConversionInput | FinishInput | RestyleInput, WrapValidator(_any_object)] = Field(
         default_factory=dict,  # type: ignore[assignment]
     )
     seeds: Annotated[
@@ -158,7 +172,9 @@ class JobForm(JobFields, ConversionFields):
 
     image: Annotated[
         UploadFile | None,
-        WithJsonSchema({"type": "string", "format": "binary", "description": "PNG, JPEG, WebP, GIF, BMP or TIFF"}),
+        WithJsonSchema(
+            {"type": "string", "format": "binary", "description": "PNG, JPEG, WebP, AVIF, GIF, BMP, ICO or TIFF"}
+        ),
     ] = None
     result_id: Annotated[Text | None, Field(description="a stored result in place of a picture")] = None
     kind: Literal["vectorize"] = VECTORIZE  # type: ignore[assignment]

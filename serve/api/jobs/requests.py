@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,50 +17,42 @@ from fastapi import Request
 
 from serve.api.http.callers import KeyHeader
 from serve.api.http.drawing import SizedDrawingFields, family_for
-from serve.api.http.fetching import fetcher_of
 from serve.api.http.models import validate
-from serve.api.http.ownership import check_own
-from serve.api.jobs.dependencies import checked_id
+from serve.api.jobs.kept_pictures import RESULT, keep, keep_picture
 from serve.api.jobs.request_models import (
+    FINISH,
     PROMPT_TO_SVG,
+    RESTYLE,
     ConversionInput,
     DrawingInput,
+    FinishInput,
     JobFields,
     JobForm,
     JobHeaders,
     JobRequestBody,
+    RestyleInput,
 )
+from serve.api.jobs.variations import refuse_variations, varied, with_first_prompt
 from serve.api.library.picture_sources import PictureSources, keep_pictures
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.presets import quality_of
 from serve.api.native.styles import StyleBook, book_of
-from serve.diffusion.noise import MAX_SEED
+from serve.api.restyling.requests import restyling_request
 from serve.diffusion.samplers import by_name
-from serve.ensembles.illustrator.illustration import (
-    HOW_TO_BUILD,
-    RANDOM_SEED,
-    FamilyInfo,
-    IllustrateOptions,
-    IllustratorService,
-    no_illustrator_error,
-)
-from serve.ensembles.illustrator.picture_source import PictureSource
+from serve.ensembles.illustrator.illustration import HOW_TO_BUILD, IllustrateOptions, no_illustrator_error
+from serve.ensembles.illustrator.service import FamilyInfo, IllustratorService
 from serve.ensembles.requests import VECTORIZE, IllustrateRequest, JobRequest, VectorizeRequest
 from serve.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest, NotFound, Overloaded, rename_fields
+from serve.jobs.loras import resolve_loras
 from serve.jobs.queue.generation_queue import PRIORITIES
 from serve.jobs.queue.insertion import JobOptions
 from serve.jobs.webhooks.client import check_webhook_url
 from serve.observability import request_context
-from serve.security.fetching.fetcher import decode_data_url, is_data_url
 from serve.settings import Settings
 from serve.state import State
-from serve.state.gallery import get_result
-from serve.state.objects import media_type_of
-from serve.vector.image import FIELD, ImageLimits
-from serve.vector.image import check as check_picture
+from serve.vector.image import FIELD
 
-VARIATIONS = ("seeds", "prompts", "count")
-"""Each makes a batch of jobs out of one request."""
+NO_INPUTS: Mapping[str, Any] = {}
 FAMILIES_TIMEOUT_S = 2.0
 _OF_FAMILY = ("model", "width", "height", "sampler")
 _UNAVAILABLE = (EngineUnavailable, Overloaded, DeadlineExceeded)
@@ -89,26 +81,48 @@ async def parse_jobs(body: JobRequestBody | JobForm, headers: JobHeaders, reques
         image = await _kept_file(body, state, request)
         return ParsedJobs([VectorizeRequest(image, body.options())], order)
     if body.kind == VECTORIZE:
-        for name in VARIATIONS:
-            if getattr(body, name) is not None:
-                raise InvalidRequest("is for prompts; a picture has but one drawing", name)
+        refuse_variations(body, "is for prompts; a picture has but one drawing")
         conversion = validate(ConversionInput, body.input)
         options = conversion.options()
-        image = await keep_picture(conversion.image, conversion.result_id, state, request)
-        return ParsedJobs([VectorizeRequest(image, options)], order)
+        name = await keep_picture(conversion.image, conversion.result_id, state, request)
+        return ParsedJobs([VectorizeRequest(name, options)], order)
     settings, illustrator = state.settings, request.app.state.illustrator
-    values = _with_first_prompt(body, settings.jobs.max_batch)
+    if body.kind == FINISH:
+        refuse_variations(body, "is for prompts; a picture is finished once")
+        if illustrator is None:
+            raise no_illustrator_error()
+        finish_input = validate(FinishInput, body.input)
+        picture = await PictureSources(request).picture(finish_input, order.user_id)
+        finishing = finish_input.request(picture, settings.pictures.embed_metadata)
+        await keep_pictures(finishing.options, request)
+        return ParsedJobs([finishing], order)
+    if body.kind == RESTYLE:
+        refuse_variations(body, "is for prompts; a picture is painted once")
+        if illustrator is None:
+            raise no_illustrator_error()
+        restyling = await restyling_request(validate(RestyleInput, body.input), request, order.user_id)
+        await keep_pictures(restyling.options, request)
+        return ParsedJobs([restyling], order)
+    values = with_first_prompt(body, settings.jobs.max_batch)
     if body.kind == PROMPT_TO_SVG:
         if "output_format" in values:
             raise InvalidRequest(f"is not a field of {PROMPT_TO_SVG}", "output_format")
         values = {**values, "output_format": "svg"}
     drawing_input = validate(DrawingInput, values)
-    source = await PictureSources(request).of(drawing_input, order.user_id)
+    inputs = await PictureSources(request).options(drawing_input, order.user_id)
     book = book_of(request)
-    drawing = await parse_drawing(drawing_input, settings, illustrator, book, source)
-    await keep_pictures(source, request)
-    batch = _varied(drawing, body, settings.jobs.max_batch, lambda prompt: book.mixed(drawing_input, prompt, "").prompt)
-    return ParsedJobs([drawing], order) if batch is None else ParsedJobs(batch, order, is_batch=True)
+    drawing = await parse_drawing(drawing_input, settings, illustrator, book, inputs)
+    drawing = replace(drawing, options=await resolve_loras(drawing.options, state))
+    await keep_pictures(drawing.options, request)
+    batch = varied(drawing, body, settings.jobs.max_batch, lambda prompt: book.mixed(drawing_input, prompt, "").prompt)
+    if batch is None:
+        return ParsedJobs([drawing], order)
+    return ParsedJobs([await _with_loras(job, state) for job in batch], order, is_batch=True)
+
+
+async def _with_loras(job: IllustrateRequest, state: State) -> IllustrateRequest:
+    with rename_fields({"loras": "prompts"}):
+        return replace(job, options=await resolve_loras(job.options, state))
 
 
 async def _kept_file(body: JobForm, state: State, request: Request) -> str:
@@ -144,25 +158,27 @@ async def parse_drawing(
     settings: Settings,
     illustrator: IllustratorService | None,
     book: StyleBook,
-    source: PictureSource | None = None,
+    inputs: Mapping[str, Any] = NO_INPUTS,
 ) -> IllustrateRequest:
-    """``body`` has a prompt, a number of pictures and a quality too. Raises InvalidRequest and NotFound naming the
-    field as the client does."""
+    """``body`` has a prompt, a number of pictures and a quality too; ``inputs`` are those of `PictureSources.options`.
+    Raises InvalidRequest and NotFound naming the field as the client does."""
     if illustrator is None:
         raise no_illustrator_error()
     prompt, n, name = (getattr(body, field) for field in ("prompt", "n", "quality"))
-    drawing = body.styled_order(book, settings.pictures.embed_metadata, prompt=prompt, n=n, source=source)
+    drawing = body.styled_order(book, settings.pictures.embed_metadata, prompt=prompt, n=n, **inputs)
+    related = [one.model_dump() for one in body.relationships or ()]
+    more: dict[str, Any] = {"relationships": related} if related else {}  # only boxes come of them
     if name is None and not any(getattr(drawing.options, field) is not None for field in _OF_FAMILY):
-        return IllustrateRequest(drawing.options, drawing.encoding)
+        return IllustrateRequest(drawing.options, drawing.encoding, more)
     families = await _families(illustrator, needed=name is not None)
     if families is not None:
         with rename_fields(drawing.names):
             check(drawing.options, families)
     if name is None:
-        return IllustrateRequest(drawing.options, drawing.encoding)
+        return IllustrateRequest(drawing.options, drawing.encoding, more)
     quality = quality_of(name)
     drawing = drawing.with_quality(quality, family_for(families or (), drawing.options.model))
-    return IllustrateRequest(drawing.options, drawing.encoding, {"quality": quality.name})
+    return IllustrateRequest(drawing.options, drawing.encoding, {**more, "quality": quality.name})
 
 
 def check(options: IllustrateOptions, families: Sequence[FamilyInfo]) -> None:
@@ -191,56 +207,6 @@ async def _families(illustrator: IllustratorService, needed: bool) -> Sequence[F
         return None
 
 
-def _with_first_prompt(body: JobRequestBody, most: int) -> Mapping[str, Any]:
-    """The input; for a batch of ``prompts`` with the first of them."""
-    values: Mapping[str, Any] = body.input  # type: ignore[assignment]  # validated by kind, later
-    if body.prompts is None:
-        return values
-    if values.get("prompt") is not None:
-        raise InvalidRequest("says the same as prompts; send one of them", "prompt")
-    _check_length(body.prompts, "prompts", most)
-    return {**values, "prompt": body.prompts[0]}
-
-
-def _varied(
-    request: IllustrateRequest, body: JobRequestBody, most: int, styled: Callable[[str], str]
-) -> list[IllustrateRequest] | None:
-    """The jobs of a batch, up to ``most``, by ``seeds``, ``prompts`` or ``count``; None for a single job.
-
-    ``count`` continues from the request's seed; without one, each job has a seed of its own.
-    """
-    named = [name for name in VARIATIONS if getattr(body, name) is not None]
-    if len(named) > 1:
-        raise InvalidRequest(f"cannot be had together with {named[0]}; send one of them", named[1])
-    if body.prompts is not None:
-        return [_with(request, prompt=styled(prompt)) for prompt in body.prompts]
-    if body.seeds is not None:
-        _check_length(body.seeds, "seeds", most)
-        with rename_fields({"seed": "seeds"}):
-            return [_with(request, seed=seed) for seed in body.seeds]
-    if body.count is not None:
-        if body.count > most:
-            raise InvalidRequest(f"must be from 1 to {most}", "count")
-        return [_with(request, seed=seed) for seed in _following_seeds(request, body.count)]
-    return None
-
-
-def _with(request: IllustrateRequest, **options: Any) -> IllustrateRequest:
-    return replace(request, options=replace(request.options, **options))
-
-
-def _following_seeds(request: IllustrateRequest, count: int) -> list[int | None]:
-    seed, pictures_each = request.options.seed, request.options.n
-    if seed is None or seed == RANDOM_SEED:
-        return [None] * count
-    return [(seed + place * pictures_each) % (MAX_SEED + 1) for place in range(count)]
-
-
-def _check_length(values: Sequence[Any], name: str, most: int) -> None:
-    if not 1 <= len(values) <= most:
-        raise InvalidRequest(f"must be a list of 1 to {most}", name)
-
-
 _ANSWER_S = 0.25
 """Seconds before the request's deadline at which it stops to wait for a job, so that its answer is in time."""
 _WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,6})\"?)?", re.ASCII | re.IGNORECASE)
@@ -256,34 +222,3 @@ def wait_s(headers: Sequence[str], most: float) -> float:
                 limit_s = min(most, float(match[1])) if match[1] else most
                 return max(0.0, min(limit_s, request_context.current().left_s(math.inf) - _ANSWER_S))
     return 0.0
-
-
-RESULT = "result_id"
-
-
-async def keep_picture(url: str | None, result_id: str | None, state: State, request: Request) -> str:
-    """The name of the object of a picture: ``url`` is a ``data:`` or ``https:`` URL, ``result_id`` a stored result.
-
-    Raises as ``keep`` does, and InvalidRequest for a URL that may not be fetched.
-    """
-    if url is not None and result_id is not None:
-        raise InvalidRequest(f"says the same as {FIELD}; send one of them", RESULT)
-    if result_id is not None:
-        with rename_fields({"id": RESULT, FIELD: RESULT}):
-            await check_own(request, "result", [checked_id(result_id, "result")])
-            stored = await get_result(state.database, result_id)
-            return await keep(await state.objects.get(stored.object), state)
-    if url is None:
-        raise InvalidRequest("is required: a data: or https: URL, or name a result_id", FIELD)
-    if not is_data_url(url):
-        return await keep(await (await fetcher_of(request)).fetch_picture(url, FIELD), state)
-    return await keep(
-        await asyncio.to_thread(decode_data_url, url, state.settings.vectorizer.image.max_bytes, FIELD), state
-    )
-
-
-async def keep(data: bytes, state: State) -> str:
-    """Raises TooLarge, UnsupportedMedia and BadImage for an unreadable picture, StateUnavailable, OutOfSpace."""
-    limits = ImageLimits(**state.settings.vectorizer.image.model_dump())
-    await asyncio.to_thread(check_picture, data, limits)
-    return (await state.objects.put(data, media_type_of(data))).name

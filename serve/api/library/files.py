@@ -21,7 +21,8 @@ from serve.api.http.problems import as_problem
 from serve.api.library.renditions import SVG
 from serve.errors import InvalidRequest
 from serve.security.limits.admission_queue import AdmissionQueue
-from serve.state.objects import EXTENSIONS, PIECE_BYTES, Objects
+from serve.state.objects.names import EXTENSIONS
+from serve.state.objects.objects import PIECE_BYTES, Objects
 
 CACHED = "private, max-age=31536000, immutable"
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
@@ -36,8 +37,11 @@ class UnsatisfiableRange(InvalidRequest):
 
 
 async def turns_of(connection: HTTPConnection) -> AdmissionQueue:
-    """The conversions of this process: each takes one core and hundreds of megabytes."""
-    state = connection.app.state
+    return turns_in(connection.app.state)
+
+
+def turns_in(state: Any) -> AdmissionQueue:
+    """The conversions of this process, by its ``app.state``: each takes one core and hundreds of megabytes."""
     if not hasattr(state, "conversions"):
         state.conversions = AdmissionQueue(_MAX_CONVERSIONS, _MAX_QUEUED_CONVERSIONS)
     turns: AdmissionQueue = state.conversions

@@ -12,7 +12,7 @@ from serve.api.http.models import Cursor, Flag, Moment, NextCursor, Number, Requ
 from serve.api.http.ownership import MAX_USER, WHOSE, check_own, owner_of, with_owner
 from serve.api.http.problems import render
 from serve.api.http.stateful import StateOf
-from serve.api.library.files import ZIP_RESPONSE
+from serve.api.library.files import ZIP_RESPONSE, FileQuery, KeptFile, Ranged, file_responses, serve_object
 from serve.api.library.generations import (
     CamelCaseGeneration,
     GenerationInfo,
@@ -24,6 +24,8 @@ from serve.api.library.generations import (
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.conversion import SiteSettings
 from serve.api.openapi.operation import CONFLICT, UNKNOWN
+from serve.ensembles.requests import MAX_STORED_ID, STORED_ID
+from serve.personalisation import feedback
 from serve.state import State, gallery
 from serve.state.cursors import NEWEST, SORTS, Page
 from serve.state.database import Database
@@ -33,10 +35,18 @@ from serve.state.job_states import STATUSES
 router = APIRouter()
 
 MAX_TEXT = 256
-MAX_ID = 128
 _SNAKE_CASE = {"userId": "user_id", "batchId": "batch_id"}
 ShortText = Annotated[Text, Field(max_length=MAX_TEXT)]
-GenerationId = Annotated[str, Path(pattern=rf"^[A-Za-z0-9_.:-]{{1,{MAX_ID}}}$")]
+GenerationId = Annotated[str, Path(pattern=STORED_ID)]
+_INPUTS = ("image/png", "image/jpeg", "image/webp", "image/gif", "application/octet-stream")
+ObjectName = Annotated[
+    str,
+    Path(
+        pattern=r"^[0-9a-f]{64}\.[a-z]{3,4}$",
+        description="As the generation's parameters name it.",
+        examples=[f"{'3a7b' * 16}.png"],
+    ),
+]
 
 
 class UserQuery(RequestModel):
@@ -75,7 +85,7 @@ class GalleryQuery(UserQuery):
     model: Annotated[ShortText | None, Field(description="Of this model alone.")] = None
     status: Annotated[Annotated[str, one_of(STATUSES)] | None, Field(description="Of this status alone.")] = None
     favorite: Annotated[Flag | None, Field(description="Favourites alone, or all others.")] = None
-    batch_id: Annotated[Text | None, Field(max_length=MAX_ID, description="Of this batch alone.")] = None
+    batch_id: Annotated[Text | None, Field(max_length=MAX_STORED_ID, description="Of this batch alone.")] = None
     q: Annotated[
         ShortText | None,
         Field(description=f"Up to {MAX_SEARCH_WORDS} words that the prompt has, in any case and order."),
@@ -91,7 +101,7 @@ class DownloadQuery(RequestModel):
         Text,
         Field(
             min_length=1,
-            max_length=MAX_IDS * (MAX_ID + 1),
+            max_length=MAX_IDS * (MAX_STORED_ID + 1),
             description=f"Up to {MAX_IDS} ids with commas between them.",
         ),
     ]
@@ -150,6 +160,23 @@ async def generation(request: Request, generation_id: GenerationId, state: State
     return render(generation_json(await gallery.get_generation(state.database, generation_id), settings), 200, None)
 
 
+@router.head("/v1/generations/{generation_id}/inputs/{object_name}", include_in_schema=False)
+@router.get("/v1/generations/{generation_id}/inputs/{object_name}", responses=file_responses(_INPUTS))
+async def generation_input(
+    query: Annotated[FileQuery, Query()],
+    conditions: Ranged,
+    request: Request,
+    generation_id: GenerationId,
+    object_name: ObjectName,
+    state: StateOf,
+) -> Response:
+    """A picture that a generation was drawn from: its source, mask, control picture or reference."""
+    await check_own(request, "generation", [generation_id])
+    stored = await gallery.get_input(state.database, generation_id, object_name)
+    kept = KeptFile(object_name, stored.media_type, stored.bytes, "input")
+    return await serve_object(request, state.objects, kept, query.download, conditions)
+
+
 @router.delete(
     "/v1/generations/{generation_id}",
     status_code=204,
@@ -183,7 +210,8 @@ async def unmake_favorite(
 
 
 async def _favorite(user_id: str, generation_id: str, state: State, value: bool) -> Response:
-    await gallery.set_favorite(state.database, generation_id, user_id, value)
+    taste = feedback.write_favorite(user_id, generation_id, value)
+    await gallery.set_favorite(state.database, generation_id, user_id, value, taste)
     return render({"id": generation_id, "favorite": value}, 200, None)
 
 

@@ -21,7 +21,7 @@ from serve.errors import NotFound
 from serve.settings import Settings
 from serve.state.gallery import Generation, Result
 from serve.state.job_states import STATUSES
-from serve.state.objects import Objects
+from serve.state.objects.objects import Objects
 
 
 class ResultInfo(BaseModel):

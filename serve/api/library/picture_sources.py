@@ -1,25 +1,34 @@
-"""The picture that a drawing of the native vocabulary starts from: sent, fetched, a stored result or a reference."""
+"""The pictures of a drawing of the native vocabulary: sent, fetched, a stored result or a reference."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from serve.api.http.drawing import SizedDrawingFields
 from serve.api.http.fetching import fetcher_of
-from serve.api.http.input_pictures import PictureFields, input_picture, limits_of, mask_picture
+from serve.api.http.guides import PictureChoice, read_uses
+from serve.api.http.input_pictures import (
+    PictureFields,
+    PictureOriginFields,
+    input_picture,
+    limits_of,
+    mask_picture,
+)
 from serve.api.http.ownership import check_own
 from serve.api.http.stateful import state_of
 from serve.api.jobs.dependencies import checked_id
 from serve.api.library.files import turns_of
 from serve.api.library.reference_store import SubjectReferenceManager
-from serve.ensembles.illustrator.picture_source import PictureSource
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.picture_source import InputPicture, PictureSource
 from serve.errors import rename_fields
 from serve.security.fetching.fetcher import decode_data_url, is_data_url
 from serve.settings import Settings
 from serve.state.gallery import get_result
-from serve.state.objects import media_type_of
+from serve.state.objects.names import media_type_of
 
 
 class PictureSources:
@@ -35,25 +44,62 @@ class PictureSources:
         Raises InvalidRequest, TooLarge, UnsupportedMedia and BadImage naming the field as the client does, NotFound for
         what is not there or another user's, StateUnavailable on a site that stores nothing.
         """
+        image = await self.picture(body, user_id)
+        if image is None:
+            return None
+        if body.mask is None:
+            return body.source(image, None)
+        return body.source(image, await self.mask(body.mask, body.client_name("mask"), image))
+
+    async def mask(self, url: str, field: str, image: InputPicture | None) -> InputPicture:
+        """The mask at ``url``, which has the size of ``image``, or any without one. Raises as `of` does."""
+        data = await self._sent(url, field)
+        turns = await turns_of(self._request)
+        async with turns.slot():
+            return await mask_picture(data, field, limits_of(self._settings), image)
+
+    async def picture(self, body: PictureOriginFields, user_id: str) -> InputPicture | None:
+        """The picture itself, without mask. Raises as `of` does."""
         origin = body.origin()
         if origin is None:
             return None
-        field, mask_field = body.client_name(origin), body.client_name("mask")
-        value = str(getattr(body, origin))
-        limits = limits_of(self._settings)
+        return await self._chosen(origin, str(getattr(body, origin)), body.client_name(origin), user_id)
+
+    async def options(self, body: SizedDrawingFields, user_id: str) -> dict[str, Any]:
+        """The arguments of `IllustrateOptions` that come from pictures and places: ``source``, ``regions``,
+        ``controls`` and ``references``.
+
+        Raises as `of` does.
+        """
+        reader = _UserPictures(self, user_id)
+        return {
+            "source": await self.of(body, user_id),
+            "regions": await body.all_regions(reader),
+            "controls": await read_uses(body.controls, body.client_name("controls"), reader),
+            "references": await read_uses(body.references, body.client_name("references"), reader),
+        }
+
+    async def chosen(self, choice: PictureChoice, at: str, user_id: str) -> InputPicture:
+        """The picture of a control or a reference, whose fields are below ``at``. Raises as `of` does."""
+        with rename_fields({name: f"{at}.{name}" for name in choice.origins}):
+            origin = choice.chosen_origin()
+        return await self._chosen(origin, str(getattr(choice, origin)), f"{at}.{origin}", user_id)
+
+    async def subject(self, named: str, field: str, user_id: str) -> InputPicture:
+        """The picture at a URL, or the user's newest reference of a name."""
+        is_url = is_data_url(named) or named.startswith("https:")
+        return await self._chosen("image" if is_url else "subject", named, field, user_id)
+
+    async def _chosen(self, origin: str, value: str, field: str, user_id: str) -> InputPicture:
         if origin == "image":
             data = await self._sent(value, field)
         else:
-            with rename_fields({"id": field}):
-                data = await (self._result(value) if origin == "result_id" else self._reference(value, user_id))
-        image = await input_picture(data, field, limits)
-        if body.mask is None:
-            return body.source(image, None)
-        mask_data = await self._sent(body.mask, mask_field)
-        turns = await turns_of(self._request)
-        async with turns.slot():
-            mask = await mask_picture(mask_data, mask_field, limits, image)
-        return body.source(image, mask)
+            with rename_fields({"id": field, "subject_name": field}):
+                if origin == "result_id":
+                    data = await self._result(value)
+                else:
+                    data = await (self._newest if origin == "subject" else self._reference)(value, user_id)
+        return await input_picture(data, field, limits_of(self._settings))
 
     async def _sent(self, url: str, field: str) -> bytes:
         if not is_data_url(url):
@@ -70,13 +116,31 @@ class PictureSources:
         reference = await SubjectReferenceManager(state).get(user_id, checked_id(reference_id, "reference"))
         return await state.objects.get(reference.object)
 
+    async def _newest(self, subject_name: str, user_id: str) -> bytes:
+        state = await state_of(self._request)
+        reference = await SubjectReferenceManager(state).get_subject_reference(user_id, subject_name)
+        return await state.objects.get(reference.object)
 
-async def keep_pictures(source: PictureSource | None, request: Request) -> None:
-    """Store the pictures of ``source``, before a job names them. Raises StateUnavailable, OutOfSpace."""
-    if source is None:
+
+class _UserPictures:
+    """`PictureReader` of a user's request."""
+
+    def __init__(self, sources: PictureSources, user_id: str) -> None:
+        self._sources, self._user_id = sources, user_id
+
+    async def picture(self, choice: PictureChoice, at: str) -> InputPicture:
+        return await self._sources.chosen(choice, at, self._user_id)
+
+    async def mask(self, url: str, field: str) -> InputPicture:
+        return await self._sources.mask(url, field, None)
+
+
+async def keep_pictures(options: IllustrateOptions, request: Request) -> None:
+    """Store the pictures of ``options``, before a job names them. Raises StateUnavailable, OutOfSpace."""
+    if not options.input_pictures:
         return
     state = await state_of(request)
-    for picture in source.pictures:
+    for picture in options.input_pictures:
         await state.objects.put(picture.data, media_type_of(picture.data))
 
 

@@ -24,7 +24,7 @@ from serve.settings import Settings
 from serve.state import State
 from serve.state.cursors import Page, check_limit, cursor_of_seq, fetch_page, from_row, seq_of
 from serve.state.database import AlsoWrite, Database
-from serve.state.objects import Objects
+from serve.state.objects.objects import Objects
 from serve.state.tables import subject_references, utc_now
 from serve.vector.image import ImageLimits, decode
 

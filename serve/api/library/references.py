@@ -53,7 +53,7 @@ class ReferenceForm(RequestModel):
             {
                 "type": "string",
                 "format": "binary",
-                "description": "PNG, JPEG, WebP, GIF, BMP, TIFF, or SVG; only its pixels are kept, upright",
+                "description": "PNG, JPEG, WebP, AVIF, GIF, BMP, ICO, TIFF, or SVG; only its pixels are kept, upright",
             }
         ),
     ] = None

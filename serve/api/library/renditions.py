@@ -1,4 +1,4 @@
-"""What is kept, in another format or size (C-140): pixels by Pillow in a thread, drawings by resvg in a process."""
+"""What is kept, in another format or size (C-140): pixels by Pillow in a thread, drawings in a process of their own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from serve.ensembles.illustrator.illustration import MAX_SIDE_PX, Pixels
 from serve.errors import BadImage, DeadlineExceeded, InvalidRequest
 from serve.security.sanitising.svg import sanitise
 from serve.settings import python_environment
+from serve.vector.exports.formats import check_size
 from serve.vector.image import FIELD, MEBIBYTE, ImageLimits, read
 from serve.vector.svg import size_of
 
@@ -25,7 +26,7 @@ THUMBNAIL_PX = 256
 """The size that is stored."""
 SVG = "image/svg+xml"
 _THUMBNAIL_QUALITY = 80
-_LIMITS = ImageLimits(max_bytes=256 * MEBIBYTE, max_pixels=MAX_SIDE_PX**2, max_side_px=MAX_SIDE_PX, min_side_px=1)
+STORED_LIMITS = ImageLimits(max_bytes=256 * MEBIBYTE, max_pixels=MAX_SIDE_PX**2, max_side_px=MAX_SIDE_PX, min_side_px=1)
 _RENDER_TIMEOUT_S = 20.0
 
 
@@ -89,6 +90,15 @@ def of_width(svg: bytes, width_px: int) -> tuple[int, int]:
     return width_px, height_px
 
 
+def of_scale(svg: bytes, scale: float) -> tuple[int, int]:
+    """(width, height) of a drawing at ``scale``. Raises InvalidRequest where a side exceeds ``MAX_SIDE_PX``."""
+    size = _size(svg)
+    if max(size) * scale > MAX_SIDE_PX:
+        most = int(100 * MAX_SIDE_PX / max(size)) / 100
+        raise InvalidRequest(f"makes a side longer than {MAX_SIDE_PX} px; ask for up to {most:g}", "scale")
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def _size(svg: bytes) -> tuple[float, float]:
     try:
         return size_of(svg[:65_536].decode(errors="replace"))
@@ -98,17 +108,27 @@ def _size(svg: bytes) -> tuple[float, float]:
 
 async def render(svg: bytes, width: int, height: int) -> bytes:
     """A PNG of exactly that size. Raises BadImage, DeadlineExceeded. Cancellation ends the renderer."""
-    starting = asyncio.create_task(asyncio.to_thread(_renderer, width, height))
+    return await _in_process(svg, "serve.vector.svg", str(width), str(height))
+
+
+async def export(svg: bytes, name: str, scale: float) -> bytes:
+    """A drawing in a format of `EXPORTS`. Raises as ``render`` does, and InvalidRequest for one that is too large."""
+    check_size(len(svg))
+    return await _in_process(svg, "serve.vector.exports", name, str(scale))
+
+
+async def _in_process(svg: bytes, module: str, *arguments: str) -> bytes:
+    starting = asyncio.create_task(asyncio.to_thread(_renderer, module, *arguments))
     communicating = asyncio.create_task(_communicate(starting, svg))
     try:
-        png = await asyncio.shield(communicating)
+        data = await asyncio.shield(communicating)
     except subprocess.TimeoutExpired:
-        raise DeadlineExceeded("rendering this drawing takes too long; ask for fewer pixels") from None
+        raise DeadlineExceeded("this drawing takes too long; ask for fewer pixels or paths") from None
     finally:
         await asyncio.shield(_end(starting, communicating))
     if starting.result().returncode != 0:
         raise BadImage("this drawing cannot be rendered")
-    return png
+    return data
 
 
 async def _end(starting: asyncio.Task[subprocess.Popen[bytes]], communicating: asyncio.Task[bytes]) -> None:
@@ -130,9 +150,9 @@ async def _communicate(starting: asyncio.Task[subprocess.Popen[bytes]], svg: byt
     return png
 
 
-def _renderer(width: int, height: int) -> subprocess.Popen[bytes]:
+def _renderer(module: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "serve.vector.svg", str(width), str(height)],
+        [sys.executable, "-P", "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -141,14 +161,14 @@ def _renderer(width: int, height: int) -> subprocess.Popen[bytes]:
 
 
 def _thumbnail(data: bytes, size_px: int, generated: bool) -> bytes:
-    image = Image.fromarray(read(data, _LIMITS).rgba)
+    image = Image.fromarray(read(data, STORED_LIMITS).rgba)
     image.thumbnail((size_px, size_px), Image.Resampling.LANCZOS)
     small = without_idle_alpha(np.asarray(image))
     return to_file(small, Encoding("webp", _THUMBNAIL_QUALITY), generated=generated)
 
 
 def _converted(data: bytes, encoding: Encoding) -> bytes:
-    pixels = without_idle_alpha(read(data, _LIMITS).rgba)
+    pixels = without_idle_alpha(read(data, STORED_LIMITS).rgba)
     with Image.open(io.BytesIO(data)) as image:
         return to_file(pixels, encoding, provenance.read(image), generated=provenance.is_marked(data))
 

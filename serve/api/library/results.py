@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from serve.api.http.models import NoQuery, Time, Whole, one_of
+from serve.api.http.models import NoQuery, Number, Time, Whole, one_of
 from serve.api.http.ownership import check_own
 from serve.api.http.problems import render
 from serve.api.http.stateful import StateOf
@@ -26,7 +27,7 @@ from serve.api.library.files import (
     serve_rendition,
     slug,
 )
-from serve.api.library.renditions import THUMBNAIL_PX, THUMBNAILS_PX, convert, thumbnail
+from serve.api.library.renditions import SVG, THUMBNAIL_PX, THUMBNAILS_PX, convert, export, of_scale, thumbnail
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.conversion import Service, SiteSettings
 from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, MEDIA_TYPES, Encoding
@@ -39,21 +40,28 @@ from serve.security.identity.roles import GENERATE
 from serve.security.limits.admission_queue import AdmissionQueue
 from serve.state import State
 from serve.state.gallery import Generation, OwnedResult, get_generation, get_result, set_thumbnail
+from serve.vector.exports.formats import EXPORTS, MAX_SCALE, MIN_SCALE
 
 router = APIRouter()
 
 WEBP = MEDIA_TYPES["webp"]
+_DRAWINGS = ("svg", *EXPORTS)
+_RASTER = ("png", "jpeg", "webp")
 _FORMAT_OF = {media_type: name for name, media_type in MEDIA_TYPES.items()}
 
 
 class ResultQuery(FileQuery):
     format: Annotated[
-        Annotated[str, one_of(MEDIA_TYPES)] | None,
+        Annotated[str, one_of([*MEDIA_TYPES, *EXPORTS])] | None,
         Field(description="Another format; without it the file is as it is."),
     ] = None
     quality: Annotated[Whole, Field(ge=0, le=100, description="Of JPEG and WebP.")] = DEFAULT_QUALITY
     width: Annotated[
         Whole | None, Field(ge=1, le=MAX_SIDE_PX, description="Pixels of a drawing as PNG, JPEG, WebP.")
+    ] = None
+    scale: Annotated[
+        Number | None,
+        Field(ge=MIN_SCALE, le=MAX_SCALE, description="Of a drawing as PNG, JPEG, WebP, PDF, EPS or DXF: its size."),
     ] = None
 
 
@@ -90,7 +98,7 @@ class ResultMetadata(BaseModel):
 
 
 @router.head("/v1/results/{result_id}", include_in_schema=False)
-@router.get("/v1/results/{result_id}", responses=file_responses(list(MEDIA_TYPES.values())))
+@router.get("/v1/results/{result_id}", responses=file_responses([*MEDIA_TYPES.values(), *EXPORTS.values()]))
 async def result(
     query: Annotated[ResultQuery, Query()],
     conditions: Ranged,
@@ -104,16 +112,14 @@ async def result(
     await check_own(request, "result", [result_id])
     stored = await get_result(state.database, result_id)
     kept = as_file(stored)
-    export = _export(query, stored)
+    target = _export(query, stored)
     DOWNLOADS.add(1, "result")
-    if export is None:
+    if target is None:
         return await serve_object(request, state.objects, kept, query.download, conditions)
-    encoding, width = export
-    if encoding.format == "svg":  # a conversion, which needs the same scope as POST /api/convert
+    if target.format in _DRAWINGS and kept.media_type != SVG:  # a conversion, which needs the scope of /api/convert
         principal_of(request).require(GENERATE)
-    variant = f"{encoding.format}-{encoding.quality}" + (f"-{width}" if width else "")
-    make = partial(_exported, state, stored, encoding, width, service, turns)
-    return await serve_rendition(request, kept, encoding.media_type, variant, make, query.download, conditions)
+    make = partial(_exported, state, stored, target, service, turns)
+    return await serve_rendition(request, kept, target.media_type, target.variant, make, query.download, conditions)
 
 
 def as_file(stored: OwnedResult) -> KeptFile:
@@ -125,34 +131,59 @@ def as_file(stored: OwnedResult) -> KeptFile:
     return KeptFile(stored.object, stored.media_type, stored.bytes, "-".join(map(str, parts)))
 
 
-def _export(query: ResultQuery, stored: OwnedResult) -> tuple[Encoding, int | None] | None:
-    """The encoding and width to convert ``stored`` to; None where the query matches the stored file."""
+@dataclass(frozen=True)
+class _Export:
+    """A result in another form; ``width`` in pixels, or ``scale``, are those of a drawing."""
+
+    format: str
+    quality: int
+    width: int | None = None
+    scale: float | None = None
+
+    @property
+    def media_type(self) -> str:
+        return EXPORTS.get(self.format) or MEDIA_TYPES[self.format]
+
+    @property
+    def variant(self) -> str:
+        size = f"-{self.width}" if self.width else f"-x{self.scale:g}" if self.scale else ""
+        return f"{self.format}-{self.quality}{size}"
+
+
+def _export(query: ResultQuery, stored: OwnedResult) -> _Export | None:
+    """None where the query matches the stored file. Raises InvalidRequest naming the field."""
     own = _FORMAT_OF.get(stored.media_type, "")
     target = query.format or own
-    if query.width is not None and (own != "svg" or target == "svg"):
+    if query.width is not None and (own != "svg" or target not in _RASTER):
         raise InvalidRequest("is for drawings (SVG) as png, jpeg or webp", "width")
+    if query.scale is not None and (target in ("svg", "svgz") or (own != "svg" and target in _RASTER)):
+        raise InvalidRequest("is for drawings (SVG) as png, jpeg, webp, pdf, eps or dxf", "scale")
+    if query.scale is not None and query.width is not None:
+        raise InvalidRequest("says the same as width; send one of them", "scale")
     is_reencoded = target in ("jpeg", "webp") and "quality" in query.model_fields_set
     if target == own and not is_reencoded:
         return None
-    return Encoding(target, query.quality if target in ("jpeg", "webp") else DEFAULT_QUALITY), query.width
+    quality = query.quality if target in ("jpeg", "webp") else DEFAULT_QUALITY
+    return _Export(target, quality, query.width, query.scale)
 
 
 async def _exported(
-    state: State,
-    stored: OwnedResult,
-    encoding: Encoding,
-    width: int | None,
-    service: VectorizerService,
-    turns: AdmissionQueue,
+    state: State, stored: OwnedResult, target: _Export, service: VectorizerService, turns: AdmissionQueue
 ) -> bytes:
-    if encoding.format == "svg":
+    data = b""
+    if target.format in _DRAWINGS and stored.media_type != SVG:
         data = await state.objects.get(stored.object)
         with rename_fields({"image": "format"}):  # it may be too large for the Vectorizer
             svg = (await service.vectorize(data, VectorizeOptions())).svg
-        return (mark_svg(svg) if is_marked(data) else svg).encode()
+        data = (mark_svg(svg) if is_marked(data) else svg).encode()
+        if target.format == "svg":
+            return data
     async with turns.slot():
-        data = await state.objects.get(stored.object)
-        return await convert(data, stored.media_type, encoding, width)
+        data = data or await state.objects.get(stored.object)
+        if target.format in EXPORTS:
+            return await export(data, target.format, target.scale or 1.0)
+        width = of_scale(data, target.scale)[0] if target.scale else target.width
+        return await convert(data, stored.media_type, Encoding(target.format, target.quality), width)
 
 
 @router.head("/v1/results/{result_id}/thumbnail", include_in_schema=False)

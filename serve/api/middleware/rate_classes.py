@@ -9,10 +9,15 @@ from serve.api.middleware.scopes import READS
 from serve.security.limits.limiter import Work
 
 _WORK: Sequence[tuple[re.Pattern[str], Work]] = (
-    (re.compile(r"/v1/jobs|/v1/jobs/[^/]+/retry|/v1/images/\w+|/(api/)?generate|/api/\w+/generate"), "draw"),
+    (
+        re.compile(r"/v1/jobs|/v1/jobs/[^/]+/retry|/v1/images/\w+|/(api/)?generate|/api/\w+/generate|/api/llm/act"),
+        "draw",
+    ),
+    (re.compile(r"/api/pictures/finish|/sdapi/v1/extra-(single-image|batch-images)"), "draw"),
     (re.compile(r"/sdapi/v1/(txt2img|img2img)|/v2/models/[^/]+(/versions/[^/]+)?/generate(_stream)?"), "draw"),
     (re.compile(r"/v2/models/illustrate(/versions/[^/]+)?/infer"), "draw"),
     (re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer|/api/convert(-ai)?|/api/analyze-image"), "vectorize"),
+    (re.compile(r"/api/nlp/(analyze|enhance|keywords|sentiment)"), "read"),
 )
 
 

@@ -11,7 +11,20 @@ from serve.security.identity.roles import ADMIN, GENERATE, INFERENCE, METRICS, R
 READS = frozenset(["GET", "HEAD"])
 PROBES = ("/health/", "/v2/health/", "/-/")
 OPENAPI, DOCS, STUDIO = "/openapi.json", "/docs", "/studio"
-STUDIO_PAGES = ("/", "/vectorise", "/queue", "/gallery", "/references", "/models", "/operate", "/profile")
+STUDIO_PAGES = (
+    "/",
+    "/director",
+    "/prompts",
+    "/foryou",
+    "/vectorise",
+    "/restyle",
+    "/queue",
+    "/gallery",
+    "/references",
+    "/models",
+    "/operate",
+    "/profile",
+)
 """Addresses of the web application's pages. They hold no data of the site: the pages ask for it with a key."""
 SESSION = "/api/session"
 _OPEN_PAGES = frozenset(
@@ -26,8 +39,11 @@ _OPEN_PAGES = frozenset(
 _FIGURES = frozenset(["/api/admin/quality", "/api/admin/costs"])
 _MADE = (
     "/v1/jobs", "/v1/batches", "/v1/images", "/generate", "/api/generate", "/api/illustrations", "/api/diffusion",
+    "/api/pictures", "/api/style-transfer",
     "/api/convert", "/api/convert-ai", "/api/analyze-image", "/sdapi", "/internal", "/controlnet",
+    "/api/llm/act", "/api/orchestrator/generate",
 )  # fmt: skip
+_BELOW_MADE = tuple(f"{prefix}/" for prefix in _MADE)
 
 
 def needed(method: str, path: str) -> str | None:
@@ -42,7 +58,7 @@ def needed(method: str, path: str) -> str | None:
         return READ
     if _below("/v2", path):
         return INFERENCE
-    return GENERATE if any(_below(prefix, path) for prefix in _MADE) else WRITE
+    return GENERATE if path in _MADE or path.startswith(_BELOW_MADE) else WRITE
 
 
 def _below(prefix: str, path: str) -> bool:

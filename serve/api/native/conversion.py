@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, get_type_hints
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 
-from serve.api.http import headers
-from serve.api.http.bodies import CappedRoute
-from serve.api.http.callers import CACHE_HEADER, CallerOf, Directly, with_cache_status
+from serve.api.http.bodies import CappedRequest, CappedRoute
+from serve.api.http.callers import CACHE_HEADER, CallerOf, Directly, caller_of, with_cache_status
+from serve.api.http.models import validate
 from serve.api.http.problems import render
+from serve.api.library.files import ConversionTurns, turns_in
 from serve.api.native.conversion_models import (
     EXAMPLE_SVG,
     AiHealthResponse,
@@ -20,13 +22,40 @@ from serve.api.native.conversion_models import (
     ConvertForm,
     ImageForm,
 )
+from serve.api.native.outputs import JSON, AsOutput, Output, answer_contents, drawing_response, requested_output
 from serve.engines.service import EngineService
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions, VectorizerService
 from serve.jobs.direct.direct_request import HIT, Caller
 from serve.jobs.direct.service import DirectService
+from serve.security.limits.admission_queue import AdmissionQueue
 from serve.settings import Settings
 
-router = APIRouter(route_class=CappedRoute)
+
+class FormRoute(CappedRoute):
+    """Routes of an endpoint with a form as its ``body``, without FastAPI's reading of each field: the model reads the
+    form as a whole. What else such an endpoint may take are the arguments of `_SOLVERS`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        hints = get_type_hints(self.endpoint)
+        if "body" not in hints:
+            return super().get_route_handler()
+        endpoint, model = self.endpoint, hints["body"]
+        solvers = {name: solve for name, solve in _SOLVERS.items() if name in hints}
+
+        async def handle_form(request: Request) -> Response:
+            request = CappedRequest(request.scope, request.receive)
+            solved = {name: solve(request) for name, solve in solvers.items()}
+            form = await request.form()
+            try:
+                response: Response = await endpoint(body=validate(model, dict(form.multi_items())), **solved)
+            finally:
+                await form.close()
+            return response
+
+        return handle_form
+
+
+router = APIRouter(route_class=FormRoute)
 
 FORM = Form(media_type="multipart/form-data")
 _CONVERTED: dict[str, Any] = {
@@ -35,7 +64,7 @@ _CONVERTED: dict[str, Any] = {
     "responses": {
         200: {
             "headers": CACHE_HEADER,
-            "content": {"image/svg+xml": {"schema": {"type": "string"}, "example": EXAMPLE_SVG}},
+            "content": answer_contents(EXAMPLE_SVG),
         }
     },
 }
@@ -57,48 +86,47 @@ async def settings_of(request: Request) -> Settings:
     return settings
 
 
-async def wants_svg(
-    request: Request,
-    output_format: Annotated[
-        Literal["json", "svg"] | None,
-        Query(
-            alias="format",
-            description="The kind of answer; without it the Accept header decides, and JSON is the default.",
-        ),
-    ] = None,
-) -> bool:
-    if output_format is not None:
-        return output_format == "svg"
-    return "image/svg+xml" in request.headers.get("accept", "")
-
-
-AsSvg = Annotated[bool, Depends(wants_svg)]
 Service = Annotated[VectorizerService, Depends(service_of)]
 StackEngines = Annotated[EngineService, Depends(engines_of)]
 SiteSettings = Annotated[Settings, Depends(settings_of)]
 
 
+_SOLVERS: dict[str, Callable[[Request], Any]] = {
+    "output": requested_output,
+    "turns": lambda request: turns_in(request.app.state),
+    "caller": caller_of,
+    "direct": lambda request: request.app.state.direct,
+}
+
+
 @router.post("/api/convert", **_CONVERTED)
-async def convert(body: Annotated[ConvertForm, FORM], as_svg: AsSvg, caller: CallerOf, direct: Directly) -> Response:
+async def convert(
+    body: Annotated[ConvertForm, FORM], output: AsOutput, caller: CallerOf, direct: Directly, turns: ConversionTurns
+) -> Response:
     """Image to SVG with fixed parameters and no model. The plain way, and the fallback of the other."""
-    return await _convert(body, body.options(tier="basic"), as_svg, caller, direct)
+    return await _convert(body, body.options(tier="basic"), output, caller, direct, turns)
 
 
 @router.post("/api/convert-ai", **_CONVERTED)
 async def convert_ai(
-    body: Annotated[ConvertAiForm, FORM], as_svg: AsSvg, caller: CallerOf, direct: Directly
+    body: Annotated[ConvertAiForm, FORM], output: AsOutput, caller: CallerOf, direct: Directly, turns: ConversionTurns
 ) -> Response:
     """Image to SVG, with tracer and parameters that the models choose."""
-    return await _convert(body, body.options(), as_svg, caller, direct)
+    return await _convert(body, body.options(), output, caller, direct, turns)
 
 
 async def _convert(
-    body: ImageForm, options: VectorizeOptions, as_svg: bool, caller: Caller, direct: DirectService
+    body: ImageForm,
+    options: VectorizeOptions,
+    output: Output,
+    caller: Caller,
+    direct: DirectService,
+    turns: AdmissionQueue,
 ) -> Response:
     answer = await direct.vectorize(await body.image.read(), options, caller)
     svg = answer.files[0].data
-    if as_svg:
-        return with_cache_status(Response(svg, 200, headers.SVG, "image/svg+xml"), answer.cache)
+    if output.format != JSON:
+        return with_cache_status(await drawing_response(svg, output, turns), answer.cache)
     content = _body(svg.decode(), {**answer.details, "generation_id": answer.generation_id, "cached": answer.cached})
     return with_cache_status(render(content, 200, None), answer.cache)
 

@@ -7,8 +7,18 @@ from typing import Annotated, Any, Literal
 from fastapi import UploadFile
 from pydantic import BaseModel, BeforeValidator, Field
 
-from serve.api.http.models import Flag, Number, RequestModel, Whole, validate
-from serve.ensembles.vectorizer.vectorization import Tier, VectorizeOptions
+from serve.api.http.models import Flag, Number, RequestModel, Text, Whole, validate
+from serve.ensembles.vectorizer.vectorization import (
+    DRAWING_OPTIONS,
+    MAX_TITLE,
+    PALETTE,
+    Curves,
+    Draw,
+    GroupBy,
+    Stacking,
+    Tier,
+    VectorizeOptions,
+)
 from serve.errors import rename_fields
 
 EXAMPLE_SVG = (
@@ -31,9 +41,54 @@ class Limits(RequestModel):
         False
     )
 
+    max_colors: Annotated[Whole, Field(ge=2, le=48, description="most flat colours")] | None = None
+    min_area_px: Annotated[Number, Field(ge=0.5, le=12, description="smallest area kept, in square pixels")] | None = (
+        None
+    )
+    precision: Annotated[Whole, Field(ge=0, le=3, description="decimal places of coordinates")] | None = None
+    shapes: Annotated[
+        Flag, Field(description="circles, ellipses, rectangles and strokes as such; false: paths alone")
+    ] = True
+    reuse: Annotated[Flag, Field(description="the same shape again as `use` of the first, where that is shorter")] = (
+        True
+    )
+    palette: (
+        Annotated[
+            Text,
+            Field(
+                pattern=f"^{PALETTE.pattern}$",
+                description="colours that the SVG may have, with commas between them; each area takes the nearest",
+                examples=["#1b4332,#ff7b00,#fefae0"],
+            ),
+        ]
+        | None
+    ) = None
+    background: Annotated[
+        Literal["keep", "remove"], Field(description="remove: leave out an area that fills the whole canvas")
+    ] = "keep"
+    classes: Annotated[Flag, Field(description="a class for each colour and an id at the root, for style sheets")] = (
+        False
+    )
+    title: Annotated[Text, Field(max_length=MAX_TITLE, description="the SVG's title")] | None = None
+    curves: Annotated[
+        Curves, Field(description="the curves of paths beside lines: none, circular arcs, quadratic or cubic Béziers")
+    ] = "cubic"
+    stacking: Annotated[
+        Stacking, Field(description="cut_out: nothing lies below an opaque shape; neighbours share their edge")
+    ] = "stacked"
+    group_by: Annotated[
+        GroupBy,
+        BeforeValidator(lambda value: "color" if value == "colour" else value),
+        Field(description="groups of one colour, of what lies in a shape, or of what lies equally high"),
+    ] = "none"
+    draw: Annotated[Draw, Field(description="strokes: outlines of the areas, 1 px wide, in their colours")] = "fills"
+
     def options(self, **options: Any) -> VectorizeOptions:
         """``options`` of `VectorizeOptions` win."""
-        values = {"max_bytes": self.max_bytes, "max_paths": self.max_paths, "validate": self.validated, **options}
+        own = {name: getattr(self, name) for name in DRAWING_OPTIONS}
+        values = {
+            "max_bytes": self.max_bytes, "max_paths": self.max_paths, "validate": self.validated, **own, **options,
+        }  # fmt: skip
         with rename_fields(_CLIENT_NAMES):
             return VectorizeOptions(**values)
 
@@ -66,7 +121,7 @@ class ImageForm(RequestModel):
     image: Annotated[
         UploadFile,
         Field(
-            description="PNG, JPEG, WebP, GIF, BMP or TIFF, of 2 px a side or more",
+            description="PNG, JPEG, WebP, AVIF, GIF, BMP, ICO or TIFF, of 2 px a side or more",
             json_schema_extra={"format": "binary"},
         ),
     ]

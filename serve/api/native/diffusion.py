@@ -82,9 +82,9 @@ async def generate(
     prompt, negative_prompt, quality = body.prompt, body.negative_prompt, quality_of(body.quality)
     if body.preset is not None and prompt.strip():
         prompt, negative_prompt = apply(template_of(body.preset), prompt, negative_prompt)
-    source = await sources.of(body, caller.user_id)
-    texts = {"prompt": prompt, "negative_prompt": negative_prompt}
-    order = body.styled_order(book, settings.pictures.embed_metadata, **texts, n=body.n, source=source)
+    inputs = await sources.options(body, caller.user_id)
+    texts: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative_prompt}
+    order = body.styled_order(book, settings.pictures.embed_metadata, **texts, n=body.n, **inputs)
     family = family_for(await direct.families(), order.options.model)
     answer = await draw(order.with_quality(quality, family), direct, caller, preset=body.preset, quality=quality.name)
     urls = urls_of(answer, settings)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, WithJsonSchema, model_validator
 
 from serve.api.http.callers import CACHE_HEADER, CalledBy, DrawsDirectly, urls_of
 from serve.api.http.drawing import (
@@ -23,9 +23,11 @@ from serve.api.http.drawing import (
     answer_metadata,
     camel_case,
     draw,
+    family_for,
     with_answer_headers,
 )
-from serve.api.http.models import Number, RequestModel, Text
+from serve.api.http.guides import MAX_NAME
+from serve.api.http.models import Number, RequestModel, Text, error_at
 from serve.api.http.ownership import UserName, owner_of
 from serve.api.http.picture_forms import PictureRoute, with_form
 from serve.api.http.problems import render
@@ -34,15 +36,16 @@ from serve.api.native.conversion import SiteSettings
 from serve.api.native.styles import StylesOf
 from serve.diffusion import styles
 from serve.diffusion.styles import Style
+from serve.ensembles.illustrator.adapters import MAX_PICTURES_EACH, MAX_SCALE, ReferenceUse
 from serve.ensembles.illustrator.illustration import MAX_PROMPT_CHARACTERS
 from serve.errors import InvalidRequest, rename_fields
+from serve.jobs.direct.service import DirectService
 
 router = APIRouter(route_class=PictureRoute)
 
 MAX_PHRASE = 512
 NO_STYLES: Mapping[str, Style] = {}
 MAX_COLOURS = 16
-_NOT_YET = WithJsonSchema({"type": "null", "description": "not offered yet"})
 
 
 class UnsupportedYet(InvalidRequest):
@@ -91,6 +94,29 @@ class MemoryContext(_Context):
     date: Passage | None = None
 
 
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class _SubjectReference(RequestModel, alias_generator=camel_case):
+    name: Annotated[Text | None, Field(max_length=MAX_NAME)] = None
+    image_url: Annotated[Text | None, Field(description="https: or data:; the newest stored one by default")] = None
+    weight: Annotated[Number, Field(ge=0, le=MAX_SCALE)] = 1.0
+
+    @model_validator(mode="after")
+    def _require_one(self) -> Self:
+        if self.name is None and self.image_url is None:
+            raise error_at(type(self), "needs a name or an imageUrl", "name")
+        return self
+
+    def picture(self) -> str:
+        """A URL or the name of a subject."""
+        return self.image_url or self.name or ""
+
+
+SubjectReference = Annotated[_SubjectReference, BeforeValidator(_named)]
+
+
 class IllustrationRequest(SizedDrawingFields):
     model_config = ConfigDict(
         alias_generator=camel_case,
@@ -109,7 +135,9 @@ class IllustrationRequest(SizedDrawingFields):
     prompt: Prompt
     user_id: UserName | None = None
     subject_references: Annotated[
-        list[Any], Field(description="not offered yet", json_schema_extra={"maxItems": 0})
+        list[SubjectReference],
+        FailFast(),
+        Field(max_length=MAX_PICTURES_EACH, description="subjects that are drawn again: names, or names and pictures"),
     ] = Field(default_factory=list)
     style_preferences: StylePreferences = StylePreferences()
     memory_context: MemoryContext = MemoryContext()
@@ -140,10 +168,13 @@ async def generate_illustration(
     """Prompt to illustration, with a user's style and memory."""
     caller = headers.caller(request, owner_of(request, body.user_id, "userId"))
     if body.subject_references:
-        raise UnsupportedYet("references are not offered yet; leave them out", "subjectReferences")
+        await _check_references(direct, body.model, "subjectReferences")
     style, memory = body.style_preferences.texts(), body.memory_context.texts()
     context = {name: texts for name, texts in (("style_preferences", style), ("memory_context", memory)) if texts}
-    source = await sources.of(body, caller.user_id)
+    inputs = await sources.options(body, caller.user_id)
+    for i, subject in enumerate(body.subject_references):
+        picture = await sources.subject(subject.picture(), f"subjectReferences[{i}]", caller.user_id)
+        inputs["references"] += (ReferenceUse(picture, weight=subject.weight),)
     longest = "prompt" if len(body.prompt) >= len(memory.get("content", "")) else "memoryContext.content"
     with rename_fields({"prompt": longest}):  # what to shorten, should all of it be too long
         named = book.preferred(style)
@@ -151,9 +182,7 @@ async def generate_illustration(
         prompts = {"prompt": folded(body.prompt, style, memory, named), "negative_prompt": mixed.negative_prompt}
         own = body.options()
         defaults = {name: value for name, value in mixed.defaults.items() if own[name] is None}
-        order = body.styled_order(
-            book, settings.pictures.embed_metadata, mixed.colors, **defaults, **prompts, source=source
-        )
+        order = body.styled_order(book, settings.pictures.embed_metadata, mixed, **defaults, **prompts, **inputs)
         answer = await draw(order, direct, caller, **context)
     metadata = answer_metadata(answer)
     metadata["parameters"] = {camel_case(name): value for name, value in metadata["parameters"].items()}
@@ -163,6 +192,14 @@ async def generate_illustration(
         "metadata": {camel_case(name): value for name, value in metadata.items()},
     }
     return with_answer_headers(render(content, 200, None), answer)
+
+
+async def _check_references(direct: DirectService, model: str | None, field: str) -> None:
+    """Raises UnsupportedYet where the model takes none, before anything is fetched."""
+    family = family_for(await direct.families(), model)
+    if not family.takes_references:
+        reason = f"references are not offered yet by model '{family.name}'; build its engines with --ip-adapter"
+        raise UnsupportedYet(reason, field)
 
 
 def folded(
@@ -193,7 +230,10 @@ class GenerateRequest(SizedDrawingFields):
 
     prompt: Prompt
     user_id: UserName | None = None
-    subject_reference_url: Annotated[Text | None, _NOT_YET] = None
+    subject_reference_url: Annotated[
+        Text | None,
+        Field(description="what is drawn again: an https: or data: URL, or the name of a stored subject"),
+    ] = None
     style_scale: Annotated[Number, Field(ge=0, le=2)] = 0.8
     content_scale: Annotated[Number, Field(ge=0, le=2)] = 1.0
 
@@ -223,9 +263,12 @@ async def generate(
     """Prompt to illustration, as a service behind another."""
     caller = headers.caller(request, owner_of(request, body.user_id))
     if body.subject_reference_url is not None:
-        raise UnsupportedYet("references are not offered yet; leave it out", "subject_reference_url")
-    source = await sources.of(body, caller.user_id)
-    order = body.styled_order(book, settings.pictures.embed_metadata, prompt=body.prompt, source=source)
+        await _check_references(direct, body.model, "subject_reference_url")
+    inputs = await sources.options(body, caller.user_id)
+    if body.subject_reference_url is not None:
+        picture = await sources.subject(body.subject_reference_url, "subject_reference_url", caller.user_id)
+        inputs["references"] += (ReferenceUse(picture, style_scale=body.style_scale, content_scale=body.content_scale),)
+    order = body.styled_order(book, settings.pictures.embed_metadata, prompt=body.prompt, **inputs)
     answer = await draw(order, direct, caller)
     url = urls_of(answer, settings)[0]
     content = {"image_url": url, "generation_id": answer.generation_id, "metadata": answer_metadata(answer)}

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from serve.ensembles.illustrator.illustration import MAX_STEPS, FamilyInfo
+from serve.ensembles.illustrator.illustration import MAX_STEPS
+from serve.ensembles.illustrator.service import FamilyInfo
 from serve.errors import InvalidRequest
 
 PLACE = "{prompt}"

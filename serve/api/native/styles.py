@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, Field
 
-from serve.api.http.models import Number, RequestModel, Text
+from serve.api.http.models import Number, RequestModel, Text, weighted_names
 from serve.diffusion import styles
-from serve.diffusion.styles import MAX_MIXED, MAX_WEIGHT, MixedStyles, Style
+from serve.diffusion.styles import MAX_MIXED, MAX_WEIGHT, MixedStyles, Style, StyleLora
 from serve.errors import InvalidRequest
 from serve.settings import Settings
 from serve.settings.section import project_path
@@ -94,24 +94,10 @@ class StyleChoice(RequestModel):
     weight: Annotated[Number, Field(gt=0, le=MAX_WEIGHT)] = 1.0
 
 
-def _parse_choices(value: Any) -> Any:
-    """``storybook:0.6, ink`` and names in a list as objects."""
-    parts = value.split(",", MAX_MIXED + 1) if isinstance(value, str) else value
-    if not isinstance(parts, list):
-        return value
-    choices = []
-    for part in parts:
-        match = _CHOICE.fullmatch(part) if isinstance(part, str) and len(part) < 200 else None
-        if isinstance(part, str) and match is None:
-            raise ValueError("must be names with weights, such as storybook:0.6, ink:0.4")
-        choices.append(part if match is None else {"name": match[1], **({"weight": match[2]} if match[2] else {})})
-    return choices
-
-
 class StyleFields(RequestModel):
     styles: Annotated[
         list[StyleChoice] | None,
-        BeforeValidator(_parse_choices),
+        weighted_names(_CHOICE, MAX_MIXED, "storybook:0.6, ink:0.4"),
         Field(max_length=MAX_MIXED, description="of GET /api/styles: names, or names with weights that are mixed"),
     ] = None
 
@@ -139,6 +125,7 @@ class StyleInfo(BaseModel):
     prompt: str
     negative_prompt: str
     colors: list[str]
+    loras: list[StyleLora]
     num_inference_steps: int | None
     guidance_scale: float | None
     sampler: str | None

@@ -1,13 +1,14 @@
 """`POST /v1/images/edits` and `/v1/images/variations`: pictures from pictures.
 
 An edit without a mask draws the whole picture anew with a part of the steps; with one, what is transparent in the mask.
-Further pictures of an edit are references, which are not offered yet: 400 with the code ``unsupported_operation``,
+Further pictures of an edit are references, where the model takes any; else 400 with the code ``unsupported_operation``,
 which no client takes for a fault that passes. Ours on top of OpenAI's: ``strength``, ``fit``, ``mask_blur``,
 ``mask_fill``, ``mask_crop``, ``mask_crop_padding``, ``outpaint``, and the fields of generations.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response, UploadFile
@@ -24,10 +25,11 @@ from serve.api.openai.edits_request import MAX_IMAGES, SentPictures, check_pictu
 from serve.api.openai.image_models import ImagesBody, ImagesRequest, ImagesResponse, VariationFields
 from serve.api.openai.images import respond
 from serve.api.openapi.operation import bodies
+from serve.ensembles.illustrator.adapters import ReferenceUse
 from serve.ensembles.illustrator.encoding import Encoding
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.illustrator.picture_source import InputPicture, PictureSource
-from serve.errors import InvalidRequest, UnsupportedMedia, UnsupportedOperation
+from serve.errors import InvalidRequest, UnsupportedMedia, UnsupportedOperation, rename_fields
 from serve.security.fetching.fetcher import Fetcher
 from serve.security.limits.admission_queue import AdmissionQueue
 from serve.settings import Settings
@@ -36,7 +38,7 @@ router = APIRouter()
 
 Picture = Annotated[
     UploadFile,
-    Field(description="PNG, JPEG, WebP, GIF, BMP or TIFF", json_schema_extra={"format": "binary"}),
+    Field(description="PNG, JPEG, WebP, AVIF, GIF, BMP, ICO or TIFF", json_schema_extra={"format": "binary"}),
 ]
 
 
@@ -96,13 +98,21 @@ async def edit(
     fields = validate(EditFields, body.values)
     families = await direct.families()
     fields.parsed(families, settings.pictures.embed_metadata)  # what is wrong with a field costs no fetch
-    image, mask = await _pictures(body, settings, fetcher, turns)
-    if len(body.images) > 1:
-        raise UnsupportedOperation(
-            "several pictures are references, which are not offered yet; send one, or draw with /v1/images/generations",
-            body.images[1].field.partition("[")[0],
-        )
+    image, mask, others = await _pictures(body, settings, fetcher, turns)
     parsed = fields.parsed(families, settings.pictures.embed_metadata, fields.source(image, mask))
+    if others:
+        family = family_for(families, parsed.order.options.model)
+        field = body.images[1].field.partition("[")[0]
+        if not family.takes_references:
+            raise UnsupportedOperation(
+                f"several pictures are references, which are not offered yet by model '{family.name}'; send one, or "
+                "draw with /v1/images/generations",
+                field,
+            )
+        with rename_fields({"references": field}):
+            references = tuple(ReferenceUse(picture) for picture in others)
+            options = replace(parsed.order.options, references=references)
+        parsed = replace(parsed, order=replace(parsed.order, options=options))
     return await respond(parsed, request, called_by, direct, settings)
 
 
@@ -124,7 +134,7 @@ async def vary(
     fields = validate(VariationFields, body.values)
     family = family_for(await direct.families(), fields.model)
     fields.drawn_size(family)
-    image, _ = await _pictures(body, settings, fetcher, turns)
+    image, _, _ = await _pictures(body, settings, fetcher, turns)
     source = PictureSource(image, strength=VARIATION_STRENGTH)
     width, height = fields.drawn_size(family, source)
     options = IllustrateOptions("", model=family.name, width=width, height=height, n=fields.n or 1, source=source)
@@ -136,14 +146,16 @@ async def vary(
 
 async def _pictures(
     body: SentPictures, settings: Settings, fetcher: Fetcher, turns: AdmissionQueue
-) -> tuple[InputPicture, InputPicture | None]:
-    """The first picture, and the mask or markup over it. Raises errors that name the client's field."""
+) -> tuple[InputPicture, InputPicture | None, list[InputPicture]]:
+    """The first picture, the mask or markup over it, and further pictures. Raises errors that name the client's
+    field."""
     body = await fetched(body, fetcher, settings.limits)
     limits = limits_of(settings)
     sent = body.mask or body.markup
     async with turns.slot():
         await check_pictures(body, limits)
-        image = await input_picture(body.images[0].data, body.images[0].field, limits)
+        image, *others = [await input_picture(one.data, one.field, limits) for one in body.images]
         if sent is None:
-            return image, None
-        return image, await mask_picture(sent.data, sent.field, limits, image, transparent=True)
+            return image, None, others
+        mask = await mask_picture(sent.data, sent.field, limits, image, transparent=True)
+        return image, mask, others

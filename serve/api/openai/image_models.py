@@ -18,8 +18,8 @@ from serve.api.http.drawing import Count, DrawingFields, Order, Prompt, family_f
 from serve.api.http.models import Flag, RequestModel, Text, Whole, one_of
 from serve.api.native.presets import quality_of
 from serve.ensembles.illustrator.encoding import AUTO, MEDIA_TYPES, Encoding
-from serve.ensembles.illustrator.illustration import FamilyInfo
 from serve.ensembles.illustrator.picture_source import PictureSource
+from serve.ensembles.illustrator.service import FamilyInfo
 from serve.errors import InvalidRequest, UnsupportedOperation
 
 MAX_SIDE = 16_384

@@ -28,7 +28,7 @@ from serve.api.openai.errors import body_of
 from serve.api.openai.image_models import ImagesBody, ImagesRequest, ImagesResponse
 from serve.api.openapi.operation import event_stream
 from serve.ensembles.illustrator.encoding import as_base64, encode_preview
-from serve.ensembles.illustrator.illustration import Preview
+from serve.ensembles.illustrator.service import Preview
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import AtelierError, rename_fields
 from serve.jobs.direct.direct_request import BYPASS, HIT, MISS, Answer, Caller

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from serve.api.http.drawing import Illustrates
-from serve.ensembles.illustrator.illustration import FamilyInfo, IllustratorService
+from serve.ensembles.illustrator.service import FamilyInfo, IllustratorService
 from serve.errors import NotFound
 
 router = APIRouter()

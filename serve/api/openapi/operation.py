@@ -8,13 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-_ID = "5f0c6f3f0b7e4f6f9c7d2a1b3e4d5c6f"
+EXAMPLE_ID = "5f0c6f3f0b7e4f6f9c7d2a1b3e4d5c6f"
 _URL = "https://art.example/v1/results/7d1e0f"
 SAMPLES: Mapping[str, Any] = {
-    "id": _ID, "job_id": _ID, "batch_id": _ID, "generation_id": _ID, "result_id": "7d1e0f", "request_id": _ID,
-    "generationId": _ID, "key_id": "k7d1e0f3a", "user_id": "ada", "userId": "ada", "name": "mini", "model": "mini",
-    "model_name": "mini", "version": "1", "model_version": "1", "versions": ["1"], "prompt": "red apple, flat",
-    "engine": "quality",
+    "id": EXAMPLE_ID, "job_id": EXAMPLE_ID, "batch_id": EXAMPLE_ID, "generation_id": EXAMPLE_ID,
+    "generationId": EXAMPLE_ID, "prompt_id": EXAMPLE_ID, "request_id": EXAMPLE_ID, "result_id": "7d1e0f",
+    "key_id": "k7d1e0f3a", "user_id": "ada", "userId": "ada", "name": "mini",
+    "model": "mini", "model_name": "mini", "version": "1", "model_version": "1", "versions": ["1"],
+    "prompt": "red apple, flat", "engine": "quality",
     "width": 512, "height": 512, "seed": 7, "bytes": 48_213, "kind": "illustrate", "lane": "illustrate",
     "status": "completed", "priority": 0, "progress": 1.0, "step": 20, "steps": 20, "score": 0.93, "rating": 4.5,
     "confidence": 0.87, "media_type": "image/png", "mediaType": "image/png", "format": "png", "reason": "",

@@ -97,7 +97,7 @@ def triton(root: Path | None) -> Iterator[Check]:
         remedy = "pip install nvidia-pytriton" if root is None else other
         yield Check("tritonserver", False, error.message, remedy)
         return
-    environment = installation.environment(there, threads=1)
+    environment = installation.environment(there, threads=1, adapters=Path("unused"))
     reason = _lacks(there.binary, "--help", environment=environment)
     yield Check(
         "tritonserver", not reason, reason or str(there.binary), "pip install --force-reinstall nvidia-pytriton"

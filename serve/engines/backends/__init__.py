@@ -9,3 +9,9 @@ EMBEDDED = ("onnxruntime", "openvino")
 
 #: Set by ``TritonServer`` for its stubs: CPU threads of an engine whose config names no number.
 THREADS_VARIABLE = "ATELIER_ENGINE_THREADS"
+
+#: Set by ``TritonServer`` for its stubs: the folder of adapters' files (`serve.engines.backends.adapters`).
+ADAPTERS_VARIABLE = "ATELIER_ENGINE_ADAPTERS"
+
+#: Files beside the ``model.onnx`` of an engine that takes adapters: the network with them, and what they are.
+ADAPTED_MODEL, ADAPTERS_DESCRIPTION = "adapted.onnx", "adapters.json"

@@ -12,6 +12,7 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
+from serve.engines.adapter_files import IDS, SCALES
 from serve.engines.backends import THREADS_VARIABLE
 from serve.engines.warmup_inputs import warmup_inputs
 
@@ -108,10 +109,9 @@ def read_contract(args: Mapping[str, str]) -> Contract:
 
 def check_contract(contract: Contract, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
     """Raises unless the model's tensors (``dims`` with the batch axis) match the engine's config."""
-    for kind, declared, provided in (
-        ("input", contract.inputs, inputs),
-        ("output", contract.outputs, outputs),
-    ):
+    # The backend resolves adapters: the model has no inputs that name them.
+    own = tuple(spec for spec in contract.inputs if spec.name not in (IDS, SCALES))
+    for kind, declared, provided in (("input", own, inputs), ("output", contract.outputs, outputs)):
         by_name = {spec.name: spec for spec in provided}
         for spec in declared:
             if spec.name not in by_name:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import serve
-from serve.engines.backends import EMBEDDED, THREADS_VARIABLE
+from serve.engines.backends import ADAPTERS_VARIABLE, EMBEDDED, THREADS_VARIABLE
 from serve.errors import EngineUnavailable
 from serve.settings import plain_environment
 
@@ -20,8 +20,10 @@ from serve.settings import plain_environment
 STUB_MODULES = (
     "__init__.py",
     "engines/__init__.py",
+    "engines/adapter_files.py",
     "engines/warmup_inputs.py",
     "engines/backends/__init__.py",
+    "engines/backends/adapters.py",
     "engines/backends/batch.py",
     "engines/backends/contract.py",
     "engines/backends/parent_watch.py",
@@ -101,14 +103,16 @@ def _copy_backends(wheel: Wheel, target: Path) -> None:
             shutil.copy(package / module, copy)
 
 
-def environment(installation: Installation, threads: int) -> dict[str, str]:
+def environment(installation: Installation, threads: int, adapters: Path) -> dict[str, str]:
     """This process's environment plus what the binary and its stubs need, without the site's settings: they contain
     secrets, and engines may run third-party code.
 
     The stub embeds the interpreter: it loads ``libpython`` by name and finds this environment's packages through the
-    first ``python3`` on ``PATH``. A separate installation finds its own libraries.
+    first ``python3`` on ``PATH``. A separate installation finds its own libraries. ``adapters``: the folder of
+    adapters' files.
     """
     values = plain_environment()
+    values[ADAPTERS_VARIABLE] = str(adapters)
     values |= {THREADS_VARIABLE: str(threads), "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
     if installation.wheel is None:
         return values

@@ -13,18 +13,21 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from serve.engines.triton import installation, manifests, process_guard, server_log
+from serve.engines.triton import adapters_folder, installation, manifests, process_guard, server_log
 from serve.errors import EngineUnavailable
 from serve.observability.metrics import catalogue
 
 LOGGER = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
+SERVING = "serving"
+"""A file of a running Triton's folder, see `TritonServer.serving_mark`."""
 VIEW = "repository"
 LOG_LINES = 400
 LOG_LINE_BYTES = 4096
@@ -71,6 +74,7 @@ class TritonServer:
         self._ready = threading.Event()
         self._ended_or_ready = threading.Event()
         self._ports: tuple[int, int] | None = None
+        self._adapters: tempfile.TemporaryDirectory[str] | None = None
         self.restarts = 0
         self.versions_changed_at = -math.inf
         """When the set of versions last changed, by ``time.monotonic``."""
@@ -100,6 +104,25 @@ class TritonServer:
     def url(self) -> str:
         """``host:port`` of the gRPC endpoint."""
         return f"{LOOPBACK}:{self._running_ports()[0]}"
+
+    @property
+    def serving_mark(self) -> Path | None:
+        """A file that exists while answers of this Triton may be used, for callers in other processes."""
+        return None if self._leftovers is None else self._leftovers[0] / SERVING
+
+    def refuse(self) -> None:
+        """Tell callers in other processes that answers may belong to other requests from now on."""
+        if (mark := self.serving_mark) is not None:
+            mark.unlink(missing_ok=True)
+
+    @property
+    def adapters(self) -> Path:
+        """The folder of adapters' files that the engines read. It outlives restarts, and ends with this process."""
+        if self._adapters is None:
+            adapters_folder.remove_abandoned()
+            self._adapters, lock = adapters_folder.locked_folder()
+            weakref.finalize(self, os.close, lock)
+        return Path(self._adapters.name)
 
     @property
     def metrics_url(self) -> str:
@@ -225,6 +248,7 @@ class TritonServer:
         work_dir = Path(tempfile.mkdtemp(prefix="atelier-triton-"))
         shm_prefix = f"atelier_{os.getpid()}_{secrets.token_hex(4)}_"
         self._leftovers = (work_dir, shm_prefix, time.time())
+        (work_dir / SERVING).touch()
         for engine, versions in self._versions.items():
             manifests.write_view(self._repository / engine, versions, work_dir / VIEW / engine)
         command = installation.command(
@@ -242,7 +266,7 @@ class TritonServer:
         interpreter = [sys.executable, "-I", "-S", str(Path(process_guard.__file__))]
         return subprocess.Popen(
             [*interpreter, str(os.getpid()), str(work_dir), shm_prefix, *command],
-            env=installation.environment(self._installation, self._threads),
+            env=installation.environment(self._installation, self._threads, self.adapters),
             cwd=work_dir,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

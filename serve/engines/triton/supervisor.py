@@ -79,14 +79,18 @@ class Supervisor:
                 reason = None
             if reason is not None:
                 LOGGER.error("restarting tritonserver: %s", reason)
-                self._engines.restart_reason = reason
+                self._refuse(reason)
                 await self._restart()
             await self._pause()
 
     def _on_stub_lost(self, engine: str) -> None:
-        self._engines.restart_reason = f"it has given up a stub of '{engine}'"
+        self._refuse(f"it has given up a stub of '{engine}'")
         self._stub_lost.set()
         self._probe_now.set()
+
+    def _refuse(self, reason: str) -> None:
+        self._engines.restart_reason = reason
+        self._server.refuse()
 
     async def _find_fault(self) -> str | None:
         """Why Triton must be restarted, or None. Probes of a frozen server block, so processes are checked

@@ -11,7 +11,7 @@ import json
 import math
 import struct
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,8 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from serve.diffusion.samplers import Array, State
-from serve.ensembles.illustrator.illustration import Checkpoint, Parameters
+from serve.ensembles.illustrator.illustration import Parameters
+from serve.ensembles.illustrator.service import Checkpoint
 
 FORMAT = 1
 """Increment when a sampler's state or its steps change."""
@@ -75,6 +76,19 @@ def unpack(checkpoint: Checkpoint, fingerprint: str, shape: tuple[int, ...], eva
     if not all(np.isfinite(array).all() for array in (sample, *state.values())):
         return None
     return Stage(checkpoint.step, sample, state)
+
+
+def stages_to_resume(
+    resume: Sequence[Checkpoint], fingerprints: Sequence[str], shape: tuple[int, ...], evaluations: int
+) -> dict[int, Stage]:
+    """Stages of the pictures that have a matching checkpoint; the last checkpoint of each picture is used."""
+    newest = {checkpoint.index: checkpoint for checkpoint in resume}
+    found = {
+        index: unpack(newest[index], mark, shape, evaluations)
+        for index, mark in enumerate(fingerprints)
+        if index in newest
+    }
+    return {index: stage for index, stage in found.items() if stage is not None}
 
 
 def _plain(array: Array) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from serve.ensembles.illustrator import provenance
+from serve.ensembles.illustrator.finishing.finishing import filtered
 from serve.ensembles.illustrator.illustration import Illustration, Parameters, Pixels
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions, Vectorizes
 from serve.errors import InvalidRequest
@@ -150,9 +151,7 @@ def to_file(
 
     ``texts``: infotext and record of `provenance`. ``generated``: mark the file as generated.
     """
-    image = Image.fromarray(pixels)
-    if size is not None and size != image.size:
-        image = image.resize(size, Image.Resampling.BICUBIC)
+    image = Image.fromarray(pixels if size is None else filtered(pixels, size, Image.Resampling.BICUBIC))
     options: dict[str, Any] = {}
     if encoding.format == "png":
         options["pnginfo"] = provenance.png_text(texts, generated)

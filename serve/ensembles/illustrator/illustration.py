@@ -1,20 +1,32 @@
-"""Input and output values of the Illustrator: frozen, picklable, light to import."""
+"""Request and answer of the Illustrator: frozen, picklable, light to import."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from serve.diffusion.family import Sizes
 from serve.diffusion.noise import MAX_SEED
-from serve.engines.service import EngineService
-from serve.ensembles.illustrator.picture_source import PictureSource
+from serve.ensembles.illustrator.adapters import (
+    MAX_LORAS,
+    MAX_PICTURES_EACH,
+    ControlUse,
+    LoraUse,
+    ReferenceUse,
+    check_loras,
+    check_uses,
+    loaded,
+    pictures_of,
+)
+from serve.ensembles.illustrator.finishing.finish import NO_FINISH, Finish, Hires
+from serve.ensembles.illustrator.picture_source import InputPicture, PictureSource
+from serve.ensembles.illustrator.regions import MAX_REGIONS, Region
 from serve.ensembles.ranges import check_number
+from serve.ensembles.restyler.restyle import Restyle
 from serve.errors import InvalidRequest, NotFound
 
 ILLUSTRATE = "illustrate"
@@ -50,6 +62,9 @@ SCALES: Mapping[str, tuple[float, float]] = {
     "timeout_s": (0.001, 3600.0),
 }
 
+_OPTIONAL = ("source", "regions", "loras", "controls", "references", "hires", "restyle", "finish")
+"""Parameters that are left out where they are None."""
+
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -84,6 +99,16 @@ class IllustrateOptions:
     """low: use `moderation.low_threshold`; None: auto."""
     source: PictureSource | None = None
     """The picture to draw from. The prompt may be empty then, and the default size is the picture's."""
+    regions: tuple[Region, ...] = ()
+    """Parts with prompts of their own, from the lowest layer to the highest."""
+    loras: tuple[LoraUse, ...] = ()
+    controls: tuple[ControlUse, ...] = ()
+    references: tuple[ReferenceUse, ...] = ()
+    finish: Finish = NO_FINISH
+    hires: Hires | None = None
+    restyle: Restyle | None = None
+    draws: bool = True
+    """False: the input picture alone is restyled and finished, without a prompt and without a model."""
     engine_versions: Mapping[str, str] = field(default_factory=dict)
     """Engine versions selected by the site for this request (`serve.releases.rollouts`), by engine; never by
     callers."""
@@ -93,14 +118,73 @@ class IllustrateOptions:
         _check_text(self.negative_prompt, "negative_prompt")
         if not self.prompt.strip() and self.source is None:
             raise InvalidRequest("must not be empty", "prompt")
+        if not self.draws and (self.source is None or not (self.finish or self.restyle)):
+            raise InvalidRequest("names nothing to do: send image, and upscale or another way to finish it", "image")
+        if len(self.regions) > MAX_REGIONS:
+            raise InvalidRequest(f"has {len(self.regions)} regions; at most {MAX_REGIONS} are allowed", "regions")
+        for i, region in enumerate(self.regions):
+            _check_text(region.prompt, f"regions[{i}].prompt")
+            _check_text(region.negative_prompt, f"regions[{i}].negative_prompt")
         for name, whole in RANGES.items():
-            _check_whole(getattr(self, name), name, *whole)
+            check_whole(getattr(self, name), name, *whole)
         for name, scale in SCALES.items():
             check_number(getattr(self, name), name, *scale)
         if self.candidates > 1 and self.n * self.candidates > MAX_DRAWN:
             raise InvalidRequest(f"at most {MAX_DRAWN} are drawn for all pictures of a request", "candidates")
         if self.moderation not in (None, "auto", "low"):
             raise InvalidRequest("must be auto or low", "moderation")
+        check_loras(self.loras)
+        check_uses(self.controls, "controls")
+        check_uses(self.references, "references")
+        if len({use.name for use in self.all_loras}) > 2 * MAX_LORAS:
+            raise InvalidRequest(f"at most {2 * MAX_LORAS} LoRAs fit a drawing and its regions", "loras")
+        regional = sum(len(region.references) for region in self.regions)
+        if len(self.references) + regional > 2 * MAX_PICTURES_EACH:
+            raise InvalidRequest(f"at most {2 * MAX_PICTURES_EACH} fit a drawing and its regions", "references")
+        for i, region in enumerate(self.regions):
+            if len(self.loras) + len(region.loras) > MAX_LORAS:
+                raise InvalidRequest(f"and those of the drawing are more than {MAX_LORAS}", f"regions[{i}].loras")
+            everywhere = sum(use.mask is None for use in self.references)
+            if everywhere + len(region.references) > MAX_PICTURES_EACH:
+                raise InvalidRequest(
+                    f"and those of the drawing are more than {MAX_PICTURES_EACH}", f"regions[{i}].references"
+                )
+
+    @property
+    def all_loras(self) -> Sequence[LoraUse]:
+        """Those of the drawing and of its regions."""
+        return [*self.loras, *(lora for region in self.regions for lora in region.loras)]
+
+    def with_loras(self, found: Callable[[LoraUse, str], LoraUse]) -> IllustrateOptions:
+        """With what ``found`` makes of each LoRA and its field."""
+        regions = tuple(
+            replace(one, loras=tuple(found(lora, f"regions[{i}].loras") for lora in one.loras))
+            for i, one in enumerate(self.regions)
+        )
+        return replace(self, loras=tuple(found(lora, "loras") for lora in self.loras), regions=regions)
+
+    @property
+    def prompts(self) -> Sequence[str]:
+        """All texts that are drawn."""
+        return [self.prompt, *(region.prompt for region in self.regions)]
+
+    @property
+    def input_pictures(self) -> Sequence[InputPicture]:
+        """The pictures that it needs, with their contents unless it is a stored request."""
+        own = [] if self.source is None else self.source.pictures
+        regional = [picture for region in self.regions for picture in region.pictures]
+        shown = pictures_of([*self.controls, *self.references])
+        styles = [] if self.restyle is None else self.restyle.pictures
+        return [*own, *regional, *shown, *styles]
+
+    def with_inputs(self, data: Mapping[str, bytes]) -> IllustrateOptions:
+        """With the contents of ``input_pictures``, by their names."""
+        source = None if self.source is None else self.source.with_data(data)
+        regions = tuple(region.with_data(data) for region in self.regions)
+        controls = tuple(loaded(use, data) for use in self.controls)
+        references = tuple(loaded(use, data) for use in self.references)
+        restyle = None if self.restyle is None else self.restyle.with_data(data)
+        return replace(self, source=source, regions=regions, controls=controls, references=references, restyle=restyle)
 
     def resolve_seed(self) -> int:
         """The seed, or a random one."""
@@ -120,7 +204,7 @@ def _check_text(text: str, name: str) -> None:
         raise InvalidRequest(f"has {len(text)} characters, more than the {MAX_PROMPT_CHARACTERS} allowed", name)
 
 
-def _check_whole(value: int | None, name: str, low: int, high: int) -> None:
+def check_whole(value: int | None, name: str, low: int, high: int) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
@@ -156,11 +240,23 @@ class Parameters:
     seed: int
     source: Mapping[str, Any] | None = None
     """The input picture and how it was used (`PictureSource.to_json`)."""
+    regions: Sequence[Mapping[str, Any]] | None = None
+    """`Region.to_json` of each."""
+    loras: Sequence[Mapping[str, Any]] | None = None
+    """`LoraUse.to_json` of each."""
+    controls: Sequence[Mapping[str, Any]] | None = None
+    references: Sequence[Mapping[str, Any]] | None = None
+    hires: Mapping[str, Any] | None = None
+    """The second pass (`Hires.to_json`)."""
+    restyle: Mapping[str, Any] | None = None
+    """In which styles it was painted (`Restyle.to_json`)."""
+    finish: Mapping[str, Any] | None = None
+    """What was done to the drawing (`Finish.to_json`)."""
 
     def to_json(self) -> dict[str, Any]:
-        """Without ``source`` where there is none."""
+        """Without what a drawing from its prompt alone does not have."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {name: value for name, value in values.items() if name != "source" or value is not None}
+        return {name: value for name, value in values.items() if name not in _OPTIONAL or value is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,122 +280,3 @@ class Illustration:
     """Result of moderation (`serve.security.moderation.prompt_filter`); None: not moderated."""
     cost: Mapping[str, float] = field(default_factory=dict)
     """Cost (`serve.observability.costs`); empty: not measured."""
-
-
-@dataclass(frozen=True, eq=False)
-class Preview:
-    """Picture ``index`` as predicted after ``step`` of ``steps``; ``pixels`` may have a lower resolution."""
-
-    index: int
-    step: int
-    steps: int
-    pixels: Pixels
-
-
-@dataclass(frozen=True)
-class StreamOptions:
-    """What a stream reports besides previews and pictures; nothing by default."""
-
-    checkpoint_every: int = 0
-    """A checkpoint after every this many evaluations of a picture, and after its last; 0: none."""
-    progress_s: float = 0.0
-    """Minimum seconds between progress reports; 0: none."""
-
-    def __post_init__(self) -> None:
-        _check_whole(self.checkpoint_every, "checkpoint_every", 0, MAX_STEPS)
-        check_number(self.progress_s, "progress_s", 0.0, 3600.0)
-
-
-NO_PROGRESS = StreamOptions()
-
-
-@dataclass(frozen=True)
-class Progress:
-    """``step`` of ``steps`` evaluations are done, over all pictures of the request, including those before a
-    checkpoint.
-
-    ``cost``: the cost so far (`serve.observability.costs`).
-    """
-
-    step: int
-    steps: int
-    cost: Mapping[str, float] = field(default_factory=dict, compare=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """State from which picture ``index`` can continue after ``step`` evaluations, on any replica.
-
-    ``data`` is opaque; see `serve.ensembles.illustrator.checkpoints`.
-    """
-
-    index: int
-    step: int
-    data: bytes
-
-
-StreamItem = Preview | Progress | Checkpoint | Illustration
-"""Item of a stream."""
-
-
-@dataclass(frozen=True)
-class FamilyInfo:
-    """The choices that one family offers."""
-
-    name: str
-    architecture: str
-    width: int
-    height: int
-    multiple_of_px: int
-    min_px: int
-    max_px: int
-    num_inference_steps: int
-    guidance_scale: float
-    sampler: str
-    samplers: Sequence[str]
-    few_step: bool
-    version: str
-    created: int
-    """Seconds since the epoch."""
-    alpha: bool = False
-    """Whether pictures have a transparent ground."""
-    judges: bool = False
-    """Whether it can choose among candidates."""
-
-    @property
-    def sizes(self) -> Sizes:
-        return Sizes(multiple_of=self.multiple_of_px, min_px=self.min_px, max_px=self.max_px)
-
-    def nearest(self, side_px: int) -> int:
-        """The supported side nearest to ``side_px``."""
-        return self.sizes.nearest_side(side_px)
-
-    def nearest_size(self, width_px: int, height_px: int) -> tuple[int, int]:
-        """The supported (width, height) nearest to the given size, keeping its aspect ratio within the limits."""
-        return self.sizes.nearest((width_px, height_px))
-
-    def size_for(self, options: IllustrateOptions) -> tuple[int, int]:
-        """(width, height) of a drawing of ``options``: those it names, else its picture's, else the family's own."""
-        natural = (self.width, self.height) if options.source is None else self.nearest_size(*options.source.size)
-        return options.width or natural[0], options.height or natural[1]
-
-
-class IllustratorService(EngineService, Protocol):
-    """The Illustrator, or its proxy across a Ray hop."""
-
-    async def draw(self, options: IllustrateOptions) -> Illustration: ...
-    def stream(
-        self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
-    ) -> AsyncGenerator[StreamItem]:
-        """Previews and the items enabled by ``follow`` as they occur, then the Illustration.
-
-        Steps of one picture increase. A slow reader misses previews, all but the newest progress, and all but the
-        newest checkpoint per picture. Pictures continue from their checkpoint in ``resume`` with an identical result; a
-        checkpoint that does not match (other options, seed or engines, damage) is ignored. Closing the stream cancels
-        the drawing.
-        """
-        ...
-
-    async def families(self) -> Sequence[FamilyInfo]:
-        """The families; the first is the default. Empty: no illustration model is installed."""
-        ...

@@ -10,51 +10,48 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from serve.diffusion.bounds import check_engine_inputs
 from serve.diffusion.family import families_in, parse
-from serve.diffusion.noise import derived_seeds
 from serve.engines.client import EngineClient
 from serve.engines.engine_set import EngineSet, EngineSetService
 from serve.engines.service import EngineAddress
-from serve.ensembles.illustrator.candidates import choose, judge_of
-from serve.ensembles.illustrator.checkpoints import Stage, fingerprint, unpack
+from serve.ensembles.engine_calls import EngineCalls
+from serve.ensembles.illustrator.adapters import LoraInfo, read_lora
+from serve.ensembles.illustrator.drawing import Drawing
 from serve.ensembles.illustrator.families import available_engines, find_missing_files, read_manifest
+from serve.ensembles.illustrator.finishing.finishing import Finishing, finishers_in
+from serve.ensembles.illustrator.finishing.post_processing import PostProcessing
 from serve.ensembles.illustrator.illustration import (
     HOW_TO_BUILD,
     ILLUSTRATE,
-    NO_PROGRESS,
-    Checkpoint,
-    FamilyInfo,
     IllustrateOptions,
     Illustration,
-    Picture,
-    Pixels,
-    StreamItem,
-    StreamOptions,
     no_illustrator_error,
 )
-from serve.ensembles.illustrator.pipeline import DiffusionPipeline, Plan
-from serve.ensembles.illustrator.progress import MAX_WAITING_PREVIEWS, ProgressReporter, pack_item
+from serve.ensembles.illustrator.pipeline.adapter_bank import AdapterBank, FetchObject
+from serve.ensembles.illustrator.pipeline.bounds import check_engine_inputs
+from serve.ensembles.illustrator.pipeline.pipeline import DiffusionPipeline
+from serve.ensembles.illustrator.progress import MAX_WAITING_PREVIEWS, pack_item, publish_latest
+from serve.ensembles.illustrator.service import NO_PROGRESS, Checkpoint, FamilyInfo, Progress, StreamItem, StreamOptions
 from serve.ensembles.measurements import measured
 from serve.ensembles.progress_stream import ProgressOutbox, stream_progress
+from serve.ensembles.restyler.restyler import ENCODER, PAINTER, Restyler, style_engines_in
 from serve.ensembles.vectorizer.vectorization import NO_VERSIONS
-from serve.errors import EngineUnavailable, InvalidRequest, NotFound
-from serve.observability import request_context, tracing
+from serve.errors import EngineUnavailable, NotFound, TooLarge
+from serve.observability import request_context
+from serve.observability.costs import current_cost
 from serve.observability.metrics import catalogue
 from serve.settings import IllustratorSettings
 
 LOGGER = logging.getLogger(__name__)
-
-MAX_PREVIEWS = 1000
-"""Maximum previews per request."""
 
 
 class Illustrator(EngineSetService):
@@ -70,8 +67,12 @@ class Illustrator(EngineSetService):
         engines: EngineClient | None = None,
         others: Sequence[str] = (),
         engine_versions: Mapping[str, str] = NO_VERSIONS,
+        fetch: FetchObject | None = None,
+        adapters: Path | None = None,
     ) -> None:
-        """``others``: engines served besides the families'. ``engine_versions``: initial versions by engine."""
+        """``others``: engines served besides the families'. ``engine_versions``: initial versions by engine.
+        ``fetch`` reads the site's objects, in which its LoRAs are. ``adapters``: the folder of adapters' files of
+        ``engines``; its own Triton has one."""
         self._settings = settings
         self._others = tuple(others)
         repository = settings.model_repository
@@ -87,10 +88,17 @@ class Illustrator(EngineSetService):
         for name, gone in self._missing_files.items():
             LOGGER.error("model '%s' is not served: it lacks %s; %s", name, ", ".join(gone), HOW_TO_BUILD)
         families = {name: family for name, family in known.items() if name not in self._missing_files}
+        finishers = finishers_in(repository)
+        styling = style_engines_in(repository)
+        finishing_engines = [one.name for one in finishers] + ([ENCODER, PAINTER] if styling is not None else [])
         super().__init__(
             EngineSet(
                 repository,
-                [*(engine for one in families.values() for engine in available_engines(repository, one)), *others],
+                [
+                    *(engine for one in families.values() for engine in available_engines(repository, one)),
+                    *others,
+                    *finishing_engines,
+                ],
                 url=settings.engines_url,
                 timeout_s=settings.engine_timeout_s,
                 start_timeout_s=settings.engine_start_timeout_s,
@@ -102,8 +110,24 @@ class Illustrator(EngineSetService):
             )
         )
         limit_s = settings.engine_timeout_s
+        calls = EngineCalls(self.engine_set.client, limit_s)
+        self._post_processing = PostProcessing(Finishing(finishers, calls), Restyler(styling, calls))
+        self._max_finisher_px = {one.name: one.side_px or one.tile_px + 2 * one.overlap_px for one in finishers}
+        if styling is not None:
+            self._max_finisher_px |= dict.fromkeys((ENCODER, PAINTER), styling.tile_px + 2 * styling.overlap_px)
         self._pipelines = {
-            name: DiffusionPipeline(family, repository, self.engine_set.client, engine_timeout_s=limit_s)
+            name: DiffusionPipeline(
+                family,
+                repository,
+                self.engine_set.client,
+                engine_timeout_s=limit_s,
+                bank=AdapterBank(
+                    family,
+                    adapters or self.engine_set.adapters,
+                    fetch,
+                    settings.adapters_max_bytes // len(families),
+                ),
+            )
             for name, family in families.items()
         }
         created = {name: datetime.fromisoformat(str(manifest["created"])) for name, manifest in manifests.items()}
@@ -123,8 +147,18 @@ class Illustrator(EngineSetService):
     async def families(self) -> Sequence[FamilyInfo]:
         """The families; the first is the default."""
         label = self.engine_set.versions.label
-        pipelines = self._pipelines.items()
-        return tuple(pipeline.info(label(pipeline.family.unet), self._created[name]) for name, pipeline in pipelines)
+        pipelines, upscalers = self._pipelines.items(), self._post_processing.finishing.upscalers
+        restyles = bool(self._post_processing.restyler.names)
+        return tuple(
+            replace(
+                pipeline.info(label(pipeline.family.unet), self._created[name]), upscalers=upscalers, restyles=restyles
+            )
+            for name, pipeline in pipelines
+        )
+
+    async def check_lora(self, data: bytes) -> LoraInfo:
+        families = [pipeline.family for pipeline in self._pipelines.values()]
+        return await asyncio.to_thread(read_lora, data, families)
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
         """Draw the pictures of ``options`` concurrently.
@@ -148,6 +182,10 @@ class Illustrator(EngineSetService):
         """Inputs may be no larger than those of the largest picture. Raises InvalidRequest."""
         for pipeline in self._pipelines.values():
             check_engine_inputs(pipeline.family, engine, inputs)
+        most = self._max_finisher_px.get(engine)
+        for name, array in inputs.items() if most is not None else ():
+            if max(array.shape[1:3], default=0) > (most or 0):
+                raise TooLarge(f"has a side of more than {most} px, which is a tile of '{engine}'", name)
 
     async def engine_address(self) -> EngineAddress | None:
         """Without the families' engines, whose inputs `check_inputs` bounds."""
@@ -163,65 +201,42 @@ class Illustrator(EngineSetService):
         resume: Sequence[Checkpoint],
         outbox: ProgressOutbox | None,
     ) -> Illustration:
+        if not options.draws:
+            return await self._process_input(options, stream_options, outbox)
         pipeline = self._pipeline(options.model)
         with measured(ILLUSTRATE, pipeline.family.name) as bill:
             async with self.engine_set.versions.using(options.engine_versions) as chosen:
-                drawn = await self._paint(pipeline, options, stream_options, resume, outbox, chosen)
+                label = self.engine_set.versions.label
+                drawing = Drawing(pipeline, self._post_processing, label, options, stream_options, resume, outbox)
+                with pipeline.holding_adapters():
+                    drawn = await drawing.draw(self._limit_s(options), chosen)
             catalogue.PICTURES.add(len(drawn.pictures), pipeline.family.name)
             for name, seconds in drawn.timings_s.items():
                 catalogue.STAGE_SECONDS.observe(seconds, ILLUSTRATE, name)
             return replace(drawn, cost=bill.to_json())
 
-    async def _paint(
-        self,
-        pipeline: DiffusionPipeline,
-        options: IllustrateOptions,
-        stream_options: StreamOptions,
-        resume: Sequence[Checkpoint],
-        outbox: ProgressOutbox | None,
-        chosen: Mapping[str, str],
+    async def _process_input(
+        self, options: IllustrateOptions, stream_options: StreamOptions, outbox: ProgressOutbox | None
     ) -> Illustration:
+        """The input picture, restyled and finished."""
         began = time.perf_counter()
-        limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
-        if options.candidates > 1:
-            judge_of(pipeline)
-        seeds = derived_seeds(options.resolve_seed(), options.n * options.candidates)
-        with tracing.span("prompt"):
-            plan = await pipeline.plan(options, seeds[0], request_context.current().until(limit_s), chosen)
-        _check_previews(options, plan)
-        versions = {
-            engine: self.engine_set.versions.label(engine, chosen.get(engine, "")) for engine in pipeline.engines(plan)
-        }
-        fingerprints = [fingerprint(replace(plan.parameters, seed=seed), versions) for seed in seeds]
-        planned = time.perf_counter()
-        resumed = await asyncio.to_thread(_stages_to_resume, resume, fingerprints, plan, pipeline) if resume else {}
-        report = (
-            ProgressReporter(outbox, stream_options, fingerprints, plan.trajectory, resumed)
-            if outbox is not None
-            else None
-        )
-        observers = [None if report is None else report.of(i, options.candidates) for i in range(len(seeds))]
-        tracing.note(**_span_attributes(plan, options.n))
-        painted = await _gather(
-            [
-                _paint_traced(i, partial(pipeline.paint, plan, seed, observers[i], resumed.get(i)))
-                for i, seed in enumerate(seeds)
-            ]
-        )
-        pictures = [Picture(pixels, seed) for pixels, seed in zip(painted, seeds, strict=True)]
-        if options.candidates > 1:
-            pictures = await choose(pipeline, plan, pictures, options.candidates)
-        ended = time.perf_counter()
-        return Illustration(
-            pictures=pictures,
-            parameters=replace(plan.parameters, seed=pictures[0].seed),
-            tokens=plan.tokens,
-            negative_tokens=plan.negative_tokens,
-            evaluations=len(plan.trajectory),
-            model_versions=versions,
-            timings_s={"prompt": planned - began, "draw": ended - planned},
-            processing_time_s=ended - began,
-        )
+
+        def report(done: int, total: int) -> None:
+            if outbox is not None and stream_options.progress_s:
+                publish_latest(outbox, Progress(done, total, current_cost()))
+
+        engines = self._post_processing.engines(options)
+        model = engines[0] if engines else options.finish.upscaler or "none"
+        with measured(ILLUSTRATE, model) as bill:
+            async with self.engine_set.versions.using(options.engine_versions) as chosen:
+                deadline = request_context.current().until(self._limit_s(options))
+                made = await self._post_processing.process_input(options, model, began, deadline, chosen, report)
+            label = self.engine_set.versions.label
+            versions = {engine: label(engine, chosen.get(engine, "")) for engine in engines}
+            return replace(made, model_versions=versions, cost=bill.to_json())
+
+    def _limit_s(self, options: IllustrateOptions) -> float:
+        return min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
 
     def _pipeline(self, name: str | None) -> DiffusionPipeline:
         wanted = next(iter(self._pipelines or self._missing_files), None) if name is None else name
@@ -234,54 +249,3 @@ class Illustrator(EngineSetService):
             raise no_illustrator_error()
         known = ", ".join(self._pipelines)
         raise NotFound(f"there is no model {str(wanted)[:64]!a}; there are: {known}. {HOW_TO_BUILD}", "model")
-
-
-async def _paint_traced(place: int, paint: Callable[[], Awaitable[Pixels]]) -> Pixels:
-    """Trace one picture as a span; its steps are events."""
-    with tracing.span("paint", atelier__picture=place):
-        return await paint()
-
-
-def _span_attributes(plan: Plan, pictures: int) -> dict[str, str | int]:
-    p = plan.parameters
-    return {
-        "atelier__model": p.model, "atelier__sampler": p.sampler, "atelier__steps": len(plan.trajectory),
-        "atelier__width_px": p.width, "atelier__height_px": p.height, "atelier__pictures": pictures,
-        "atelier__tokens": plan.tokens,
-    }  # fmt: skip
-
-
-async def _gather(paintings: Sequence[Coroutine[Any, Any, Pixels]]) -> list[Pixels]:
-    """Run concurrently; the first error cancels the others and is raised unwrapped."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(painting) for painting in paintings]
-    except BaseExceptionGroup as errors:
-        raise _first_error(errors) from None
-    return [task.result() for task in tasks]
-
-
-def _check_previews(options: IllustrateOptions, plan: Plan) -> None:
-    every, steps = options.preview_every, len(plan.trajectory)
-    count = options.n * ((steps - 1) // every) if every else 0
-    if count > MAX_PREVIEWS:
-        what = f"{options.n} pictures of {steps} evaluations would have {count}"
-        raise InvalidRequest(f"at most {MAX_PREVIEWS} previews fit one request; {what}: show fewer", "preview_every")
-
-
-def _first_error(error: BaseException) -> BaseException:
-    return _first_error(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
-
-
-def _stages_to_resume(
-    resume: Sequence[Checkpoint], fingerprints: Sequence[str], plan: Plan, pipeline: DiffusionPipeline
-) -> dict[int, Stage]:
-    """Stages of the pictures that have a matching checkpoint; the last checkpoint of each picture is used."""
-    newest = {checkpoint.index: checkpoint for checkpoint in resume}
-    shape, evaluations = pipeline.latents_shape(plan), len(plan.trajectory)
-    found = {
-        index: unpack(newest[index], mark, shape, evaluations)
-        for index, mark in enumerate(fingerprints)
-        if index in newest
-    }
-    return {index: stage for index, stage in found.items() if stage is not None}

@@ -10,7 +10,8 @@ from typing import Any
 
 from serve.diffusion.samplers import Trajectory
 from serve.ensembles.illustrator.checkpoints import Stage, pack
-from serve.ensembles.illustrator.illustration import Checkpoint, Pixels, Preview, Progress, StreamOptions
+from serve.ensembles.illustrator.illustration import Pixels
+from serve.ensembles.illustrator.service import Checkpoint, Preview, Progress, StreamOptions
 from serve.ensembles.progress_stream import PREVIEW_TIMEOUT_S, ProgressOutbox
 from serve.observability.costs import current_cost
 
@@ -38,11 +39,14 @@ class ProgressReporter:
         fingerprints: Sequence[str],
         trajectory: Trajectory,
         resumed: Mapping[int, Stage],
+        second_evaluations: int = 0,
     ) -> None:
+        """``second_evaluations``: of a second pass of each picture, which reports steps alone."""
         self.outbox = outbox
         self.stream_options = stream_options
         self.fingerprints = fingerprints
         self.evaluations = len(trajectory)
+        self._total = (self.evaluations + second_evaluations) * len(fingerprints)
         self._made = sum(stage.step for stage in resumed.values())
         self._reported_at = -float("inf")
         self._report_progress()
@@ -51,6 +55,10 @@ class ProgressReporter:
         """The observer of drawing ``index``; every ``candidates`` consecutive ones are of one picture, and of these
         only the first shows previews."""
         return PictureProgress(self, index, index // candidates, index % candidates == 0)
+
+    def second_pass(self) -> SecondPassProgress:
+        """The observer of a second pass."""
+        return SecondPassProgress(self)
 
     def count(self) -> None:
         """Count one evaluation."""
@@ -61,7 +69,7 @@ class ProgressReporter:
         now = time.monotonic()
         if self.stream_options.progress_s and now - self._reported_at >= self.stream_options.progress_s:
             self._reported_at = now
-            publish_latest(self.outbox, Progress(self._made, self.evaluations * len(self.fingerprints), current_cost()))
+            publish_latest(self.outbox, Progress(self._made, self._total, current_cost()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +91,20 @@ class PictureProgress:
 
     async def on_preview(self, step: int, pixels: Pixels) -> None:
         await publish(self.report.outbox, Preview(self.picture, step, self.report.evaluations, pixels))
+
+
+@dataclass(frozen=True, eq=False)
+class SecondPassProgress:
+    """The ``StepObserver`` of a second pass: it has neither previews nor checkpoints."""
+
+    report: ProgressReporter
+    shows_previews: bool = False
+
+    def on_step(self, stage: Stage) -> None:
+        self.report.count()
+
+    async def on_preview(self, step: int, pixels: Pixels) -> None:
+        """There are none."""
 
 
 class StreamDeduplicator:

@@ -51,13 +51,23 @@ def infotext(made: Parameters) -> str:
         title, schedule = sampler_and_schedule(by_name(made.sampler))
         facts = {"Steps": made.num_inference_steps, "Sampler": title, "Schedule type": schedule}
     facts |= {"CFG scale": f"{made.guidance_scale:g}", "Seed": made.seed, "Size": f"{made.width}x{made.height}"}
-    if made.source is not None:
-        facts["Denoising strength"] = f"{made.source['strength']:g}"
+    if (strength := strength_of(made)) is not None:
+        facts["Denoising strength"] = f"{strength:g}"
+    if made.hires is not None:
+        facts["Hires upscale"] = f"{made.hires['scale']:g}"
+        facts |= {"Hires upscaler": name} if (name := made.hires.get("upscaler")) else {}
+        facts |= {"Hires steps": steps} if (steps := made.hires.get("num_inference_steps")) else {}
     if made.guidance_rescale:
         facts["CFG rescale"] = f"{made.guidance_rescale:g}"
     facts |= {"Model": made.model, "Version": f"atelier {version('atelier')}"}
     negative = f"Negative prompt: {made.negative_prompt}\n" if made.negative_prompt else ""
     return f"{made.prompt}\n{negative}" + ", ".join(f"{name}: {value}" for name, value in facts.items())
+
+
+def strength_of(made: Parameters) -> float | None:
+    """Of the second pass, else of the drawing from a picture; None for a drawing from a prompt."""
+    stated = made.hires or made.source
+    return None if stated is None else float(stated["strength"])
 
 
 def sampler_and_schedule(sampler: Sampler) -> tuple[str, str]:

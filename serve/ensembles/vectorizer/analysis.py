@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from serve.engines.service import InferenceClient
 from serve.ensembles.vectorizer import tasks
-from serve.ensembles.vectorizer.vectorization import CLASSIFIER, EMBEDDER, POLICY, QUALITY, TIER1
+from serve.ensembles.vectorizer.vectorization import CLASSIFIER, EMBEDDER, EMBEDDING_WIDTH, POLICY, QUALITY, TIER1
 from serve.ensembles.vectorizer.worker_pool import TaskFault, WorkerPool
 from serve.errors import AtelierError, BadImage, Cancelled, DeadlineExceeded, EngineFailure, EngineUnavailable
 from serve.observability import tracing
@@ -28,7 +28,6 @@ from serve.vector.parameters import CANDIDATE_WIDTH, LEARNED
 
 Floats = npt.NDArray[np.float32]
 
-EMBEDDING_WIDTH = 512
 _COOLDOWN_S = 5.0  # after a timeout an engine is not called for this long
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from serve.ensembles.vectorizer import tier_routing
+from serve.ensembles.vectorizer import tasks, tier_routing
 from serve.ensembles.vectorizer.analysis import (
     ConversionContext,
     ImageAnalysis,
@@ -14,11 +14,13 @@ from serve.ensembles.vectorizer.analysis import (
     Predictors,
     build_analysis,
 )
+from serve.ensembles.vectorizer.samples import sample_of
 from serve.ensembles.vectorizer.search import Search, Source
 from serve.ensembles.vectorizer.tasks import Trial
 from serve.ensembles.vectorizer.tiers import Tiers
 from serve.ensembles.vectorizer.vectorization import (
     TIME_BUDGET,
+    QualitySample,
     TierForecast,
     Vectorization,
     VectorizeOptions,
@@ -26,8 +28,11 @@ from serve.ensembles.vectorizer.vectorization import (
 )
 from serve.ensembles.vectorizer.worker_pool import WorkerPool
 from serve.observability import tracing
+from serve.vector.finishing import Finish
 from serve.vector.image import ImageLimits
-from serve.vector.parameters import reference_from_area
+from serve.vector.parameters import CoverageParameters, reference_from_area
+from serve.vector.rewrite.rewrite import Rewrite
+from serve.vector.svg import count_paths
 from serve.vector.trace import tracer_name
 
 _STOCK = "the coverage tracer failed: VTracer with its defaults"
@@ -45,6 +50,7 @@ class ConversionResources:
     label: Callable[[str, str], str]
     """The version label of an engine in answers."""
     trace_timeout_s: float
+    collect_samples: bool = False
 
 
 @dataclass
@@ -88,7 +94,7 @@ class Conversion:
         measure = self.options.validate
         await self.context.timed("trace", search.fall_back_to_vtracer(measure=measure))
         await self.context.timed("optimize", search.shrink(measure=measure))
-        return self._result(search, analysis, "basic", None)
+        return await self._result(search, analysis, "basic", None)
 
     async def _with_models(self) -> Vectorization:
         tiers = await self._prepare()
@@ -103,7 +109,7 @@ class Conversion:
         await self.context.timed("optimize", search.shrink(measure=measure or tier > 1))
         predicted = await self.context.timed("predict", tiers.prediction(search.best.parameters))
         name = str(tier) if tier > 1 or tiers.suggested else "fixed"
-        return self._result(search, tiers.analysis, name, predicted)
+        return await self._result(search, tiers.analysis, name, predicted)
 
     async def _prepare(self) -> Tiers:
         analysis = await self.resources.analyzer.analyze(self.data, self.context)
@@ -155,8 +161,10 @@ class Conversion:
             expected_s=tier_routing.expected_trial_s(analysis.width, analysis.height),
         )
 
-    def _result(self, search: Search, analysis: ImageAnalysis, tier: str, predicted: float | None) -> Vectorization:
-        best = search.best
+    async def _result(
+        self, search: Search, analysis: ImageAnalysis, tier: str, predicted: float | None
+    ) -> Vectorization:
+        best = await self._finished(search.best)
         spent_s = time.perf_counter() - self.began
         self.context.degraded += self._unmet_limits(best, search.estimate(best), spent_s)
         timings = {name: seconds for name, seconds in self.context.timings_s.items() if seconds > 0}
@@ -188,7 +196,32 @@ class Conversion:
             height=analysis.height,
             processing_time_s=spent_s,
             degraded=tuple(dict.fromkeys(self.context.degraded)),
+            sample=self._sample(search, analysis) if predicted is not None else None,
         )
+
+    def _sample(self, search: Search, analysis: ImageAnalysis) -> QualitySample | None:
+        """None where samples are not collected, and for what candidate rows do not say: drawings without shapes or of
+        another precision."""
+        options = self.options
+        if not self.resources.collect_samples or not options.shapes or options.precision is not None:
+            return None
+        return sample_of(search, analysis)
+
+    async def _finished(self, trial: Trial) -> Trial:
+        """``trial`` with what the request sets of `Finish`."""
+        options = self.options
+        finish = Finish(
+            palette=options.palette.split(",") if options.palette else (),
+            remove_background=options.background == "remove",
+            classes=options.classes,
+            title=options.title or "",
+            rewrite=Rewrite(options.curves, options.stacking, options.group_by, options.draw),
+        )
+        if finish == Finish():
+            return trial
+        run, limit_s = self.resources.workers.run, self.resources.trace_timeout_s
+        svg = await run(self.context.deadline, tasks.finish, trial.svg, finish, _decimals(trial), limit_s=limit_s)
+        return replace(trial, svg=svg, bytes=len(svg.encode()), paths=count_paths(svg))
 
     def _unmet_limits(self, best: Trial, quality: float | None, spent_s: float) -> list[str]:
         """Notes for requested limits that were not met."""
@@ -204,3 +237,8 @@ class Conversion:
             over = spent_s > options.time_budget_s * _BUDGET_SLACK
             limits.append((TIME_BUDGET, options.time_budget_s, round(spent_s, 3), over))
         return [unmet_note(name, wanted, got) for name, wanted, got, unmet in limits if unmet]
+
+
+def _decimals(trial: Trial) -> int:
+    parameters = trial.parameters
+    return parameters.decimals if isinstance(parameters, CoverageParameters) else min(3, parameters.path_precision)

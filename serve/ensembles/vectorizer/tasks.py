@@ -18,6 +18,7 @@ from serve.vector import compare, coverage
 from serve.vector.compare import LENIENT, Reference, render
 from serve.vector.coverage import Drawing
 from serve.vector.features import Features, degradation, extract, network_input
+from serve.vector.finishing import Finish
 from serve.vector.image import ImageLimits, decode
 from serve.vector.parameters import CoverageParameters, Parameters, VTracerParameters
 from serve.vector.restore import is_dithered, without_blur, without_noise
@@ -104,6 +105,11 @@ def attempt(
         measure_s=time.perf_counter() - traced if found else 0.0,
         drawing=drawing,
     )
+
+
+def finish(svg: str, what: Finish, decimals: int) -> str:
+    """``svg`` finished. To cut thousands of shapes out of each other takes seconds."""
+    return what.apply(svg, decimals)
 
 
 def warm() -> None:

@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from serve.ensembles.vectorizer import tier_routing
 from serve.ensembles.vectorizer.analysis import ConversionContext, ImageAnalysis, Predictors, Scores
-from serve.ensembles.vectorizer.search import (
-    Search,
+from serve.ensembles.vectorizer.candidates import (
     fixed_parameters,
     on_grid,
     row_from_parameters,
@@ -24,6 +23,7 @@ from serve.ensembles.vectorizer.search import (
     sample_near,
     select_diverse,
 )
+from serve.ensembles.vectorizer.search import Search
 from serve.ensembles.vectorizer.tier_routing import Forecast
 from serve.ensembles.vectorizer.vectorization import POLICY, QUALITY, TIER1
 from serve.vector.parameters import (

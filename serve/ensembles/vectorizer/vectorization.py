@@ -5,8 +5,9 @@ Gateways use them without loading a tracer; ``serve.ensembles.vectorizer.vectori
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol, get_args
 
 from serve.engines.service import EngineService
@@ -16,6 +17,7 @@ from serve.errors import InvalidRequest
 VECTORIZE = "vectorize"
 """Name of the Vectorizer in metrics."""
 EMBEDDER = "image_features"
+EMBEDDING_WIDTH = 512
 CLASSIFIER = "logo_type"
 QUALITY = "quality"
 TIER1 = "tier1"
@@ -23,6 +25,14 @@ POLICY = "policy"
 ENGINES = (EMBEDDER, CLASSIFIER, QUALITY, TIER1, POLICY)
 """Engines of the Vectorizer."""
 NO_VERSIONS: Mapping[str, str] = {}
+Background = Literal["keep", "remove"]
+"""``remove`` leaves out an area that fills the whole canvas at the bottom."""
+Curves = Literal["lines", "arcs", "quadratic", "cubic"]
+Stacking = Literal["stacked", "cut_out"]
+GroupBy = Literal["none", "color", "parent", "layer"]
+Draw = Literal["fills", "strokes"]
+MAX_PALETTE, MAX_TITLE = 64, 200
+PALETTE = re.compile(r"#[0-9a-fA-F]{6}(,#[0-9a-fA-F]{6}){0,63}")
 Tier = Literal["auto", "basic", 1, 2, 3]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
@@ -40,6 +50,30 @@ class VectorizeOptions:
     max_paths: int | None = None
     validate: bool = False
     """Render the result and report its measured quality."""
+    max_colors: int | None = None
+    """Most flat colours."""
+    min_area_px: float | None = None
+    """Smallest area kept, in square pixels."""
+    precision: int | None = None
+    """Decimal places of coordinates."""
+    shapes: bool = True
+    """Circles, ellipses, rectangles and strokes as such; otherwise paths alone."""
+    reuse: bool = True
+    """The same shape again is one `use`, where that is shorter."""
+    palette: str | None = None
+    """Colours (#rrggbb, with commas between them) that the SVG may have; each area takes the nearest."""
+    background: Background = "keep"
+    classes: bool = False
+    """A class for each colour and an id at the root, for style sheets."""
+    title: str | None = None
+    """The SVG's title."""
+    curves: Curves = "cubic"
+    """The curves that paths may have, beside lines."""
+    stacking: Stacking = "stacked"
+    """``cut_out``: nothing lies below an opaque shape."""
+    group_by: GroupBy = "none"
+    draw: Draw = "fills"
+    """``strokes``: areas as outlines of their colour."""
     timeout_s: float | None = None
     """Limit in seconds, after which the request fails."""
     engine_versions: Mapping[str, str] = field(default_factory=dict)
@@ -54,6 +88,47 @@ class VectorizeOptions:
         check_number(self.timeout_s, "timeout_s", 0.001, 3600.0)
         check_number(self.max_bytes, "max_bytes", 100, 2**31 - 1)
         check_number(self.max_paths, "max_paths", 1, 2**31 - 1)
+        check_number(self.max_colors, "max_colors", 2, 48)
+        check_number(self.min_area_px, "min_area_px", 0.5, 12.0)
+        check_number(self.precision, "precision", 0, 3)
+        if self.palette is not None and PALETTE.fullmatch(self.palette) is None:
+            raise InvalidRequest(
+                f"must be 1 to {MAX_PALETTE} colours like #1b4332, with commas between them", "palette"
+            )
+        for name, choice in _CHOICES.items():
+            if getattr(self, name) not in get_args(choice):
+                raise InvalidRequest(f"must be one of {', '.join(get_args(choice))}", name)
+        if self.title is not None and len(self.title) > MAX_TITLE:
+            raise InvalidRequest(f"may have {MAX_TITLE} characters", "title")
+
+    def drawing_options(self) -> dict[str, Any]:
+        """The options of the drawing that are not the defaults, by name."""
+        return {name: value for name, default in _DEFAULTS.items() if (value := getattr(self, name)) != default}
+
+
+DRAWING_OPTIONS = (
+    "max_colors", "min_area_px", "precision", "shapes", "reuse", "palette", "background", "classes", "title",
+    "curves", "stacking", "group_by", "draw",
+)  # fmt: skip
+"""Options of how the SVG is drawn and written."""
+_CHOICES = {"background": Background, "curves": Curves, "stacking": Stacking, "group_by": GroupBy, "draw": Draw}
+_DEFAULTS = {one.name: one.default for one in fields(VectorizeOptions) if one.name in DRAWING_OPTIONS}
+
+
+@dataclass(frozen=True)
+class QualitySample:
+    """What one conversion says about the predictions of the engine `quality`.
+
+    ``embedding``: (512,) float16, little-endian. ``trials``: at most `MAX_TRIALS`, the chosen one first; each a
+    candidate row of `serve.vector.parameters` (10 values) and what was measured: SSIM, bytes and paths.
+    """
+
+    embedding: bytes
+    trials: Sequence[Sequence[float]]
+
+
+MAX_TRIALS = 8
+"""Of one conversion in a `QualitySample`."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +155,8 @@ class Vectorization:
     """Requests that could not be met, and their substitutes."""
     cost: Mapping[str, float] = field(default_factory=dict)
     """Cost (`serve.observability.costs`); empty: not measured."""
+    sample: QualitySample | None = None
+    """For training, where the site collects it; no part of answers."""
 
 
 TIME_BUDGET = "time_budget_s"

@@ -73,6 +73,7 @@ class Vectorizer(EngineSetService):
             limits=limits,
             label=self.engine_set.versions.label,
             trace_timeout_s=settings.trace_timeout_s,
+            collect_samples=settings.samples.collect,
         )
 
     async def start(self) -> None:

@@ -80,13 +80,7 @@ class DirectRequest:
 
     @cached_property
     def claim(self) -> IdempotencyClaim | None:
-        key = self.caller.idempotency_key
-        # Differs from the hash of a job's body: one key cannot identify both a job and a synchronous request.
-        return (
-            None
-            if key is None
-            else IdempotencyClaim(self.caller.user_id, key, digest(["direct", self.original.to_json()]))
-        )
+        return claim_of(self.original, self.caller)
 
     @cached_property
     def flight_key(self) -> str:
@@ -96,6 +90,15 @@ class DirectRequest:
         if self.caller.bypass_cache or not self.joinable:
             return new_id()
         return digest(["request", self.caller.user_id, without_seed(self.document)])
+
+
+def claim_of(original: JobRequest, caller: Caller) -> IdempotencyClaim | None:
+    """What the caller's idempotency key stands for; LoRAs by their names, whatever files they are now."""
+    if caller.idempotency_key is None:
+        return None
+    sent = original if isinstance(original, VectorizeRequest) else original.without_lora_files()
+    # Differs from the hash of a job's body: one key cannot identify both a job and a synchronous request.
+    return IdempotencyClaim(caller.user_id, caller.idempotency_key, digest(["direct", sent.to_json()]))
 
 
 def with_seed(request: JobRequest) -> JobRequest:

@@ -24,9 +24,10 @@ from serve.jobs.direct.direct_request import (
     with_seed,
     without_seed,
 )
-from serve.jobs.direct.in_flight import FINISHED, LEADER, FlightTicket, InFlightRequests
+from serve.jobs.direct.in_flight import FINISHED, LEADER, FlightTicket, IdempotencyClaim, InFlightRequests
 from serve.jobs.direct.result_cache import CachedResult, CacheKey, ResultCache
 from serve.jobs.direct.single_flight import SingleFlight
+from serve.jobs.quality_samples import sample_writes
 from serve.jobs.queue import insertion
 from serve.jobs.records import (
     HistoryEntry,
@@ -43,7 +44,7 @@ from serve.security.limits.quotas import Quotas
 from serve.state import State
 from serve.state.cache import Cache
 from serve.state.job_states import CANCELLED, FAILED, new_id
-from serve.state.objects import protect, protect_writes
+from serve.state.objects.objects import protect, protect_writes
 from serve.state.write_batches import execute
 
 
@@ -109,6 +110,11 @@ class RequestHistory:
     def may_use_cache(self, request: JobRequest, caller: Caller) -> bool:
         """Whether a cached answer is acceptable."""
         return self.cache.enabled and request.repeatable and not caller.bypass_cache
+
+    async def completed(self, claim: IdempotencyClaim | None) -> Answer | None:
+        """The completed answer of an idempotency key; None also where it is no longer kept."""
+        done = None if claim is None else await self._in_flight.completed_generation(claim)
+        return None if done is None else await self._stored_answer(done, HIT)
 
     async def lookup(self, direct: DirectRequest) -> Answer | None:
         """The completed answer of the idempotency key; else the cached answer, recorded as another generation."""
@@ -198,6 +204,7 @@ class RequestHistory:
         writes, result_ids = completed_writes(
             run.entry, outcome, stored, input_objects, duration_s, self._state.database.dialect
         )
+        writes += sample_writes(run.entry.generation_id, outcome, self._state.settings)
         if run.key is not None:
             writes += self._result_cache.writes(run.key, outcome, stored, inputs)
         await self._in_flight.finish(run.ticket, writes)
@@ -237,7 +244,7 @@ class RequestHistory:
                     await insertion.claim(connection, *body, entry.generation_id, self._keep_keys)
                     await execute(connection, writes)
         if not is_kept:
-            await self._result_cache.cache.delete(key.text)
+            await self._result_cache.delete(key)
             return None
         return _answer(entry.generation_id, cached.outcome, result_ids, duration_s, HIT)
 

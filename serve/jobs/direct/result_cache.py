@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -22,12 +24,17 @@ from serve.ensembles.requests import File, IllustrateRequest, JobRequest, Outcom
 from serve.ensembles.vectorizer.vectorization import VectorizerService, is_lasting
 from serve.errors import NotFound, OutOfSpace, StateUnavailable
 from serve.jobs.direct.direct_request import BYPASS, HIT, MISS, CacheStatus, Caller
+from serve.observability.metrics.catalogue import CACHE_LOOKUPS
 from serve.state import State
 from serve.state.cache import ANALYSIS, Cache, CachedAnswer
-from serve.state.objects import Stored
+from serve.state.objects.names import Stored
+from serve.state.tables import utc_now
 from serve.state.write_batches import Write, execute
 
 SOFTWARE = version("atelier")
+RECENT_RESULTS = 1024
+RECENT_BYTES = 32 * 1024**2
+"""Of files, in a process's memory."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,44 @@ class CachedResult:
     objects: Sequence[str]
 
 
+class RecentResults:
+    """Stored results that this process read within the last ``lifetime_s`` seconds, at most `RECENT_BYTES` of files."""
+
+    def __init__(self, lifetime_s: float) -> None:
+        self._lifetime = timedelta(seconds=lifetime_s)
+        self._kept: OrderedDict[str, tuple[CachedResult, datetime, datetime]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: str) -> CachedResult | None:
+        if (kept := self._kept.get(key)) is None:
+            return None
+        result, since, until = kept
+        if since <= utc_now() < until:
+            return result
+        self.drop(key)
+        return None
+
+    def put(self, key: str, result: CachedResult, expires_at: datetime) -> None:
+        now = utc_now()
+        self.drop(key)
+        if not self._lifetime or _bytes(result) > RECENT_BYTES:
+            return
+        while self._kept and (len(self._kept) >= RECENT_RESULTS or next(iter(self._kept.values()))[2] <= now):
+            self.drop(next(iter(self._kept)))
+        self._kept[key] = result, now, min(now + self._lifetime, expires_at)
+        self._bytes += _bytes(result)
+        while self._bytes > RECENT_BYTES:
+            self.drop(next(iter(self._kept)))
+
+    def drop(self, key: str) -> None:
+        if (kept := self._kept.pop(key, None)) is not None:
+            self._bytes -= _bytes(kept[0])
+
+
+def _bytes(result: CachedResult) -> int:
+    return sum(one.bytes for one in result.stored)
+
+
 class ResultCache:
     """For one event loop. Every method raises StateUnavailable, and OutOfSpace where it writes."""
 
@@ -56,6 +101,7 @@ class ResultCache:
         self._objects = state.objects
         self._settings = state.settings
         self._ensemble_info = ensemble_info
+        self._recent = RecentResults(state.settings.cache.recent_s)
 
     async def key_of(self, request: JobRequest, document: Mapping[str, Any] | None = None) -> CacheKey | None:
         """None if the answer may differ each time, or the cache is disabled.
@@ -83,6 +129,9 @@ class ResultCache:
         return [*decided, self._settings.provenance.model_dump(mode="json")] if request.encoding.c2pa else decided
 
     async def get(self, key: CacheKey) -> CachedResult | None:
+        if (recent := self._recent.get(key.text)) is not None:
+            CACHE_LOOKUPS.add(1, "hit")
+            return recent
         found = await self.cache.get(key.text)
         if found is None:
             return None
@@ -94,10 +143,17 @@ class ResultCache:
                 stored.append(Stored(file["object"], len(data)))
                 files.append(File(data, file["media_type"], file["width"], file["height"], file["seed"]))
         except NotFound:
-            await self.cache.delete(key.text)
+            await self.delete(key)
             return None
         outcome = Outcome(files, answer["details"], answer["model"], answer["generation_time_s"])
-        return CachedResult(outcome, stored, found.objects)
+        result = CachedResult(outcome, stored, found.objects)
+        self._recent.put(key.text, result, found.expires_at)
+        return result
+
+    async def delete(self, key: CacheKey) -> None:
+        """For an answer whose objects are gone."""
+        self._recent.drop(key.text)
+        await self.cache.delete(key.text)
 
     async def put(self, connection: AsyncConnection, key: CacheKey, outcome: Outcome, stored: Sequence[Stored]) -> None:
         """`writes` in the transaction of ``connection``."""

@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from serve.ensembles.illustrator.illustration import (
+from serve.ensembles.illustrator.illustration import Illustration, no_illustrator_error
+from serve.ensembles.illustrator.service import (
     NO_PROGRESS,
     FamilyInfo,
-    Illustration,
     IllustratorService,
     Preview,
     Progress,
     StreamOptions,
-    no_illustrator_error,
 )
 from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import IllustrateRequest, Outcome, VectorizeRequest
@@ -35,9 +34,11 @@ from serve.jobs.direct.direct_request import (
     Caller,
     DirectRequest,
     assignment_unit,
+    claim_of,
 )
 from serve.jobs.direct.request_history import RequestHistory
 from serve.jobs.direct.result_cache import AnalysisCache
+from serve.jobs.loras import resolve_loras
 from serve.jobs.outcomes import draw_illustration, encode_illustration, trace_image
 from serve.jobs.site_policy import SitePolicy
 from serve.jobs.worker.lease_reaper import LeaseReaper
@@ -49,7 +50,8 @@ from serve.security.signing.content_credentials import signer_of
 from serve.settings import Settings
 from serve.state import State
 from serve.state.job_states import new_id
-from serve.state.objects import media_type_of, named
+from serve.state.loras import LoraStore
+from serve.state.objects.names import media_type_of, named
 
 __all__ = ["Answer", "Caller", "DirectService"]
 
@@ -72,6 +74,7 @@ class DirectService:
         self._illustrator = illustrator
         self._vectorizer = vectorizer
         self._settings = settings
+        self._state = state
         self._site_policy = SitePolicy(settings)
         self._signer = signer_of(settings)
         self._ensemble_info = EnsembleInfoCache(illustrator, vectorizer)
@@ -100,10 +103,17 @@ class DirectService:
     async def draw(self, request: IllustrateRequest, caller: Caller) -> Answer:
         request = await self.apply_policy(request)
         if self._history is None:
+            request = await self._with_lora_files(request)
             return _unstored_answer(
                 await draw_illustration(request, self._illustrator_for(caller), self._vectorizer, self._signer)
             )
+        if (answer := await self._completed(request, caller)) is not None:
+            return answer
         return await self._history.answer(await self._direct_request(request, caller))
+
+    async def known_loras(self, names: Collection[str]) -> Collection[str]:
+        """Those of ``names`` that the site has."""
+        return () if self._state is None or not names else await LoraStore(self._state).named(names)
 
     async def apply_policy(self, request: IllustrateRequest) -> IllustrateRequest:
         """The request under the site's policy. Raises ModerationBlocked, and InvalidRequest for what the site does not
@@ -116,8 +126,20 @@ class DirectService:
         """The answer that `draw` would return without drawing. Call it before `stream`, which always draws."""
         request = await self.apply_policy(request)
         if self._history is None:
+            await self._with_lora_files(request)  # raises before `stream` begins
             return None
+        if (answer := await self._completed(request, caller)) is not None:
+            return answer
         return await self._history.lookup(await self._direct_request(request, caller))
+
+    async def _completed(self, request: IllustrateRequest, caller: Caller) -> Answer | None:
+        """The answer of the caller's idempotency key to a request with LoRAs, which may be gone by now."""
+        if self._history is None or not request.options.all_loras:
+            return None
+        return await self._history.completed(claim_of(request, caller))
+
+    async def _with_lora_files(self, request: IllustrateRequest) -> IllustrateRequest:
+        return replace(request, options=await resolve_loras(request.options, self._state))
 
     def may_use_cache(self, request: IllustrateRequest, caller: Caller) -> bool:
         """Whether a cached answer is acceptable."""
@@ -137,6 +159,7 @@ class DirectService:
         """
         request = await self.apply_policy(request)
         if self._history is None:
+            request = await self._with_lora_files(request)
             async for item in self._stream_previews(request, preview_every, caller, on_progress):
                 yield item if isinstance(item, Preview) else _unstored_answer(item)
             return
@@ -184,6 +207,7 @@ class DirectService:
         return await self._analysis_cache.analyze(image, self._vectorizer, caller, versions)
 
     async def _direct_request(self, original: IllustrateRequest, caller: Caller) -> DirectRequest:
+        original = await self._with_lora_files(original)
         illustrator, families, exposure = self._illustrator_for(caller), await self._ensemble_info.families(), None
         request, unit = original, assignment_unit(original, caller.user_id)
         if self._experiments is not None:
@@ -196,8 +220,7 @@ class DirectService:
         timeout_s = self._settings.illustrator.timeout_s
         run = partial(draw_illustration, illustrator=illustrator, vectorizer=self._vectorizer, signer=self._signer)
         timeout_s = min(original.options.timeout_s or timeout_s, timeout_s)
-        source = original.options.source
-        inputs = [] if source is None else [(one.data, media_type_of(one.data)) for one in source.pictures]
+        inputs = [(one.data, media_type_of(one.data)) for one in original.options.input_pictures]
         return DirectRequest(original, request, caller, run, timeout_s, inputs=inputs, exposures=exposures)
 
     async def _stream_previews(

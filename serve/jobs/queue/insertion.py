@@ -85,7 +85,7 @@ async def insert_jobs(
     input_rows = [
         {"generation_id": job_id, "object": name}
         for job_id, request in zip(ids, requests, strict=True)
-        for name in dict.fromkeys(request.inputs)
+        for name in dict.fromkeys(request.kept_objects)
     ]
     if input_rows:
         await connection.execute(_INPUTS, input_rows)

@@ -12,21 +12,15 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.ensembles.illustrator.encoding import Encoding, encode_preview
-from serve.ensembles.illustrator.illustration import (
-    Checkpoint,
-    Illustration,
-    IllustratorService,
-    Preview,
-    Progress,
-    StreamOptions,
-    no_illustrator_error,
-)
+from serve.ensembles.illustrator.illustration import Illustration, no_illustrator_error
+from serve.ensembles.illustrator.service import Checkpoint, IllustratorService, Preview, Progress, StreamOptions
 from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import IllustrateRequest, JobRequest, Outcome, VectorizeRequest
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs.direct.result_cache import CacheKey, ResultCache
 from serve.jobs.outcomes import encode_illustration, vectorization_outcome
+from serve.jobs.quality_samples import sample_writes
 from serve.jobs.records import object_store_items
 from serve.jobs.worker.claims import ClaimedJob
 from serve.jobs.worker.leases import Leases
@@ -37,7 +31,9 @@ from serve.releases.flags import Flags, unit_of
 from serve.releases.rollouts.version_selector import R, VersionSelector, exposures_of
 from serve.security.signing.content_credentials import signer_of
 from serve.state import State
-from serve.state.objects import Stored, protect
+from serve.state.objects.names import Stored
+from serve.state.objects.objects import protect
+from serve.state.write_batches import execute
 
 PREVIEW = Encoding("webp", quality=75, metadata=False)
 
@@ -60,6 +56,7 @@ class JobExecutor:
     def __init__(self, state: State, vectorizer: VectorizerService, illustrator: IllustratorService | None) -> None:
         self._database = state.database
         self._objects = state.objects
+        self._settings = state.settings
         self._limits = state.settings.jobs
         self._vectorizer = vectorizer
         self._illustrator = illustrator
@@ -83,8 +80,9 @@ class JobExecutor:
             outcome, stage = await self._illustrate(job, request, leases)
         return JobResult(outcome, await self._store_files(outcome), key=key, stage=stage)
 
-    async def cache_result(self, connection: AsyncConnection, result: JobResult) -> None:
-        """In the transaction that completes the job."""
+    async def record_result(self, connection: AsyncConnection, job: ClaimedJob, result: JobResult) -> None:
+        """Caches the result and stores its sample, in the transaction that completes the job."""
+        await execute(connection, sample_writes(job.id, result.outcome, self._settings))
         if result.key is not None:
             await self._result_cache.put(connection, result.key, result.outcome, result.stored)
 

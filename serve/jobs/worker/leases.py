@@ -37,7 +37,7 @@ from serve.state.job_states import (
     new_id,
     update_jobs,
 )
-from serve.state.objects import Stored
+from serve.state.objects.names import Stored
 from serve.state.tables import checkpoints, jobs, utc_now, workers
 
 TRANSIENT = (Overloaded, EngineUnavailable, StateUnavailable, OutOfSpace)

@@ -37,6 +37,7 @@ from serve.state.tables import (
     insert_into,
     keys,
     measurements,
+    quality_samples,
     utc_now,
 )
 
@@ -90,6 +91,7 @@ def maintenance_tasks(settings: Settings) -> list[MaintenanceTask]:
         MaintenanceTask("deliveries", hour, ten_minutes, delete_old_deliveries),
         MaintenanceTask("measurements", hour, ten_minutes, delete_old_measurements),
         MaintenanceTask("exposures", hour, ten_minutes, delete_old_exposures),
+        MaintenanceTask("samples", hour, ten_minutes, delete_old_samples),
         MaintenanceTask("batches", hour, ten_minutes, delete_empty_batches),
         MaintenanceTask("keys", hour, ten_minutes, delete_old_keys),
         MaintenanceTask("audit", hour, ten_minutes, delete_old_audit),
@@ -173,6 +175,15 @@ async def delete_old_exposures(state: State) -> None:
     e = exposures.c
     old = sa.select(e.experiment, e.generation_id).where(e.created_at < utc_now() - MAX_RANGE)
     await _delete(state.database, exposures, [e.experiment, e.generation_id], old)
+
+
+async def delete_old_samples(state: State) -> None:
+    """The oldest beyond the maximum number."""
+    seq, most = quality_samples.c.seq, state.settings.vectorizer.samples.max_rows
+    async with state.database.read() as connection:
+        newest_dropped = await connection.scalar(sa.select(seq).order_by(seq.desc()).offset(most).limit(1))
+    if newest_dropped is not None:
+        await _delete(state.database, quality_samples, [seq], sa.select(seq).where(seq <= newest_dropped))
 
 
 async def delete_empty_batches(state: State) -> None:

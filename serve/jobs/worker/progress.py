@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from serve.ensembles.illustrator.illustration import Checkpoint, Preview, Progress
+from serve.ensembles.illustrator.service import Checkpoint, Preview, Progress
 from serve.errors import OutOfSpace, StateUnavailable
 from serve.jobs.worker.claims import ClaimedJob
 from serve.jobs.worker.leases import LeaseLost, Leases

@@ -9,7 +9,8 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from serve.ensembles.illustrator.illustration import IllustratorService
+from serve.ensembles.embedder import embedder_in
+from serve.ensembles.illustrator.service import IllustratorService
 from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import AtelierError, EngineUnavailable, StateUnavailable
@@ -17,6 +18,7 @@ from serve.jobs.queue.generation_queue import desired_workers
 from serve.jobs.webhooks.delivery import WebhookDelivery
 from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.maintenance import run_due_tasks
+from serve.jobs.worker.picture_index import BATCH, index_pictures
 from serve.jobs.worker.worker import Worker
 from serve.observability.metrics import catalogue
 from serve.releases.fallback.illustrator import with_fallback
@@ -39,6 +41,7 @@ class SiteWorker:
         self._webhooks = WebhookDelivery(state, lambda: worker.worker_id, base_url)
         self._tasks = [asyncio.create_task(self._webhooks.run()), asyncio.create_task(self._maintenance_loop())]
         self._tasks.append(asyncio.create_task(self._metrics_loop()))
+        self._tasks.append(asyncio.create_task(self._index_loop()))
 
     @classmethod
     async def start(
@@ -87,6 +90,19 @@ class SiteWorker:
                 await update_site_metrics(self._state.database)
             await asyncio.sleep(METRICS_EVERY_S)
 
+    async def _index_loop(self) -> None:
+        embedder = await asyncio.to_thread(embedder_in, self._state.settings.illustrator.model_repository)
+        while True:
+            count = 0
+            if embedder is not None:
+                try:
+                    count = await index_pictures(self._state, embedder)
+                except AtelierError as error:
+                    LOGGER.debug("the search index waits: %s", error)
+                except Exception:
+                    LOGGER.exception("indexing failed; it is retried")
+            await asyncio.sleep(INDEX_EVERY_S if count < BATCH else INDEX_PAUSE_S)
+
     async def _maintenance_loop(self) -> None:
         while True:
             try:
@@ -99,6 +115,7 @@ class SiteWorker:
 
 
 METRICS_EVERY_S = 10.0
+INDEX_EVERY_S, INDEX_PAUSE_S = 3.0, 0.2
 ACTIVE_USERS_WINDOW = timedelta(hours=1)
 _OPEN_STATUSES = (PENDING, PROCESSING, PAUSED)
 _MAX_USERS = 100_000

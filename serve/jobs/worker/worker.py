@@ -216,9 +216,9 @@ class Worker:
         return COMPLETED
 
     async def _complete(self, job: ClaimedJob, result: JobResult) -> None:
-        cache_result = partial(self._executor.cache_result, result=result)
+        record_result = partial(self._executor.record_result, job=job, result=result)
         await self._leases.complete(
-            job, result.outcome, result.stored, cached=result.cached, stage=result.stage, and_then=cache_result
+            job, result.outcome, result.stored, cached=result.cached, stage=result.stage, and_then=record_result
         )
 
     async def _retry_write(self, write: Callable[[], Coroutine[Any, Any, T]]) -> T:

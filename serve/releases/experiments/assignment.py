@@ -16,7 +16,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.diffusion.samplers import by_name
-from serve.ensembles.illustrator.illustration import FamilyInfo, IllustrateOptions
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.service import FamilyInfo
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import InvalidRequest
 from serve.releases.flags import Flags, share

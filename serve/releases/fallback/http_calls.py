@@ -16,7 +16,8 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from serve.ensembles.illustrator.illustration import IllustrateOptions, StreamItem
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.service import StreamItem
 from serve.errors import (
     AtelierError,
     Cancelled,

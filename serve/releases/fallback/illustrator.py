@@ -16,13 +16,12 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serve.ensembles.illustrator.illustration import (
-    ILLUSTRATE,
+from serve.ensembles.illustrator.adapters import LoraInfo
+from serve.ensembles.illustrator.illustration import ILLUSTRATE, IllustrateOptions, Illustration
+from serve.ensembles.illustrator.service import (
     NO_PROGRESS,
     Checkpoint,
     FamilyInfo,
-    IllustrateOptions,
-    Illustration,
     IllustratorService,
     StreamItem,
     StreamOptions,
@@ -141,6 +140,9 @@ class FallbackIllustrator(DelegatedEngines):
     async def versions(self) -> Mapping[str, str]:
         return await self._info.versions()
 
+    async def check_lora(self, data: bytes) -> LoraInfo:
+        return await self._primary.check_lora(data)
+
     async def _draw_with_fallback(
         self, options: IllustrateOptions, draw_primary: DrawFunction
     ) -> AsyncGenerator[StreamItem, None]:
@@ -236,8 +238,12 @@ class FallbackIllustrator(DelegatedEngines):
         steps = [
             link for link in self._steps if link.step is None or link.step.model in (None, *_other_models(link, wanted))
         ]
-        if options.source is not None:  # external services draw from prompts alone
+        # External services draw from one prompt alone.
+        if options.source is not None or options.regions or options.finish or options.hires or options.restyle:
             steps = [link for link in steps if link.step is None or link.step.model is not None]
+        regional = any(region.references for region in options.regions)
+        if options.all_loras or options.controls or options.references or regional:  # which no other model has
+            steps = []
         if await self._primary_is_first():
             return [self._own, *steps]
         return [*steps, self._own]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from serve.ensembles.illustrator.illustration import IllustratorService
+from serve.ensembles.illustrator.service import IllustratorService
 
 
 @runtime_checkable

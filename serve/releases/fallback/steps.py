@@ -15,15 +15,8 @@ from PIL import Image, ImageOps
 from pydantic import SecretStr
 
 from serve.diffusion.noise import derived_seeds
-from serve.ensembles.illustrator.illustration import (
-    FamilyInfo,
-    IllustrateOptions,
-    Illustration,
-    IllustratorService,
-    Parameters,
-    Picture,
-    Pixels,
-)
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Parameters, Picture, Pixels
+from serve.ensembles.illustrator.service import FamilyInfo, IllustratorService
 from serve.errors import AtelierError
 from serve.releases.fallback.external_services import Size, service_of
 from serve.releases.fallback.http_calls import ExternalCallFailed, post_json

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.engines.service import EngineService, Health
-from serve.ensembles.illustrator.illustration import FamilyInfo, IllustratorService
+from serve.ensembles.illustrator.service import FamilyInfo, IllustratorService
 from serve.ensembles.vectorizer.vectorization import (
     NO_VERSIONS,
     VECTORIZE,

@@ -29,9 +29,9 @@ _MAX_HEADER_BYTES = 4096
 _MAX_HEADERS = 64
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TYPES = ("image/", "application/octet-stream", "binary/octet-stream")
-_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0")
 _MAX_SIGNATURE_BYTES = 12
-_NOT_A_PICTURE = "is not a picture: PNG, JPEG, WebP, GIF, BMP and TIFF are"
+_NOT_A_PICTURE = "is not a picture: PNG, JPEG, WebP, AVIF, GIF, BMP, ICO and TIFF are"
 _MAX_QUEUED = 16
 
 
@@ -49,7 +49,7 @@ class Fetcher:
         self._tls = tls
         self._admission = AdmissionQueue(settings.at_once, _MAX_QUEUED)
         self._headers = {
-            "Accept": "image/png, image/jpeg, image/webp, image/gif, image/bmp, image/tiff",
+            "Accept": "image/png, image/jpeg, image/webp, image/avif, image/gif, image/bmp, image/tiff",
             "Accept-Encoding": "identity",
             "User-Agent": f"atelier/{version('atelier')}",
         }
@@ -135,7 +135,8 @@ class Fetcher:
 
 
 def _may_be_picture(data: bytes | bytearray) -> bool:
-    return data.startswith(_SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+    webp, avif = data[:4] == b"RIFF" and data[8:12] == b"WEBP", data[4:12] in (b"ftypavif", b"ftypavis")
+    return data.startswith(_SIGNATURES) or webp or avif
 
 
 def _too_large(max_bytes: int) -> TooLarge:

@@ -15,14 +15,11 @@ from PIL import Image, ImageFilter
 
 from serve.engines.service import InferenceClient
 from serve.ensembles.illustrator.encoding import opaque
-from serve.ensembles.illustrator.illustration import (
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Picture, Pixels
+from serve.ensembles.illustrator.service import (
     NO_PROGRESS,
     Checkpoint,
-    IllustrateOptions,
-    Illustration,
     IllustratorService,
-    Picture,
-    Pixels,
     Preview,
     StreamItem,
     StreamOptions,
@@ -71,8 +68,9 @@ class ModerationPolicy:
             self._classifier = PictureClassifier(client, *arguments)
 
     async def check(self, options: IllustrateOptions) -> list[Finding]:
-        """Findings in the prompt. Raises ModerationBlocked where these are refused."""
-        return await self._prompt_filter.check(options.prompt, options.moderation)
+        """Findings in the prompts. Raises ModerationBlocked where these are refused."""
+        found = [await self._prompt_filter.check(prompt, options.moderation) for prompt in options.prompts]
+        return [finding for findings in found for finding in findings]
 
     async def moderate(
         self, illustration: Illustration, options: IllustrateOptions, prompt_findings: Sequence[Finding]

@@ -20,7 +20,8 @@ from obstore.store import LocalStore, ObjectStore
 
 from serve.errors import InvalidRequest, NotFound, OutOfSpace, StateUnavailable, rename_fields
 from serve.settings import ObjectsSettings, Settings
-from serve.state.objects import FULL_MESSAGES, open_store
+from serve.state.objects.objects import FULL_MESSAGES
+from serve.state.objects.stores import open_store
 from serve.state.tables import utc_now
 
 SUFFIX = ".tar"

@@ -34,7 +34,7 @@ from serve.state.backups.format import (
     to_lines,
 )
 from serve.state.backups.storage import BackupLocation, map_storage_errors, temporary_file
-from serve.state.objects import REFERENCE_COLUMNS
+from serve.state.objects.objects import REFERENCE_COLUMNS
 from serve.state.tables import utc_now
 
 EXCLUDED_TABLES = frozenset(["workers", "flights", "lanes", "chores", "counters", "replicas"])

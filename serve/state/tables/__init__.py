@@ -9,6 +9,7 @@ with `generations` and `queue`; `schema` has the column helpers. A change here n
 from serve.state.tables.generations import (
     batches,
     conversations,
+    embeddings,
     feedback,
     flights,
     generations,
@@ -17,6 +18,7 @@ from serve.state.tables.generations import (
     measurements,
     preferences,
     prompts,
+    quality_samples,
     results,
 )
 from serve.state.tables.queue import checkpoints, deliveries, events, jobs, lanes, workers
@@ -33,4 +35,4 @@ from serve.state.tables.site import (
     sealed_secrets,
     users,
 )
-from serve.state.tables.storage import cache, cached_objects, objects, subject_references
+from serve.state.tables.storage import cache, cached_objects, loras, objects, subject_references

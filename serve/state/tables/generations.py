@@ -73,6 +73,16 @@ results = sa.Table(
 )
 """Pictures and drawings. ``object`` and ``thumbnail`` are names in the object store."""
 
+embeddings = sa.Table(
+    "embeddings",
+    metadata,
+    sa.Column("result_id", sa.Text, sa.ForeignKey("results.id", ondelete="CASCADE"), primary_key=True),
+    text_column("engine", default=""),
+    sa.Column("vector", sa.LargeBinary, nullable=True),
+    sa.Index(None, "engine"),
+)
+"""Of results, for search by likeness: float16 by the engine with that fingerprint; an empty one has not seen it yet."""
+
 inputs = sa.Table(
     "inputs",
     metadata,
@@ -135,6 +145,25 @@ measurements = sa.Table(
     sa.Index(None, "generation_id"),
 )
 """One row per finished request (A-090); it outlives the generation, without its prompt."""
+
+quality_samples = sa.Table(
+    "quality_samples",
+    metadata,
+    sa.Column("seq", SequenceNumber, primary_key=True, autoincrement=True),
+    generation_column(index=True),
+    text_column("image_sha256"),
+    sa.Column("embedding", sa.LargeBinary, nullable=False),
+    json_column("trials", nullable=False),
+    json_column("parameters", nullable=False),
+    sa.Column("predicted_quality", sa.Float, nullable=False),
+    sa.Column("actual_quality", sa.Float, nullable=False),
+    sa.Column("prediction_error", sa.Float, nullable=False),
+    json_column("engine_versions", nullable=False),
+    boolean_column("with_picture"),
+    time_column("created_at"),
+)
+"""Conversions recorded for training (D-080); deleted with their generation. ``prediction_error``: actual less predicted
+quality. ``with_picture``: whether the input may be exported."""
 
 prompts = sa.Table(
     "prompts",

@@ -42,6 +42,22 @@ objects = sa.Table(
 """Contents of the object store. A row is written or touched before its object is put, and deleted before the object is.
 """
 
+loras = sa.Table(
+    "loras",
+    metadata,
+    id_column("name"),
+    text_column("object"),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    json_column("families", nullable=False),
+    json_column("parts", nullable=False),
+    sa.Column("rank", sa.Integer, nullable=False),
+    sa.Column("layers", sa.Integer, nullable=False),
+    text_column("user_id"),
+    time_column("created_at"),
+    sa.Index(None, "object"),
+)
+"""LoRAs of the site, for all of its users. ``families``: those that it fits; ``parts``: the engines that it changes."""
+
 subject_references = sa.Table(
     "subject_references",
     metadata,

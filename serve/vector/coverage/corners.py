@@ -120,12 +120,10 @@ def sharpen(points: Points, corners: npt.NDArray[np.int64]) -> Points:
 
 
 @kernel
-def drop_rounded(points: Points, corners: npt.NDArray[np.int64]) -> tuple[Points, npt.NDArray[np.int64]]:
-    """The contour without the points within ROUNDED of a corner, and the corners' new indices."""
+def mark_rounded(points: Points, corner: npt.NDArray[np.bool_], out: npt.NDArray[np.bool_]) -> None:
+    """Set ``out`` (n,) at the points within ROUNDED of a ``corner`` (n,)."""
     n = points.shape[0]
-    keep, corner = np.ones(n, np.bool_), np.zeros(n, np.bool_)
-    corner[corners] = True
-    for c in corners:
+    for c in np.flatnonzero(corner):
         for step in (1, -1):
             arc, j = 0.0, c
             while True:
@@ -134,6 +132,16 @@ def drop_rounded(points: Points, corners: npt.NDArray[np.int64]) -> tuple[Points
                 j = k
                 if arc > ROUNDED or corner[k]:
                     break
-                keep[k] = False
+                out[k] = True
+
+
+@kernel
+def drop_rounded(points: Points, corners: npt.NDArray[np.int64]) -> tuple[Points, npt.NDArray[np.int64]]:
+    """The contour without the points within ROUNDED of a corner, and the corners' new indices."""
+    n = points.shape[0]
+    corner, rounded = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    corner[corners] = True
+    mark_rounded(points, corner, rounded)
+    keep = ~rounded
     index = np.cumsum(keep) - 1
     return points[keep], index[corners]

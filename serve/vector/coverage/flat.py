@@ -28,10 +28,12 @@ FloatImage = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Source:
-    """The input picture, (H, W, 4), after and before the pre-filter; one array if it is not applied."""
+    """The input picture, (H, W, 4), after and before the pre-filter; one array if it is not applied. ``rings``: whether
+    edges have the waves beside them that JPEG leaves."""
 
     pixels: FloatImage
     raw: FloatImage
+    rings: bool = False
 
     @property
     def noisy(self) -> bool:
@@ -46,13 +48,38 @@ class Source:
         """Averaged down to about a quarter of the pixels."""
         most = self.pixels[..., 0].size // 4
         pixels = shrink(self.pixels, most)
-        return Source(pixels, shrink(self.raw, most) if self.noisy else pixels)
+        return Source(pixels, shrink(self.raw, most) if self.noisy else pixels, self.rings)
 
 
 def prepare(rgba: npt.NDArray[np.uint8], sigma: float) -> Source:
     """Straight 8-bit RGBA (H, W, 4), at most about MAX_PIXELS of it, filtered with range ``sigma``."""
     raw = shrink(premultiply(rgba), MAX_PIXELS)
-    return Source(denoise(raw, sigma), raw)
+    rings = ringing(rgba) > RINGING
+    return Source(denoise(raw, max(sigma, RINGING_SIGMA) if rings else sigma), raw, rings)
+
+
+EDGE_STEP = 24
+"""Range of 3 x 3 pixels from which they lie on an edge, in 8-bit steps."""
+RINGING = 0.6
+"""Mean second difference beside edges from which a picture was a JPEG. Of 64 clean pictures of icons and shapes, 62 are
+below, and of the same as JPEGs of quality 90 or 75 all but one above."""
+RINGING_SIGMA = 16.0
+"""Least range of the pre-filter for such a picture."""
+SECOND_DIFFERENCE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+
+
+def ringing(rgba: npt.NDArray[np.uint8]) -> float:
+    """How uneven the luma of ``rgba`` (H, W, 4) is three to five pixels off its edges: where a clean picture is flat or
+    a gradient, a JPEG has waves. Mean absolute second difference (Immerkaer's mask), each at most 24."""
+    gray = cv2.cvtColor(rgba, cv2.COLOR_RGBA2GRAY)
+    around = np.ones((3, 3), np.uint8)
+    edge = (cv2.subtract(cv2.dilate(gray, around), cv2.erode(gray, around)) >= EDGE_STEP).astype(np.uint8)
+    ring = cv2.dilate(edge, np.ones((11, 11), np.uint8)) > cv2.dilate(edge, np.ones((5, 5), np.uint8))
+    ring &= rgba[..., 3] == 255
+    if np.count_nonzero(ring) < 16:
+        return 0.0
+    response = np.abs(cv2.filter2D(gray, cv2.CV_32F, SECOND_DIFFERENCE)[ring])
+    return float(np.minimum(response, EDGE_STEP).mean())
 
 
 def premultiply(rgba: npt.NDArray[np.uint8]) -> FloatImage:

@@ -4,37 +4,29 @@ Paints are stacked from the largest area up. A layer's coverage is its own share
 what later opaque layers cover, so that no gap shows between neighbours (trapping, in print). Transparent paint is
 never drawn, and translucent paints come first and reach below nothing translucent.
 
-All work happens on a grid padded by two pixels: one repeats the picture's edge, the outermost is empty, so that every
-contour closes and shapes at the edge run one pixel past it.
+All work happens on the padded grid of `grid`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from serve.vector.coverage.contours import SEGMENTS, Points, classify, march, thin, worth_drawing
+from serve.vector.coverage.grid import ORIGIN, Grid, padded, rigidity
 from serve.vector.coverage.kernel import kernel
 from serve.vector.coverage.paints import Floats, PaintTable
 from serve.vector.coverage.unmix import Labels, Shares
 
-Scalar = TypeVar("Scalar", bound=np.generic)
-
-PAD = 2
 TRAP = 4
 """Reach below later layers: full up to 2 px, half at 3 px, none at 4 px."""
 _AWAY = np.arange(-TRAP, TRAP + 1)
 REACH = np.clip(2.0 - 0.5 * np.hypot(_AWAY[:, None], _AWAY), 0.0, 1.0).astype(np.float32)
 INVISIBLE_ALPHA = 8.0
 OPAQUE_ALPHA = 250.0
-COVERED = 0.98
-HIDDEN_RIGIDITY = 0.15
-"""A curve may stray six times as far from a hidden stretch of contour: TRAP leaves it the room."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +34,13 @@ class Layer:
     """One paint and the closed contours that bound what it covers (even-odd).
 
     A contour is (n, 3): x and y in pixels, and the rigidity with which a curve has to follow it there, 1 where it
-    shows and HIDDEN_RIGIDITY where later layers hide it.
+    shows and less where later layers hide it. ``parents``: by contour, the index of the one around it, or -1; a hole's
+    is an area, and an island's a hole.
     """
 
     paint: int
     contours: list[Points]
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Padded shares, the rank of each paint in the stack, and each paint's own pixels."""
-
-    first: Labels
-    second: Labels
-    share: Floats
-    rank: npt.NDArray[np.int32]
-    opaque: npt.NDArray[np.uint8]
-    start: npt.NDArray[np.int64]
-    own: npt.NDArray[np.int32]
+    parents: list[int]
 
 
 @kernel
@@ -73,40 +54,6 @@ def _areas(first: Labels, second: Labels, share: Floats, k: int) -> npt.NDArray[
             if second[y, x] >= 0:
                 area[second[y, x]] += 1 - share[y, x]
     return area
-
-
-@kernel
-def _own_pixels(first: Labels, second: Labels, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Pixels at the rim of each paint, as runs of flat indices: start (k + 1,) and indices.
-
-    A pixel well inside an area (it and its eight neighbours are that paint alone) is left out: nothing happens there.
-    """
-    height, width = first.shape
-    rim = np.ones((height, width), np.bool_)
-    start = np.zeros(k + 1, np.int64)
-    for y in range(height):
-        for x in range(width):
-            label = first[y, x]
-            if label >= 0 and second[y, x] < 0 and _surrounded(first, second, label, y, x):
-                rim[y, x] = False
-                continue
-            if label >= 0:
-                start[label + 1] += 1
-            if second[y, x] >= 0:
-                start[second[y, x] + 1] += 1
-    for i in range(k):
-        start[i + 1] += start[i]
-    fill = start[:-1].copy()
-    own = np.empty(start[k], np.int32)
-    for y in range(height):
-        for x in range(width):
-            if not rim[y, x]:
-                continue
-            for label in (first[y, x], second[y, x]):
-                if label >= 0:
-                    own[fill[label]] = y * width + x
-                    fill[label] += 1
-    return start, own
 
 
 @kernel
@@ -164,107 +111,8 @@ def _cover(
     return n
 
 
-@kernel
-def _surrounded(first: Labels, second: Labels, k: int, y: int, x: int) -> bool:
-    """Whether (y, x) and its eight neighbours are all paint ``k`` alone."""
-    height, width = first.shape
-    if y < 1 or x < 1 or y >= height - 1 or x >= width - 1:
-        return False
-    for dy in range(-1, 2):
-        for dx in range(-1, 2):
-            if first[y + dy, x + dx] != k or second[y + dy, x + dx] >= 0:
-                return False
-    return True
-
-
-@kernel
-def _is_covered(
-    y: int,
-    x: int,
-    k: int,
-    first: Labels,
-    second: Labels,
-    share: Floats,
-    rank: npt.NDArray[np.int32],
-    opaque: npt.NDArray[np.uint8],
-) -> bool:
-    """Whether layers after ``k`` cover pixel (y, x) of the grid."""
-    if y < 0 or x < 0 or y >= first.shape[0] or x >= first.shape[1]:
-        return False
-    later = 0.0
-    a, b = first[y, x], second[y, x]
-    if a >= 0 and rank[a] > rank[k] and opaque[a]:
-        later += share[y, x]
-    if b >= 0 and rank[b] > rank[k] and opaque[b]:
-        later += 1 - share[y, x]
-    return later >= COVERED
-
-
-@kernel
-def _rigidity(
-    points: Points,
-    k: int,
-    first: Labels,
-    second: Labels,
-    share: Floats,
-    rank: npt.NDArray[np.int32],
-    opaque: npt.NDArray[np.uint8],
-) -> Points:
-    """``points`` (n, 2) of a contour of paint ``k``, in grid pixels, with their rigidity: (n, 3)."""
-    n = points.shape[0]
-    out = np.ones((n, 3))
-    for i in range(n):
-        out[i, 0], out[i, 1] = points[i, 0], points[i, 1]
-        y, x = math.floor(points[i, 1] + 0.5), math.floor(points[i, 0] + 0.5)
-        hidden = True
-        for dy in range(-1, 2):
-            for dx in range(-1, 2):
-                hidden = hidden and _is_covered(y + dy, x + dx, k, first, second, share, rank, opaque)
-        if hidden:
-            out[i, 2] = HIDDEN_RIGIDITY
-    return out
-
-
-@kernel
-def _uncovered(
-    mask: npt.NDArray[np.uint8],
-    y0: int,
-    x0: int,
-    k: int,
-    first: Labels,
-    second: Labels,
-    share: Floats,
-    rank: npt.NDArray[np.int32],
-    opaque: npt.NDArray[np.uint8],
-) -> tuple[float, int]:
-    """Area of ``mask``, laid at (y0, x0), that layers after ``k`` leave open; and the area of the mask."""
-    area, shown = 0, 0.0
-    for dy in range(mask.shape[0]):
-        for dx in range(mask.shape[1]):
-            if mask[dy, dx] == 0:
-                continue
-            area += 1
-            y, x = y0 + dy, x0 + dx
-            a, b = first[y, x], second[y, x]
-            if a >= 0 and not (rank[a] > rank[k] and opaque[a]):
-                shown += share[y, x]
-            if b >= 0 and not (rank[b] > rank[k] and opaque[b]):
-                shown += 1 - share[y, x]
-    return shown, area
-
-
-def _hidden(hole: Points, k: int, grid: _Grid) -> bool:
-    """Whether later layers cover ``hole`` (n, 2), in grid pixels, all over, so that it need not be cut."""
-    low = np.maximum(np.floor(hole.min(0)).astype(int) - 1, 0)
-    high = np.minimum(np.ceil(hole.max(0)).astype(int) + 2, grid.first.shape[::-1])
-    mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
-    cv2.fillPoly(mask, [np.round((hole - low) * 16).astype(np.int32)], 1, shift=4)
-    shown, area = _uncovered(mask, low[1], low[0], k, grid.first, grid.second, grid.share, grid.rank, grid.opaque)
-    return area > 0 and shown <= 0.5 + 0.03 * area
-
-
-def stack(shares: Shares, paints: PaintTable, min_area: float, max_contours: int) -> list[Layer]:
-    """The layers from the bottom up, of at most ``max_contours`` contours each.
+def stack(shares: Shares, paints: PaintTable, min_area: float, max_contours: int) -> tuple[list[Layer], Grid]:
+    """The layers from the bottom up, of at most ``max_contours`` contours each, and the grid that tells what shows.
 
     Contours of less than ``min_area`` square pixels are dropped.
     """
@@ -272,7 +120,7 @@ def stack(shares: Shares, paints: PaintTable, min_area: float, max_contours: int
     visible = paints.peak_alpha() >= INVISIBLE_ALPHA
     opaque = paints.alpha() >= OPAQUE_ALPHA
     order = sorted(range(len(paints)), key=lambda k: (visible[k], opaque[k], -area[k]))
-    grid = _grid(shares, order, opaque)
+    grid = padded(shares, order, opaque)
     shape = grid.first.shape
     stamp, field = np.full(shape, -1, np.int32), np.zeros(shape, np.float32)
     inside = np.zeros(shape, np.uint8)
@@ -287,28 +135,55 @@ def stack(shares: Shares, paints: PaintTable, min_area: float, max_contours: int
         classify(k, field, stamp, grid.first, active[:n], inside)
         points, start = march(k, field, stamp, grid.first, inside, active[:n], SEGMENTS, follow)
         kept, areas = worth_drawing(points, start, min_area, max_contours)
-        contours = []
-        for i, signed in zip(kept, areas, strict=True):
-            contour = points[start[i] : start[i + 1]]
-            if signed < 0 or not _hidden(contour, k, grid):
-                outline = _rigidity(thin(contour), k, grid.first, grid.second, grid.share, grid.rank, grid.opaque)
-                contours.append(outline - (PAD - 0.5, PAD - 0.5, 0.0))
+        contours, parents = _without_hidden([points[start[i] : start[i + 1]] for i in kept], areas, k, grid)
         if contours:
-            layers.append(Layer(k, contours))
-    return layers
+            outlines = [
+                rigidity(thin(c), k, grid.first, grid.second, grid.share, grid.rank, grid.opaque)
+                - (ORIGIN, ORIGIN, 0.0)
+                for c in contours
+            ]
+            layers.append(Layer(k, outlines, parents))
+    return layers, grid
 
 
-def _grid(shares: Shares, order: list[int], opaque: npt.NDArray[np.bool_]) -> _Grid:
-    first, second, share = _pad(shares.first), _pad(shares.second), _pad(shares.share)
-    rank = np.empty(len(order), np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    start, own = _own_pixels(first, second, len(order))
-    return _Grid(first, second, share, rank, opaque.astype(np.uint8), start, own)
+def _without_hidden(
+    contours: list[Points], areas: npt.NDArray[np.float64], k: int, grid: Grid
+) -> tuple[list[Points], list[int]]:
+    """The contours of paint ``k`` and their parents, without holes that later layers cover: such a hole goes with the
+    islands in it, and the islands' own holes become holes of the area around."""
+    parents = _parents(contours, areas)
+    dropped = [False] * len(contours)
+    for i in np.argsort(-np.abs(areas)):  # from the outside in
+        if areas[i] < 0:
+            continue
+        islands = [j for j, parent in enumerate(parents) if parent == i]
+        if not grid.is_hidden([contours[i], *(contours[j] for j in islands)], k):
+            continue
+        dropped[i] = True
+        for island in islands:
+            dropped[island] = True
+            parents = [parents[i] if parent == island else parent for parent in parents]
+    index = np.cumsum([not gone for gone in dropped]) - 1
+    kept = [i for i, gone in enumerate(dropped) if not gone]
+    return [contours[i] for i in kept], [int(index[parents[i]]) if parents[i] >= 0 else -1 for i in kept]
 
 
-def _pad(plane: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    padded: npt.NDArray[Scalar] = np.pad(plane, PAD, mode="edge")
-    empty = -1 if plane.dtype == np.int16 else 0
-    for edge in (padded[0], padded[-1], padded[:, 0], padded[:, -1]):
-        edge[...] = empty
-    return padded
+def _parents(contours: list[Points], areas: npt.NDArray[np.float64]) -> list[int]:
+    """By contour, the index of the one that it lies directly in, or -1."""
+    parents = [-1] * len(contours)
+    if len(contours) < 2 or not (areas > 0).any():
+        return parents
+    low, high = np.array([c.min(0) for c in contours]), np.array([c.max(0) for c in contours])
+    polygons: dict[int, npt.NDArray[np.float32]] = {}
+    for i, contour in enumerate(contours):
+        around = (low <= low[i]).all(1) & (high >= high[i]).all(1) & ((areas > 0) != (areas[i] > 0))
+        x, y = map(float, contour[0])
+        for j in sorted(np.flatnonzero(around), key=lambda j: abs(areas[j])):
+            if abs(areas[j]) <= abs(areas[i]):
+                continue
+            if j not in polygons:
+                polygons[j] = contours[j].astype(np.float32)
+            if cv2.pointPolygonTest(polygons[j], (x, y), False) > 0:
+                parents[i] = int(j)
+                break
+    return parents

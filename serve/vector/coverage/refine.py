@@ -19,6 +19,7 @@ from serve.vector.coverage.curves import Segments
 from serve.vector.coverage.flat import FloatImage, premultiply
 from serve.vector.coverage.kernel import kernel
 from serve.vector.coverage.paints import Floats, PaintTable, paint_at
+from serve.vector.coverage.primitives import moved_to
 from serve.vector.coverage.writer import Shape, to_svg
 
 SAMPLES = np.array([0.06, 0.22, 0.38, 0.5, 0.62, 0.78, 0.94])
@@ -79,7 +80,9 @@ def _move(shapes: list[Shape], paints: PaintTable, residual: FloatImage) -> list
     moved = []
     for i, shape in enumerate(shapes, start=1):
         outlines = [_move_outline(o, i, ids, paint_of, tables, residual, SAMPLES) for o in shape.outlines]
-        moved.append(Shape(shape.paint, outlines))
+        wholes = [w and moved_to(w, o) for w, o in zip(shape.wholes, outlines, strict=True)]
+        outlines = [w.to_segments() if w else o for w, o in zip(wholes, outlines, strict=True)]
+        moved.append(Shape(shape.paint, outlines, wholes))
     return moved
 
 
@@ -88,13 +91,13 @@ def _visible(shapes: list[Shape], width: int, height: int) -> Flags:
     times = FINE if height * width <= FINE_PIXELS else COARSE
     ids = np.zeros((height * times, width * times), np.uint8)
     for i, shape in enumerate(shapes, start=1):
-        polygons = [np.round((_flatten(o, FLATTEN) * times - 0.5) * 16).astype(np.int32) for o in shape.outlines]
+        polygons = [np.round((flatten(o, FLATTEN) * times - 0.5) * 16).astype(np.int32) for o in shape.outlines]
         cv2.fillPoly(ids, polygons, i, shift=4)
     return ids
 
 
 @kernel
-def _flatten(outline: Segments, steps: int) -> npt.NDArray[np.float64]:
+def flatten(outline: Segments, steps: int) -> npt.NDArray[np.float64]:
     """Points (n, 2) along ``outline``: ``steps`` a cubic, one a line."""
     points = np.empty((outline.shape[0] * steps, 2))
     n = 0

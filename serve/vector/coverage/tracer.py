@@ -1,21 +1,22 @@
-"""The coverage tracer, step by step: flat areas, paints, shares, layers, curves, text."""
+"""The coverage tracer, step by step: flat areas, paints, shares, layers, whole shapes and curves, text."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from serve.vector.coverage.curves import fit_contour
 from serve.vector.coverage.flat import FloatImage, Source, prepare
 from serve.vector.coverage.gradients import Areas, find_areas
+from serve.vector.coverage.grid import Grid
 from serve.vector.coverage.layers import Layer, stack
+from serve.vector.coverage.ordering import ordered, with_uses
 from serve.vector.coverage.paints import Floats, PaintTable
 from serve.vector.coverage.palette import fade, unfade
 from serve.vector.coverage.refine import refine
+from serve.vector.coverage.shapes import draw_shapes
 from serve.vector.coverage.unmix import Labels, Shares, noise_floor, settle, unexplained_share, unmix
 from serve.vector.coverage.writer import Shape, to_svg
 from serve.vector.parameters import CoverageParameters
@@ -25,6 +26,11 @@ RESIDUAL_COLORS = 4
 """Most colours added in a round."""
 MIN_RESIDUAL = 900.0
 MIN_RESIDUAL_DISTANCE = 400.0
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+BLEEDING = np.ones((5, 5), np.uint8)
+"""How far the chroma of a JPEG with halved chroma reaches across an edge."""
+RINGING = 14.0
+"""By how much JPEG's luma overshoots at an edge, in 8-bit steps."""
 MAX_PAINTS = 64
 MAX_CONTOURS = 1500
 MAX_UNEXPLAINED, MIN_TEXTURE_PIXELS = 0.2, 1 << 14
@@ -56,33 +62,37 @@ def draw_coverage(
     rgba: npt.NDArray[np.uint8], parameters: CoverageParameters, drawing: Drawing | None = None
 ) -> tuple[str, Drawing]:
     """As `trace_coverage`, returning the intermediate drawing too. A ``drawing`` from a call that differed only in
-    ``refine`` and ``decimals`` is reused and gives the same text."""
+    ``refine``, ``decimals`` and ``reuse`` is reused and gives the same text."""
     source = prepare(rgba, parameters.denoise)
     if drawing is None:
-        source, layers, paints = _draw(source, parameters)
+        source, layers, grid, paints = _draw(source, parameters)
         while len(layers) > parameters.max_paths and (few := _with_fewer_paints(parameters, len(layers))) != parameters:
             parameters = few
-            source, layers, paints = _draw(source, parameters)
-        drawing = Drawing(_fit(layers[: parameters.max_paths], parameters), paints, source.size)
+            source, layers, grid, paints = _draw(source, parameters)
+        shapes = draw_shapes(layers[: parameters.max_paths], grid, parameters, noisy=source.noisy or source.rings)
+        drawing = Drawing(shapes, paints, source.size)
     while source.size != drawing.size:
         source = source.shrunk()
     shapes, paints = drawing.shapes, drawing.paints
     if parameters.refine:
         shapes = refine(shapes, paints, source.pixels, parameters.refine, parameters.decimals)
     size = rgba.shape[1], rgba.shape[0]
-    return to_svg(shapes, paints, drawing.size, size, parameters.decimals), drawing
+    if parameters.shapes:
+        shapes = ordered(shapes, paints, source.pixels, parameters, noisy=source.noisy or source.rings)
+    svg = to_svg(shapes, paints, drawing.size, size, parameters.decimals)
+    return with_uses(svg, parameters.decimals) if parameters.shapes and parameters.reuse else svg, drawing
 
 
-def _draw(source: Source, parameters: CoverageParameters) -> tuple[Source, list[Layer], PaintTable]:
-    """The layers and their paints, and the picture at the size at which it is simple enough."""
+def _draw(source: Source, parameters: CoverageParameters) -> tuple[Source, list[Layer], Grid, PaintTable]:
+    """The layers, their grid and paints, and the picture at the size at which it is simple enough."""
     while True:
         size = source.pixels[..., 0].size
         areas = find_areas(source, parameters)
         if size <= MIN_TEXTURE_PIXELS or not _is_texture(source.pixels, areas, parameters):
             shares, paints = _explain(source, areas, parameters)
-            layers = stack(shares, paints, parameters.min_area, MAX_CONTOURS)
+            layers, grid = stack(shares, paints, parameters.min_area, MAX_CONTOURS)
             if size <= MIN_TEXTURE_PIXELS or sum(len(layer.contours) for layer in layers) <= MAX_CONTOURS:
-                return source, layers, paints
+                return source, layers, grid, paints
         source = source.shrunk()
 
 
@@ -102,20 +112,23 @@ def _is_texture(pixels: FloatImage, areas: Areas, parameters: CoverageParameters
 def _explain(source: Source, areas: Areas, parameters: CoverageParameters) -> tuple[Shares, PaintTable]:
     """Shares of every pixel, and the paints with those that were added; of noisy pictures in faded colours."""
     if not source.noisy:
-        return _unmix(source.pixels, areas, parameters)
+        return _unmix(source.pixels, areas, parameters, rings=source.rings)
     faded = Areas(areas.labels, replace(areas.paints, colors=fade(areas.paints.colors)), fade(areas.solids))
-    shares, paints = _unmix(fade(source.pixels), faded, parameters)
+    shares, paints = _unmix(fade(source.pixels), faded, parameters, rings=source.rings)
     return shares, replace(paints, colors=unfade(paints.colors))
 
 
-def _unmix(pixels: FloatImage, areas: Areas, parameters: CoverageParameters) -> tuple[Shares, PaintTable]:
+def _unmix(
+    pixels: FloatImage, areas: Areas, parameters: CoverageParameters, *, rings: bool
+) -> tuple[Shares, PaintTable]:
     """Unmix every pixel; where colour is left unexplained, add it to the palette and unmix again."""
     solids, paints, labels = areas.solids, areas.paints, areas.labels
     extra = np.full(labels.shape, -1, np.int16)
     shares = unmix(pixels, labels, extra, paints, solids, parameters.flatness)
     for _ in range(RESIDUAL_ROUNDS):
         room = min(parameters.max_colors - len(solids), MAX_PAINTS - len(paints), RESIDUAL_COLORS)
-        found = _unexplained(pixels, shares.residual, solids, room, noise_floor(parameters.flatness))
+        residual = _without_bleeding(pixels, shares, paints) if rings else shares.residual
+        found = _unexplained(pixels, residual, solids, room, noise_floor(parameters.flatness))
         if not found:
             break
         start = len(solids)
@@ -131,6 +144,18 @@ def _unmix(pixels: FloatImage, areas: Areas, parameters: CoverageParameters) -> 
         )  # fmt: skip
         shares = unmix(pixels, labels, extra, paints, solids, parameters.flatness)
     return settle(pixels, labels, shares, paints, parameters.flatness), paints
+
+
+def _without_bleeding(pixels: FloatImage, shares: Shares, paints: PaintTable) -> Floats:
+    """The residual, zero in thin places whose luma lies between those of the paints around: there JPEG's coarse chroma
+    bleeds across an edge, and no further colour is there."""
+    luma = pixels[..., :3] @ LUMA
+    around = (paints.colors[:, 0, :3] @ LUMA)[shares.first]
+    within = (luma >= cv2.erode(around, BLEEDING) - RINGING) & (luma <= cv2.dilate(around, BLEEDING) + RINGING)
+    high = (shares.residual > MIN_RESIDUAL).astype(np.uint8)
+    thick = cv2.morphologyEx(high, cv2.MORPH_OPEN, BLEEDING)
+    residual: Floats = np.where(within & (thick == 0), np.float32(0), shares.residual)
+    return residual
 
 
 def _shift(labels: Labels, start: int, by: int) -> Labels:
@@ -165,18 +190,6 @@ def _unexplained(
     return found
 
 
-def _fit(layers: list[Layer], parameters: CoverageParameters) -> list[Shape]:
-    """Curves for every contour; outlines that collapse to less than a triangle are dropped."""
-    angle = math.radians(parameters.corner_angle)
-    shapes = []
-    for layer in layers:
-        outlines = [fit_contour(c, parameters.tolerance, angle) for c in layer.contours]
-        outlines = [o for o in outlines if len(o) > 2 or (len(o) and o[:, 0].min() == 0)]
-        if outlines:
-            shapes.append(Shape(layer.paint, outlines))
-    return shapes
-
-
 def warm() -> None:
     """Trace pictures that together reach every kernel with every argument type: about 1 s from numba's cache, about a
     minute when compiling."""
@@ -188,5 +201,7 @@ def warm() -> None:
     picture[30:58, 34:60, 1] = bowl[30:58, 34:60]
     picture[12:20, 12:20, :3] = np.arange(64, dtype=np.uint8).reshape(8, 8, 1) * 4
     picture[:6, :, 3] = 0
+    for left in (4, 44):  # crosses: the same form again
+        picture[45:57, left + 4 : left + 8, :3] = picture[49:53, left : left + 12, :3] = 0
     trace_coverage(picture, CoverageParameters(denoise=12.0, refine=1))
     trace_coverage(np.zeros((4, 4, 4), np.uint8), CoverageParameters())

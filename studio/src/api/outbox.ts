@@ -14,8 +14,14 @@ let sending = false;
 const all = (): Waiting[] => JSON.parse(localStorage.getItem(KEPT) ?? "[]");
 const keep = (waiting: Waiting[]) => localStorage.setItem(KEPT, JSON.stringify(waiting.slice(0, MOST)));
 
-export function later(body: Record<string, unknown>, key: string) {
-  keep([...all(), { body, key }]);
+/** Whether it is kept: a job with large pictures may be more than a browser stores. */
+export function later(body: Record<string, unknown>, key: string): boolean {
+  try {
+    keep([...all(), { body, key }]);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The number that was sent. What the stack refuses is not tried again. */

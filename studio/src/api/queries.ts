@@ -146,7 +146,7 @@ export function useDraw() {
         return posted.jobs ? posted.jobs.map((job) => job.id) : [posted.id];
       } catch (error) {
         if (!(error instanceof Problem && error.isUnreachable)) throw error;
-        later(body, key);
+        if (!later(body, key)) throw error;
         throw new Problem("Sent later", "The stack does not answer; this is sent as soon as it does.", 0);
       }
     },
@@ -175,3 +175,10 @@ export function useFavorite() {
     onSettled: () => client.invalidateQueries({ queryKey: ["gallery"] }),
   });
 }
+
+export const useLoras = (enabled: boolean) =>
+  useQuery({
+    queryKey: ["loras"],
+    queryFn: () => request<Schemas["LoraList"]>("GET", "/v1/loras"),
+    enabled,
+  });

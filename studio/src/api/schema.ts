@@ -3,6 +3,68 @@ export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * ActRequest
+         * @example {
+         *       "actionId": "9f86d081884c7d65",
+         *       "confirm": true,
+         *       "conversationId": "5f0c6f3f0b7e4f6f9c7d2a1b3e4d5c6f"
+         *     }
+         */
+        ActRequest: {
+            /** Conversationid */
+            conversationId: string;
+            /** Actionid */
+            actionId: string;
+            /**
+             * Confirm
+             * @description False declines it.
+             */
+            confirm: boolean;
+            /** Userid */
+            userId?: string | null;
+        };
+        /** ActResponse */
+        ActResponse: {
+            /** Conversationid */
+            conversationId: string;
+            /** Actionid */
+            actionId: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "done" | "declined";
+            /**
+             * Jobids
+             * @description Jobs that it put on the queue.
+             */
+            jobIds: string[];
+        };
+        /** ActionInfo */
+        ActionInfo: {
+            /** Id */
+            id: string;
+            /**
+             * Tool
+             * @enum {string}
+             */
+            tool: "draw" | "vary" | "vectorise";
+            /**
+             * Arguments
+             * @example {
+             *       "prompt": "a red fox in a forest, watercolour"
+             *     }
+             */
+            arguments: {
+                [key: string]: unknown;
+            };
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "proposed" | "done" | "declined";
+        };
         /** AddedGeneration */
         AddedGeneration: {
             /**
@@ -110,6 +172,52 @@ export interface components {
             /** Cached */
             cached: boolean;
         };
+        /** AnalysisInfo */
+        AnalysisInfo: {
+            /**
+             * Language
+             * @description ISO 639-1; None where it is not clear.
+             * @example en
+             */
+            language: string | null;
+            sentiment: components["schemas"]["SentimentInfo"];
+            keywords: components["schemas"]["Keywords"];
+            /**
+             * Excluded
+             * @description What the prompt does not want.
+             */
+            excluded: components["schemas"]["KeywordInfo"][];
+            /**
+             * Objects
+             * @description Things that the vocabulary knows.
+             */
+            objects: components["schemas"]["KeywordInfo"][];
+            /** Concepts */
+            concepts: components["schemas"]["ScoredName"][];
+            mood: components["schemas"]["ScoredName"] | null;
+            /**
+             * Moods
+             * @description Probabilities.
+             * @example {
+             *       "peaceful": 0.6
+             *     }
+             */
+            moods: {
+                [key: string]: number;
+            };
+            /** Palette */
+            palette: components["schemas"]["SwatchInfo"][];
+            /** Style Suggestions */
+            style_suggestions: components["schemas"]["SuggestionInfo"][];
+            /** Word Count */
+            word_count: number;
+            /**
+             * Served By
+             * @description What answers: rules on vocabularies. No learned model is involved.
+             * @constant
+             */
+            served_by: "rules";
+        };
         /** AnalysisResponse */
         AnalysisResponse: {
             /**
@@ -139,6 +247,80 @@ export interface components {
             height: number;
             /** Cached */
             cached: boolean;
+        };
+        /**
+         * AnalyzeRequest
+         * @example {
+         *       "prompt": "a red fox in a misty autumn forest at dawn, watercolour"
+         *     }
+         */
+        AnalyzeRequest: {
+            /**
+             * Prompt
+             * @example a red fox in a misty autumn forest at dawn, watercolour
+             */
+            prompt: string;
+            /**
+             * Save
+             * @description Whether it becomes an entry of the history; a user has to be known: by a key or `userId`.
+             * @default true
+             */
+            save: boolean;
+            /** Userid */
+            userId?: string | null;
+        };
+        /** AnalyzeResponse */
+        AnalyzeResponse: {
+            /**
+             * Language
+             * @description ISO 639-1; None where it is not clear.
+             * @example en
+             */
+            language: string | null;
+            sentiment: components["schemas"]["SentimentInfo"];
+            keywords: components["schemas"]["Keywords"];
+            /**
+             * Excluded
+             * @description What the prompt does not want.
+             */
+            excluded: components["schemas"]["KeywordInfo"][];
+            /**
+             * Objects
+             * @description Things that the vocabulary knows.
+             */
+            objects: components["schemas"]["KeywordInfo"][];
+            /** Concepts */
+            concepts: components["schemas"]["ScoredName"][];
+            mood: components["schemas"]["ScoredName"] | null;
+            /**
+             * Moods
+             * @description Probabilities.
+             * @example {
+             *       "peaceful": 0.6
+             *     }
+             */
+            moods: {
+                [key: string]: number;
+            };
+            /** Palette */
+            palette: components["schemas"]["SwatchInfo"][];
+            /** Style Suggestions */
+            style_suggestions: components["schemas"]["SuggestionInfo"][];
+            /** Word Count */
+            word_count: number;
+            /**
+             * Served By
+             * @description What answers: rules on vocabularies. No learned model is involved.
+             * @constant
+             */
+            served_by: "rules";
+            /**
+             * Id
+             * @description Of the entry of the history; None if there is none.
+             */
+            id: string | null;
+            /** Prompt */
+            prompt: string;
         };
         /** ArmInfo */
         ArmInfo: {
@@ -246,6 +428,20 @@ export interface components {
             download_url: string;
             /** Jobs */
             jobs: components["schemas"]["BriefJob"][];
+        };
+        /**
+         * BoxFields
+         * @description A part of the picture, in fractions of its width and height.
+         */
+        BoxFields: {
+            /** Left */
+            left: number;
+            /** Top */
+            top: number;
+            /** Width */
+            width: number;
+            /** Height */
+            height: number;
         };
         /** BreakerInfo */
         BreakerInfo: {
@@ -409,6 +605,108 @@ export interface components {
             /** Caption */
             caption: string;
         };
+        /**
+         * ChatRequest
+         * @example {
+         *       "message": "a fox in the snow, calm",
+         *       "userId": "ada"
+         *     }
+         */
+        ChatRequest: {
+            /** Message */
+            message: string;
+            /**
+             * Conversationid
+             * @description None begins a new one.
+             */
+            conversationId?: string | null;
+            /**
+             * Prompt
+             * @description The prompt that is talked about; else the last one.
+             */
+            prompt?: string | null;
+            /**
+             * Generationid
+             * @description The drawing that is talked about.
+             */
+            generationId?: string | null;
+            /**
+             * Stream
+             * @description Whether the answer comes as server-sent events.
+             * @default false
+             */
+            stream: boolean;
+            /** Userid */
+            userId?: string | null;
+        };
+        /** ChatResponse */
+        ChatResponse: {
+            /** Conversationid */
+            conversationId: string;
+            /** Reply */
+            reply: string;
+            /**
+             * Prompt
+             * @description The prompt that the conversation is at.
+             */
+            prompt: string | null;
+            /** @description Proposed; `POST /api/llm/act` confirms it. */
+            action: components["schemas"]["ActionInfo"] | null;
+            /**
+             * Served By
+             * @description rules: no language model took part; llm: the site's language model.
+             * @enum {string}
+             */
+            served_by: "rules" | "llm";
+            /**
+             * Model
+             * @description The language model's name; None for rules.
+             * @example null
+             */
+            model: string | null;
+            /**
+             * Degraded
+             * @description Why rules answered though the site has a language model.
+             * @example null
+             */
+            degraded: string | null;
+        };
+        /** CohortResponse */
+        CohortResponse: {
+            /** Cohort */
+            cohort: string;
+            /** Users */
+            users: number;
+            /** Usersofsite */
+            usersOfSite: number;
+            /** Generations */
+            generations: number;
+            /**
+             * Feedback
+             * @description Events by kind.
+             * @example {
+             *       "like": 3
+             *     }
+             */
+            feedback: {
+                [key: string]: number;
+            };
+            /** Meanstars */
+            meanStars: number | null;
+            /** Generationsperuser */
+            generationsPerUser: number | null;
+            /** Feedbackpergeneration */
+            feedbackPerGeneration: number | null;
+        };
+        /** CommandFlagsResponse */
+        CommandFlagsResponse: {
+            /** Api */
+            api: boolean;
+            /** Nowebui */
+            nowebui: boolean;
+            /** Api Server Stop */
+            api_server_stop: boolean;
+        };
         /** ComparedVersion */
         ComparedVersion: {
             /**
@@ -438,24 +736,90 @@ export interface components {
              */
             p95_time_s: number | null;
         };
+        /**
+         * ControlFields
+         * @description A ControlNet and the picture that it follows.
+         */
+        ControlFields: {
+            /**
+             * Image
+             * @description a data: URL in base64, or the https: address of a picture
+             */
+            image?: string | null;
+            /**
+             * Result Id
+             * @description a stored result in place of image
+             */
+            result_id?: string | null;
+            /**
+             * Reference Id
+             * @description a stored subject reference in place of image
+             */
+            reference_id?: string | null;
+            /**
+             * Type
+             * @description one of the model's ControlNets
+             * @example canny
+             */
+            type: string;
+            /**
+             * Preprocessor
+             * @description what makes the control picture of the image; none: it is one
+             * @default none
+             * @enum {string}
+             */
+            preprocessor: "none" | "canny" | "lineart" | "tile" | "colour" | "invert";
+            /**
+             * Scale
+             * @default 1
+             */
+            scale: number;
+            /**
+             * Start
+             * @description share of the steps from which on it acts
+             * @default 0
+             */
+            start: number;
+            /**
+             * End
+             * @description and up to which
+             * @default 1
+             */
+            end: number;
+            /**
+             * Fit
+             * @default crop
+             * @enum {string}
+             */
+            fit: "crop" | "pad" | "stretch";
+        };
         /** ControlNetModels */
         ControlNetModels: {
-            /** Model List */
-            model_list: {
-                [key: string]: unknown;
-            }[];
+            /**
+             * Model List
+             * @example [
+             *       "canny"
+             *     ]
+             */
+            model_list: string[];
         };
         /** ControlNetModules */
         ControlNetModules: {
-            /** Module List */
-            module_list: {
-                [key: string]: unknown;
-            }[];
+            /**
+             * Module List
+             * @example [
+             *       "none",
+             *       "canny"
+             *     ]
+             */
+            module_list: string[];
             /**
              * Module Detail
              * @example {}
              */
-            module_detail: Record<string, never>;
+            module_detail: {
+                [key: string]: unknown;
+            };
         };
         /** ControlNetTypes */
         ControlNetTypes: {
@@ -463,15 +827,128 @@ export interface components {
              * Control Types
              * @example {}
              */
-            control_types: Record<string, never>;
+            control_types: {
+                [key: string]: unknown;
+            };
         };
         /** ControlNetVersion */
         ControlNetVersion: {
             /**
              * Version
-             * @example 0
+             * @example 3
              */
             version: number;
+        };
+        /**
+         * ControlPreviewRequest
+         * @example {
+         *       "image": "data:image/png;base64,iVBORw0KGgo=",
+         *       "preprocessor": "canny",
+         *       "width": 512
+         *     }
+         */
+        ControlPreviewRequest: {
+            /**
+             * Image
+             * @description a data: URL in base64, or the https: address of a picture
+             */
+            image?: string | null;
+            /**
+             * Result Id
+             * @description a stored result in place of image
+             */
+            result_id?: string | null;
+            /**
+             * Reference Id
+             * @description a stored subject reference in place of image
+             */
+            reference_id?: string | null;
+            /**
+             * Preprocessor
+             * @default none
+             * @enum {string}
+             */
+            preprocessor: "none" | "canny" | "lineart" | "tile" | "colour" | "invert";
+            /**
+             * Fit
+             * @description how a picture of another shape becomes width x height
+             * @default crop
+             * @enum {string}
+             */
+            fit: "crop" | "pad" | "stretch";
+            /**
+             * Width
+             * @description of the drawing
+             * @default 512
+             */
+            width: number;
+            /**
+             * Height
+             * @description of the drawing
+             * @default 512
+             */
+            height: number;
+        };
+        /** ConversationEntry */
+        ConversationEntry: {
+            /** Id */
+            id: string;
+            /** Title */
+            title: string;
+            /** Finalprompt */
+            finalPrompt: string | null;
+            /** Generationid */
+            generationId: string | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "active" | "completed";
+            /**
+             * Updatedat
+             * Format: date-time
+             */
+            updatedAt: string;
+        };
+        /** ConversationInfo */
+        ConversationInfo: {
+            /** Id */
+            id: string;
+            /** Userid */
+            userId: string;
+            /** Title */
+            title: string;
+            /** Messages */
+            messages: components["schemas"]["MessageInfo"][];
+            /** Finalprompt */
+            finalPrompt: string | null;
+            /** Generationid */
+            generationId: string | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "active" | "completed";
+            /**
+             * Createdat
+             * Format: date-time
+             */
+            createdAt: string;
+            /**
+             * Updatedat
+             * Format: date-time
+             */
+            updatedAt: string;
+        };
+        /** ConversationsPage */
+        ConversationsPage: {
+            /** Conversations */
+            conversations: components["schemas"]["ConversationEntry"][];
+            /**
+             * Nextcursor
+             * @description None at the end.
+             */
+            nextCursor: string | null;
         };
         /** ConversionResponse */
         ConversionResponse: {
@@ -504,6 +981,69 @@ export interface components {
              * @default false
              */
             validate: boolean;
+            /** Max Colors */
+            max_colors?: number | null;
+            /** Min Area Px */
+            min_area_px?: number | null;
+            /** Precision */
+            precision?: number | null;
+            /**
+             * Shapes
+             * @description circles, ellipses, rectangles and strokes as such; false: paths alone
+             * @default true
+             */
+            shapes: boolean;
+            /**
+             * Reuse
+             * @description the same shape again as `use` of the first, where that is shorter
+             * @default true
+             */
+            reuse: boolean;
+            /** Palette */
+            palette?: string | null;
+            /**
+             * Background
+             * @description remove: leave out an area that fills the whole canvas
+             * @default keep
+             * @enum {string}
+             */
+            background: "keep" | "remove";
+            /**
+             * Classes
+             * @description a class for each colour and an id at the root, for style sheets
+             * @default false
+             */
+            classes: boolean;
+            /** Title */
+            title?: string | null;
+            /**
+             * Curves
+             * @description the curves of paths beside lines: none, circular arcs, quadratic or cubic Béziers
+             * @default cubic
+             * @enum {string}
+             */
+            curves: "lines" | "arcs" | "quadratic" | "cubic";
+            /**
+             * Stacking
+             * @description cut_out: nothing lies below an opaque shape; neighbours share their edge
+             * @default stacked
+             * @enum {string}
+             */
+            stacking: "stacked" | "cut_out";
+            /**
+             * Group By
+             * @description groups of one colour, of what lies in a shape, or of what lies equally high
+             * @default none
+             * @enum {string}
+             */
+            group_by: "none" | "color" | "parent" | "layer";
+            /**
+             * Draw
+             * @description strokes: outlines of the areas, 1 px wide, in their colours
+             * @default fills
+             * @enum {string}
+             */
+            draw: "fills" | "strokes";
             /**
              * Tier
              * @default auto
@@ -520,7 +1060,7 @@ export interface components {
             /**
              * Image
              * Format: binary
-             * @description PNG, JPEG, WebP, GIF, BMP or TIFF, of 2 px a side or more
+             * @description PNG, JPEG, WebP, AVIF, GIF, BMP, ICO or TIFF, of 2 px a side or more
              */
             image: string;
         };
@@ -536,10 +1076,73 @@ export interface components {
              * @default false
              */
             validate: boolean;
+            /** Max Colors */
+            max_colors?: number | null;
+            /** Min Area Px */
+            min_area_px?: number | null;
+            /** Precision */
+            precision?: number | null;
+            /**
+             * Shapes
+             * @description circles, ellipses, rectangles and strokes as such; false: paths alone
+             * @default true
+             */
+            shapes: boolean;
+            /**
+             * Reuse
+             * @description the same shape again as `use` of the first, where that is shorter
+             * @default true
+             */
+            reuse: boolean;
+            /** Palette */
+            palette?: string | null;
+            /**
+             * Background
+             * @description remove: leave out an area that fills the whole canvas
+             * @default keep
+             * @enum {string}
+             */
+            background: "keep" | "remove";
+            /**
+             * Classes
+             * @description a class for each colour and an id at the root, for style sheets
+             * @default false
+             */
+            classes: boolean;
+            /** Title */
+            title?: string | null;
+            /**
+             * Curves
+             * @description the curves of paths beside lines: none, circular arcs, quadratic or cubic Béziers
+             * @default cubic
+             * @enum {string}
+             */
+            curves: "lines" | "arcs" | "quadratic" | "cubic";
+            /**
+             * Stacking
+             * @description cut_out: nothing lies below an opaque shape; neighbours share their edge
+             * @default stacked
+             * @enum {string}
+             */
+            stacking: "stacked" | "cut_out";
+            /**
+             * Group By
+             * @description groups of one colour, of what lies in a shape, or of what lies equally high
+             * @default none
+             * @enum {string}
+             */
+            group_by: "none" | "color" | "parent" | "layer";
+            /**
+             * Draw
+             * @description strokes: outlines of the areas, 1 px wide, in their colours
+             * @default fills
+             * @enum {string}
+             */
+            draw: "fills" | "strokes";
             /**
              * Image
              * Format: binary
-             * @description PNG, JPEG, WebP, GIF, BMP or TIFF, of 2 px a side or more
+             * @description PNG, JPEG, WebP, AVIF, GIF, BMP, ICO or TIFF, of 2 px a side or more
              */
             image: string;
         };
@@ -582,6 +1185,20 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /**
+         * Crop
+         * @description A box in pixels of the stored picture.
+         */
+        Crop: {
+            /** Left */
+            left: number;
+            /** Top */
+            top: number;
+            /** Width */
+            width: number;
+            /** Height */
+            height: number;
+        };
         /** DayCounts */
         DayCounts: {
             /**
@@ -594,10 +1211,47 @@ export interface components {
             /** Successes */
             successes: number;
         };
+        /** DeletedHistoryResponse */
+        DeletedHistoryResponse: {
+            /** Deleted */
+            deleted: number;
+        };
+        /**
+         * DetectRequest
+         * @example {
+         *       "controlnet_input_images": [
+         *         "iVBORw0KGgo="
+         *       ],
+         *       "controlnet_module": "canny"
+         *     }
+         */
+        DetectRequest: {
+            /**
+             * Controlnet Module
+             * @default none
+             */
+            controlnet_module: string;
+            /** Controlnet Input Images */
+            controlnet_input_images?: string[];
+            /**
+             * Controlnet Processor Res
+             * @default 512
+             */
+            controlnet_processor_res: number;
+            /** Controlnet Threshold A */
+            controlnet_threshold_a?: number | null;
+            /** Controlnet Threshold B */
+            controlnet_threshold_b?: number | null;
+        };
         /** DetectResponse */
         DetectResponse: {
             /** Images */
             images: string[];
+            /**
+             * Info
+             * @example Success
+             */
+            info: string;
         };
         /**
          * DiffusionRequest
@@ -662,20 +1316,6 @@ export interface components {
              * @default false
              */
             c2pa: boolean;
-            /** Strength */
-            strength?: number | null;
-            /** Fit */
-            fit?: ("crop" | "pad" | "stretch") | null;
-            /** Mask Blur */
-            mask_blur?: number | null;
-            /** Mask Fill */
-            mask_fill?: ("original" | "surroundings" | "noise" | "empty") | null;
-            /** Mask Crop */
-            mask_crop?: boolean | null;
-            /** Mask Crop Padding */
-            mask_crop_padding?: number | null;
-            /** @description pixels to add on each side; in forms such as left=64,right=64 */
-            outpaint?: components["schemas"]["OutpaintFields"] | null;
             /**
              * Image
              * @description a data: URL in base64, or the https: address of a picture
@@ -691,16 +1331,75 @@ export interface components {
              * @description a stored subject reference in place of image
              */
             reference_id?: string | null;
+            /** Strength */
+            strength?: number | null;
+            /** Fit */
+            fit?: ("crop" | "pad" | "stretch") | null;
+            /** Mask Blur */
+            mask_blur?: number | null;
+            /** Mask Fill */
+            mask_fill?: ("original" | "surroundings" | "noise" | "empty") | null;
+            /** Mask Crop */
+            mask_crop?: boolean | null;
+            /** Mask Crop Padding */
+            mask_crop_padding?: number | null;
+            /** @description pixels to add on each side; in forms such as left=64,right=64 */
+            outpaint?: components["schemas"]["OutpaintFields"] | null;
             /**
              * Mask
              * @description as image, and of its size: what is white is drawn anew, grey with that share of the steps
              */
             mask?: string | null;
             /**
+             * Subjects
+             * @description each becomes a region of its own, placed by relationships
+             */
+            subjects?: components["schemas"]["SubjectFields"][] | null;
+            /**
+             * Relationships
+             * @description between subjects, by their names
+             */
+            relationships?: components["schemas"]["RelationshipFields"][] | null;
+            /**
+             * Regions
+             * @description parts with prompts of their own; a later one lies over earlier ones
+             */
+            regions?: components["schemas"]["RegionFields"][] | null;
+            /**
+             * Controls
+             * @description ControlNets, stacked
+             */
+            controls?: components["schemas"]["ControlFields"][] | null;
+            /**
+             * References
+             * @description what is drawn again, by the model's IP-Adapter
+             */
+            references?: components["schemas"]["ReferenceFields"][] | null;
+            /**
              * Styles
              * @description of GET /api/styles: names, or names with weights that are mixed
              */
             styles?: components["schemas"]["StyleChoice"][] | null;
+            /**
+             * Upscale
+             * @description 2 or 4: the picture is enlarged
+             * @default 1
+             */
+            upscale: number;
+            /** Upscaler */
+            upscaler?: string | null;
+            /**
+             * Remove Background
+             * @description what is around the subject becomes transparent
+             * @default false
+             */
+            remove_background: boolean;
+            /**
+             * Restore Faces
+             * @description by an engine, where the site has one
+             * @default false
+             */
+            restore_faces: boolean;
             /**
              * Model
              * @description one of GET /v1/models; the first by default
@@ -710,6 +1409,18 @@ export interface components {
             width?: number | null;
             /** Height */
             height?: number | null;
+            /**
+             * Loras
+             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
+             * @example [
+             *       {
+             *         "name": "ink",
+             *         "weight": 0.6
+             *       }
+             *     ]
+             */
+            loras?: components["schemas"]["LoraChoice"][] | null;
+            hires?: components["schemas"]["HiresFields"] | null;
             /** Prompt */
             prompt: string;
             /**
@@ -748,6 +1459,62 @@ export interface components {
                 [key: string]: unknown;
             };
         };
+        /**
+         * EditRequest
+         * @description The steps are applied in the order of the fields; at least one has to be given.
+         */
+        EditRequest: {
+            /** @description Part of the picture that is kept. */
+            crop?: components["schemas"]["Crop"] | null;
+            /**
+             * Rotate
+             * @description Degrees clockwise. The picture grows to hold its corners; what is new is transparent.
+             * @default 0
+             */
+            rotate: number;
+            /**
+             * Flip Horizontal
+             * @description Left becomes right.
+             * @default false
+             */
+            flip_horizontal: boolean;
+            /**
+             * Flip Vertical
+             * @description Top becomes bottom.
+             * @default false
+             */
+            flip_vertical: boolean;
+            /**
+             * Width
+             * @description Pixels. With one side given the other keeps the proportions.
+             */
+            width?: number | null;
+            /** Height */
+            height?: number | null;
+            /**
+             * Brightness
+             * @description 1 changes nothing, 0 is black: as CSS's `brightness()`.
+             * @default 1
+             */
+            brightness: number;
+            /**
+             * Contrast
+             * @description 1 changes nothing, 0 is grey: as CSS's `contrast()`.
+             * @default 1
+             */
+            contrast: number;
+            /**
+             * Saturation
+             * @description 1 changes nothing, 0 is without colour: as CSS's `saturate()`.
+             * @default 1
+             */
+            saturation: number;
+            /**
+             * Format
+             * @description That of the stored picture by default. JPEG has no transparency: white takes its place.
+             */
+            format?: ("png" | "jpeg" | "webp") | null;
+        };
         /** EmbeddingsResponse */
         EmbeddingsResponse: {
             /**
@@ -769,6 +1536,74 @@ export interface components {
             latency_ms: number;
             /** Version */
             version: string;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * EnhanceRequest
+         * @example {
+         *       "level": "balanced",
+         *       "prompt": "a fox in a forest"
+         *     }
+         */
+        EnhanceRequest: {
+            /**
+             * Prompt
+             * @example a red fox in a misty autumn forest at dawn, watercolour
+             */
+            prompt: string;
+            /**
+             * Level
+             * @description How much is added.
+             * @default balanced
+             * @enum {string}
+             */
+            level: "light" | "balanced" | "rich";
+            /**
+             * Style
+             * @description A style to use, by a name of `keywords.styles`.
+             */
+            style?: string | null;
+            /**
+             * @description Its things, colours and mood are taken up.
+             * @default {}
+             */
+            memoryContext: components["schemas"]["MemoryFields"];
+        };
+        /** EnhanceResponse */
+        EnhanceResponse: {
+            /** Original */
+            original: string;
+            /**
+             * Enhanced
+             * @description The prompt itself, then what was added.
+             */
+            enhanced: string;
+            /** Negative Prompt */
+            negative_prompt: string;
+            /** Changes */
+            changes: components["schemas"]["EnhancementChange"][];
+            /** @description Of the original. */
+            analysis: components["schemas"]["AnalysisInfo"];
+            /**
+             * Served By
+             * @description What answers: rules on vocabularies. No learned model is involved.
+             * @constant
+             */
+            served_by: "rules";
+        };
+        /** EnhancementChange */
+        EnhancementChange: {
+            /**
+             * Kind
+             * @example lighting
+             */
+            kind: string;
+            /**
+             * Text
+             * @example soft diffused light
+             */
+            text: string;
             /** Reason */
             reason: string;
         };
@@ -844,6 +1679,17 @@ export interface components {
             /** Over */
             over: boolean;
         };
+        /** Evidence */
+        Evidence: {
+            /** Text */
+            text: string;
+            /**
+             * Strength
+             * @description From -4.5 to 4.5.
+             * @example 2
+             */
+            strength: number;
+        };
         /** ExperimentResponse */
         ExperimentResponse: {
             /**
@@ -871,6 +1717,215 @@ export interface components {
             arms: components["schemas"]["ArmInfo"][];
             /** @description of two arms: the second less the first */
             difference: components["schemas"]["Metrics"] | null;
+        };
+        /**
+         * ExplainRequest
+         * @example {
+         *       "concept": "chiaroscuro"
+         *     }
+         */
+        ExplainRequest: {
+            /** Concept */
+            concept: string;
+        };
+        /** ExplainResponse */
+        ExplainResponse: {
+            /** Concept */
+            concept: string;
+            /** Explanation */
+            explanation: string;
+            /**
+             * Example
+             * @description A prompt that uses it.
+             */
+            example: string | null;
+            /**
+             * Known
+             * @description False: there is no entry for it.
+             */
+            known: boolean;
+            /**
+             * Served By
+             * @description rules: no language model took part; llm: the site's language model.
+             * @enum {string}
+             */
+            served_by: "rules" | "llm";
+            /**
+             * Model
+             * @description The language model's name; None for rules.
+             * @example null
+             */
+            model: string | null;
+            /**
+             * Degraded
+             * @description Why rules answered though the site has a language model.
+             * @example null
+             */
+            degraded: string | null;
+        };
+        /** ExportResponse */
+        ExportResponse: {
+            preferences: components["schemas"]["PreferencesResponse"];
+            /** Interactions */
+            interactions: components["schemas"]["InteractionInfo"][];
+        };
+        /**
+         * ExtraBatchRequest
+         * @example {
+         *       "imageList": [
+         *         {
+         *           "data": "iVBORw0KGgo=",
+         *           "name": "a.png"
+         *         }
+         *       ],
+         *       "upscaler_1": "Lanczos"
+         *     }
+         */
+        ExtraBatchRequest: {
+            /**
+             * Resize Mode
+             * @description 0: upscaling_resize, 1: to a size
+             * @default 0
+             */
+            resize_mode: number;
+            /**
+             * Upscaling Resize
+             * @default 2
+             */
+            upscaling_resize: number;
+            /**
+             * Upscaling Resize W
+             * @default 512
+             */
+            upscaling_resize_w: number;
+            /**
+             * Upscaling Resize H
+             * @default 512
+             */
+            upscaling_resize_h: number;
+            /**
+             * Upscaling Crop
+             * @description of resize_mode 1: cut to the size
+             * @default true
+             */
+            upscaling_crop: boolean;
+            /**
+             * Upscaler 1
+             * @description one of GET upscalers
+             * @default None
+             */
+            upscaler_1: string;
+            /**
+             * Upscaler 2
+             * @description has no effect
+             * @default None
+             */
+            upscaler_2: string;
+            /**
+             * Extras Upscaler 2 Visibility
+             * @description has no effect
+             * @default 0
+             */
+            extras_upscaler_2_visibility: number;
+            /**
+             * Gfpgan Visibility
+             * @description above 0: faces are restored
+             * @default 0
+             */
+            gfpgan_visibility: number;
+            /**
+             * Codeformer Visibility
+             * @description above 0: faces are restored
+             * @default 0
+             */
+            codeformer_visibility: number;
+            /**
+             * Codeformer Weight
+             * @description has no effect
+             * @default 0
+             */
+            codeformer_weight: number;
+            /** Imagelist */
+            imageList?: components["schemas"]["NamedPicture"][];
+        };
+        /**
+         * ExtraImageRequest
+         * @example {
+         *       "image": "iVBORw0KGgo=",
+         *       "upscaler_1": "Lanczos",
+         *       "upscaling_resize": 2
+         *     }
+         */
+        ExtraImageRequest: {
+            /**
+             * Resize Mode
+             * @description 0: upscaling_resize, 1: to a size
+             * @default 0
+             */
+            resize_mode: number;
+            /**
+             * Upscaling Resize
+             * @default 2
+             */
+            upscaling_resize: number;
+            /**
+             * Upscaling Resize W
+             * @default 512
+             */
+            upscaling_resize_w: number;
+            /**
+             * Upscaling Resize H
+             * @default 512
+             */
+            upscaling_resize_h: number;
+            /**
+             * Upscaling Crop
+             * @description of resize_mode 1: cut to the size
+             * @default true
+             */
+            upscaling_crop: boolean;
+            /**
+             * Upscaler 1
+             * @description one of GET upscalers
+             * @default None
+             */
+            upscaler_1: string;
+            /**
+             * Upscaler 2
+             * @description has no effect
+             * @default None
+             */
+            upscaler_2: string;
+            /**
+             * Extras Upscaler 2 Visibility
+             * @description has no effect
+             * @default 0
+             */
+            extras_upscaler_2_visibility: number;
+            /**
+             * Gfpgan Visibility
+             * @description above 0: faces are restored
+             * @default 0
+             */
+            gfpgan_visibility: number;
+            /**
+             * Codeformer Visibility
+             * @description above 0: faces are restored
+             * @default 0
+             */
+            codeformer_visibility: number;
+            /**
+             * Codeformer Weight
+             * @description has no effect
+             * @default 0
+             */
+            codeformer_weight: number;
+            /**
+             * Image
+             * @description in base64, or a data: URL
+             * @example iVBORw0KGgo=
+             */
+            image: string;
         };
         /** FallbackResponse */
         FallbackResponse: {
@@ -933,6 +1988,32 @@ export interface components {
             sampler: string;
             /** Samplers */
             samplers: string[];
+            /**
+             * Takes Pictures
+             * @description whether a drawing may start from a picture
+             */
+            takes_pictures: boolean;
+            /** Takes Loras */
+            takes_loras: boolean;
+            /**
+             * Controls
+             * @description its ControlNets
+             * @example [
+             *       "canny"
+             *     ]
+             */
+            controls: string[];
+            /** Takes References */
+            takes_references: boolean;
+            /**
+             * Reference Scales
+             * @description what a reference has beside scale
+             * @example [
+             *       "style_scale",
+             *       "content_scale"
+             *     ]
+             */
+            reference_scales: string[];
         };
         /** Favorite */
         Favorite: {
@@ -940,6 +2021,158 @@ export interface components {
             id: string;
             /** Favorite */
             favorite: boolean;
+        };
+        /**
+         * FavoriteFeedbackRequest
+         * @example {
+         *       "generationId": "5f0c6f3f0b7e4f6f9c7d2a1b3e4d5c6f"
+         *     }
+         */
+        FavoriteFeedbackRequest: {
+            /**
+             * Generationid
+             * @description One of the user's own.
+             * @example 5f0c6f3f0b7e4f6f9c7d2a1b3e4d5c6f
+             */
+            generationId: string;
+            /**
+             * Resultid
+             * @description Which of its pictures is meant.
+             */
+            resultId?: string | null;
+            /** Userid */
+            userId?: string | null;
+            /**
+             * Favorite
+             * @description False: no favourite any more.
+             * @default true
+             */
+            favorite: boolean;
+        };
+        /**
+         * FavoritePromptRequest
+         * @example {
+         *       "favorite": true
+         *     }
+         */
+        FavoritePromptRequest: {
+            /**
+             * Favorite
+             * @default true
+             */
+            favorite: boolean;
+            /** Userid */
+            userId?: string | null;
+        };
+        /** FavoritePromptResponse */
+        FavoritePromptResponse: {
+            /** Id */
+            id: string;
+            /** Favorite */
+            favorite: boolean;
+        };
+        /**
+         * FeedbackRequest
+         * @example {
+         *       "generationId": "5f0c6f3f0b7e4f6f9c7d2a1b3e4d5c6f"
+         *     }
+         */
+        FeedbackRequest: {
+            /**
+             * Generationid
+             * @description One of the user's own.
+             * @example 5f0c6f3f0b7e4f6f9c7d2a1b3e4d5c6f
+             */
+            generationId: string;
+            /**
+             * Resultid
+             * @description Which of its pictures is meant.
+             */
+            resultId?: string | null;
+            /** Userid */
+            userId?: string | null;
+        };
+        /** FeedbackResponse */
+        FeedbackResponse: {
+            /** Generationid */
+            generationId: string;
+            /**
+             * Kind
+             * @example rate
+             */
+            kind: string;
+            /**
+             * Active
+             * @description Whether it counts now; a like that was taken back does not.
+             */
+            active: boolean;
+            /**
+             * Reward
+             * @description What it counts for.
+             * @example 0.5
+             */
+            reward: number;
+        };
+        /**
+         * FinishRequest
+         * @example {
+         *       "image": "data:image/png;base64,iVBORw0KGgo=",
+         *       "upscale": 2
+         *     }
+         */
+        FinishRequest: {
+            /**
+             * Image
+             * @description a data: URL in base64, or the https: address of a picture
+             */
+            image?: string | null;
+            /**
+             * Result Id
+             * @description a stored result in place of image
+             */
+            result_id?: string | null;
+            /**
+             * Reference Id
+             * @description a stored subject reference in place of image
+             */
+            reference_id?: string | null;
+            /**
+             * Upscale
+             * @description 2 or 4: the picture is enlarged
+             * @default 1
+             */
+            upscale: number;
+            /** Upscaler */
+            upscaler?: string | null;
+            /**
+             * Remove Background
+             * @description what is around the subject becomes transparent
+             * @default false
+             */
+            remove_background: boolean;
+            /**
+             * Restore Faces
+             * @description by an engine, where the site has one
+             * @default false
+             */
+            restore_faces: boolean;
+            /**
+             * Output Format
+             * @default png
+             * @enum {string}
+             */
+            output_format: "png" | "jpeg" | "webp";
+            /**
+             * Output Compression
+             * @description quality of JPEG and WebP
+             * @default 95
+             */
+            output_compression: number;
+            /**
+             * Metadata
+             * @description as of a drawing
+             */
+            metadata?: boolean | null;
         };
         /**
          * FlagChange
@@ -989,6 +2222,19 @@ export interface components {
              *     ]
              */
             users: string[];
+        };
+        /** FlagsResponse */
+        FlagsResponse: {
+            /** Flags */
+            flags: components["schemas"]["FlagInfo"][];
+        };
+        /** ForgottenResponse */
+        ForgottenResponse: {
+            /**
+             * Deleted
+             * @description Events of feedback.
+             */
+            deleted: number;
         };
         /** GalleryPage */
         GalleryPage: {
@@ -1079,20 +2325,6 @@ export interface components {
              * @default false
              */
             c2pa: boolean;
-            /** Strength */
-            strength?: number | null;
-            /** Fit */
-            fit?: ("crop" | "pad" | "stretch") | null;
-            /** Mask Blur */
-            mask_blur?: number | null;
-            /** Mask Fill */
-            mask_fill?: ("original" | "surroundings" | "noise" | "empty") | null;
-            /** Mask Crop */
-            mask_crop?: boolean | null;
-            /** Mask Crop Padding */
-            mask_crop_padding?: number | null;
-            /** @description pixels to add on each side; in forms such as left=64,right=64 */
-            outpaint?: components["schemas"]["OutpaintFields"] | null;
             /**
              * Image
              * @description a data: URL in base64, or the https: address of a picture
@@ -1108,16 +2340,75 @@ export interface components {
              * @description a stored subject reference in place of image
              */
             reference_id?: string | null;
+            /** Strength */
+            strength?: number | null;
+            /** Fit */
+            fit?: ("crop" | "pad" | "stretch") | null;
+            /** Mask Blur */
+            mask_blur?: number | null;
+            /** Mask Fill */
+            mask_fill?: ("original" | "surroundings" | "noise" | "empty") | null;
+            /** Mask Crop */
+            mask_crop?: boolean | null;
+            /** Mask Crop Padding */
+            mask_crop_padding?: number | null;
+            /** @description pixels to add on each side; in forms such as left=64,right=64 */
+            outpaint?: components["schemas"]["OutpaintFields"] | null;
             /**
              * Mask
              * @description as image, and of its size: what is white is drawn anew, grey with that share of the steps
              */
             mask?: string | null;
             /**
+             * Subjects
+             * @description each becomes a region of its own, placed by relationships
+             */
+            subjects?: components["schemas"]["SubjectFields"][] | null;
+            /**
+             * Relationships
+             * @description between subjects, by their names
+             */
+            relationships?: components["schemas"]["RelationshipFields"][] | null;
+            /**
+             * Regions
+             * @description parts with prompts of their own; a later one lies over earlier ones
+             */
+            regions?: components["schemas"]["RegionFields"][] | null;
+            /**
+             * Controls
+             * @description ControlNets, stacked
+             */
+            controls?: components["schemas"]["ControlFields"][] | null;
+            /**
+             * References
+             * @description what is drawn again, by the model's IP-Adapter
+             */
+            references?: components["schemas"]["ReferenceFields"][] | null;
+            /**
              * Styles
              * @description of GET /api/styles: names, or names with weights that are mixed
              */
             styles?: components["schemas"]["StyleChoice"][] | null;
+            /**
+             * Upscale
+             * @description 2 or 4: the picture is enlarged
+             * @default 1
+             */
+            upscale: number;
+            /** Upscaler */
+            upscaler?: string | null;
+            /**
+             * Remove Background
+             * @description what is around the subject becomes transparent
+             * @default false
+             */
+            remove_background: boolean;
+            /**
+             * Restore Faces
+             * @description by an engine, where the site has one
+             * @default false
+             */
+            restore_faces: boolean;
             /**
              * Model
              * @description one of GET /v1/models; the first by default
@@ -1127,15 +2418,27 @@ export interface components {
             width?: number | null;
             /** Height */
             height?: number | null;
+            /**
+             * Loras
+             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
+             * @example [
+             *       {
+             *         "name": "ink",
+             *         "weight": 0.6
+             *       }
+             *     ]
+             */
+            loras?: components["schemas"]["LoraChoice"][] | null;
+            hires?: components["schemas"]["HiresFields"] | null;
             /** Prompt */
             prompt: string;
             /** User Id */
             user_id?: string | null;
             /**
              * Subject Reference Url
-             * @description not offered yet
+             * @description what is drawn again: an https: or data: URL, or the name of a stored subject
              */
-            subject_reference_url?: null;
+            subject_reference_url?: string | null;
             /**
              * Style Scale
              * @default 0.8
@@ -1210,7 +2513,7 @@ export interface components {
              */
             cached: boolean;
             /** Results */
-            results: components["schemas"]["serve__api__library__generations__ResultInfo"][];
+            results: components["schemas"]["ResultInfo"][];
             /**
              * Created At
              * Format: date-time
@@ -1283,20 +2586,6 @@ export interface components {
              * @default false
              */
             c2pa: boolean;
-            /** Strength */
-            strength?: number | null;
-            /** Fit */
-            fit?: ("crop" | "pad" | "stretch") | null;
-            /** Maskblur */
-            maskBlur?: number | null;
-            /** Maskfill */
-            maskFill?: ("original" | "surroundings" | "noise" | "empty") | null;
-            /** Maskcrop */
-            maskCrop?: boolean | null;
-            /** Maskcroppadding */
-            maskCropPadding?: number | null;
-            /** @description pixels to add on each side; in forms such as left=64,right=64 */
-            outpaint?: components["schemas"]["OutpaintFields"] | null;
             /**
              * Image
              * @description a data: URL in base64, or the https: address of a picture
@@ -1312,16 +2601,75 @@ export interface components {
              * @description a stored subject reference in place of image
              */
             referenceId?: string | null;
+            /** Strength */
+            strength?: number | null;
+            /** Fit */
+            fit?: ("crop" | "pad" | "stretch") | null;
+            /** Maskblur */
+            maskBlur?: number | null;
+            /** Maskfill */
+            maskFill?: ("original" | "surroundings" | "noise" | "empty") | null;
+            /** Maskcrop */
+            maskCrop?: boolean | null;
+            /** Maskcroppadding */
+            maskCropPadding?: number | null;
+            /** @description pixels to add on each side; in forms such as left=64,right=64 */
+            outpaint?: components["schemas"]["OutpaintFields"] | null;
             /**
              * Mask
              * @description as image, and of its size: what is white is drawn anew, grey with that share of the steps
              */
             mask?: string | null;
             /**
+             * Subjects
+             * @description each becomes a region of its own, placed by relationships
+             */
+            subjects?: components["schemas"]["SubjectFields"][] | null;
+            /**
+             * Relationships
+             * @description between subjects, by their names
+             */
+            relationships?: components["schemas"]["RelationshipFields"][] | null;
+            /**
+             * Regions
+             * @description parts with prompts of their own; a later one lies over earlier ones
+             */
+            regions?: components["schemas"]["RegionFields"][] | null;
+            /**
+             * Controls
+             * @description ControlNets, stacked
+             */
+            controls?: components["schemas"]["ControlFields"][] | null;
+            /**
+             * References
+             * @description what is drawn again, by the model's IP-Adapter
+             */
+            references?: components["schemas"]["ReferenceFields"][] | null;
+            /**
              * Styles
              * @description of GET /api/styles: names, or names with weights that are mixed
              */
             styles?: components["schemas"]["StyleChoice"][] | null;
+            /**
+             * Upscale
+             * @description 2 or 4: the picture is enlarged
+             * @default 1
+             */
+            upscale: number;
+            /** Upscaler */
+            upscaler?: string | null;
+            /**
+             * Removebackground
+             * @description what is around the subject becomes transparent
+             * @default false
+             */
+            removeBackground: boolean;
+            /**
+             * Restorefaces
+             * @description by an engine, where the site has one
+             * @default false
+             */
+            restoreFaces: boolean;
             /**
              * Model
              * @description one of GET /v1/models; the first by default
@@ -1331,6 +2679,18 @@ export interface components {
             width?: number | null;
             /** Height */
             height?: number | null;
+            /**
+             * Loras
+             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
+             * @example [
+             *       {
+             *         "name": "ink",
+             *         "weight": 0.6
+             *       }
+             *     ]
+             */
+            loras?: components["schemas"]["LoraChoice"][] | null;
+            hires?: components["schemas"]["HiresFields"] | null;
             /** Prompt */
             prompt: string;
             /**
@@ -1406,6 +2766,55 @@ export interface components {
             error: string;
         };
         /**
+         * HiresFields
+         * @description A second pass: the drawing is enlarged and drawn from again.
+         */
+        HiresFields: {
+            /**
+             * Scale
+             * @default 2
+             */
+            scale: number;
+            /**
+             * Strength
+             * @description share of the steps that are done
+             * @default 0.5
+             */
+            strength: number;
+            /**
+             * Num Inference Steps
+             * @description those of the first pass by default
+             */
+            num_inference_steps?: number | null;
+            /** Upscaler */
+            upscaler?: string | null;
+        };
+        /** HistoryEntry */
+        HistoryEntry: {
+            /** Id */
+            id: string;
+            /** Prompt */
+            prompt: string;
+            analysis: components["schemas"]["AnalysisInfo"];
+            /** Favorite */
+            favorite: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /** HistoryPage */
+        HistoryPage: {
+            /** Prompts */
+            prompts: components["schemas"]["HistoryEntry"][];
+            /**
+             * Next Cursor
+             * @description None at the end.
+             */
+            next_cursor: string | null;
+        };
+        /**
          * IllustrationRequest
          * @example {
          *       "prompt": "a fox",
@@ -1469,20 +2878,6 @@ export interface components {
              * @default false
              */
             c2pa: boolean;
-            /** Strength */
-            strength?: number | null;
-            /** Fit */
-            fit?: ("crop" | "pad" | "stretch") | null;
-            /** Maskblur */
-            maskBlur?: number | null;
-            /** Maskfill */
-            maskFill?: ("original" | "surroundings" | "noise" | "empty") | null;
-            /** Maskcrop */
-            maskCrop?: boolean | null;
-            /** Maskcroppadding */
-            maskCropPadding?: number | null;
-            /** @description pixels to add on each side; in forms such as left=64,right=64 */
-            outpaint?: components["schemas"]["OutpaintFields"] | null;
             /**
              * Image
              * @description a data: URL in base64, or the https: address of a picture
@@ -1498,16 +2893,75 @@ export interface components {
              * @description a stored subject reference in place of image
              */
             referenceId?: string | null;
+            /** Strength */
+            strength?: number | null;
+            /** Fit */
+            fit?: ("crop" | "pad" | "stretch") | null;
+            /** Maskblur */
+            maskBlur?: number | null;
+            /** Maskfill */
+            maskFill?: ("original" | "surroundings" | "noise" | "empty") | null;
+            /** Maskcrop */
+            maskCrop?: boolean | null;
+            /** Maskcroppadding */
+            maskCropPadding?: number | null;
+            /** @description pixels to add on each side; in forms such as left=64,right=64 */
+            outpaint?: components["schemas"]["OutpaintFields"] | null;
             /**
              * Mask
              * @description as image, and of its size: what is white is drawn anew, grey with that share of the steps
              */
             mask?: string | null;
             /**
+             * Subjects
+             * @description each becomes a region of its own, placed by relationships
+             */
+            subjects?: components["schemas"]["SubjectFields"][] | null;
+            /**
+             * Relationships
+             * @description between subjects, by their names
+             */
+            relationships?: components["schemas"]["RelationshipFields"][] | null;
+            /**
+             * Regions
+             * @description parts with prompts of their own; a later one lies over earlier ones
+             */
+            regions?: components["schemas"]["RegionFields"][] | null;
+            /**
+             * Controls
+             * @description ControlNets, stacked
+             */
+            controls?: components["schemas"]["ControlFields"][] | null;
+            /**
+             * References
+             * @description what is drawn again, by the model's IP-Adapter
+             */
+            references?: components["schemas"]["ReferenceFields"][] | null;
+            /**
              * Styles
              * @description of GET /api/styles: names, or names with weights that are mixed
              */
             styles?: components["schemas"]["StyleChoice"][] | null;
+            /**
+             * Upscale
+             * @description 2 or 4: the picture is enlarged
+             * @default 1
+             */
+            upscale: number;
+            /** Upscaler */
+            upscaler?: string | null;
+            /**
+             * Removebackground
+             * @description what is around the subject becomes transparent
+             * @default false
+             */
+            removeBackground: boolean;
+            /**
+             * Restorefaces
+             * @description by an engine, where the site has one
+             * @default false
+             */
+            restoreFaces: boolean;
             /**
              * Model
              * @description one of GET /v1/models; the first by default
@@ -1517,15 +2971,27 @@ export interface components {
             width?: number | null;
             /** Height */
             height?: number | null;
+            /**
+             * Loras
+             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
+             * @example [
+             *       {
+             *         "name": "ink",
+             *         "weight": 0.6
+             *       }
+             *     ]
+             */
+            loras?: components["schemas"]["LoraChoice"][] | null;
+            hires?: components["schemas"]["HiresFields"] | null;
             /** Prompt */
             prompt: string;
             /** Userid */
             userId?: string | null;
             /**
              * Subjectreferences
-             * @description not offered yet
+             * @description subjects that are drawn again: names, or names and pictures
              */
-            subjectReferences?: unknown[];
+            subjectReferences?: components["schemas"]["_SubjectReference"][];
             /** @default {} */
             stylePreferences: components["schemas"]["StylePreferences"];
             /** @default {} */
@@ -1564,7 +3030,7 @@ export interface components {
             /**
              * Image
              * Format: binary
-             * @description PNG, JPEG, WebP, GIF, BMP or TIFF, of 2 px a side or more
+             * @description PNG, JPEG, WebP, AVIF, GIF, BMP, ICO or TIFF, of 2 px a side or more
              */
             image: string;
         };
@@ -1770,10 +3236,44 @@ export interface components {
             override_settings: components["schemas"]["OptionsRequest"];
             /**
              * Enable Hr
-             * @description not offered yet: 501
+             * @description a second pass at a higher resolution
              * @default false
              */
             enable_hr: boolean;
+            /**
+             * Hr Scale
+             * @description of the second pass, above 1 to 4
+             * @default 2
+             */
+            hr_scale: number;
+            /**
+             * Hr Upscaler
+             * @description one of GET upscalers
+             */
+            hr_upscaler?: string | null;
+            /**
+             * Hr Second Pass Steps
+             * @description 0: as many as the first pass has
+             */
+            hr_second_pass_steps?: number | null;
+            /**
+             * Hr Resize X
+             * @description in place of hr_scale, where above 0
+             * @default 0
+             */
+            hr_resize_x: number;
+            /**
+             * Hr Resize Y
+             * @description as hr_resize_x
+             * @default 0
+             */
+            hr_resize_y: number;
+            /**
+             * Denoising Strength
+             * @description share of the steps that are done
+             * @default 0.75
+             */
+            denoising_strength: number;
             /** Refiner Checkpoint */
             refiner_checkpoint?: string | null;
             /**
@@ -1785,7 +3285,7 @@ export interface components {
             script_name?: string | null;
             /**
              * Alwayson Scripts
-             * @description there are none: 422
+             * @description ControlNet's units, where the model has any
              */
             alwayson_scripts?: {
                 [key: string]: unknown;
@@ -1807,12 +3307,6 @@ export interface components {
              * @description white where the picture is drawn anew
              */
             mask?: string | null;
-            /**
-             * Denoising Strength
-             * @description share of the steps that are done
-             * @default 0.75
-             */
-            denoising_strength: number;
             /**
              * Resize Mode
              * @description 0: stretch, 1: crop, 2: fill, 3: as 0
@@ -1903,6 +3397,73 @@ export interface components {
             /** Outputs */
             outputs: components["schemas"]["TensorBody"][];
         };
+        /** InsightInfo */
+        InsightInfo: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "best" | "worst" | "trend";
+            /** Dimension */
+            dimension: string | null;
+            /** Name */
+            name: string;
+            /** Score */
+            score: number;
+            /** Pulls */
+            pulls: number;
+            /** Text */
+            text: string;
+        };
+        /** InsightsResponse */
+        InsightsResponse: {
+            /** Insights */
+            insights: components["schemas"]["InsightInfo"][];
+            /**
+             * Predicted
+             * @description Of `prompt`: how likely each style is to please.
+             */
+            predicted: components["schemas"]["PredictedInfo"][];
+            /**
+             * Ucb
+             * @description Of models (C-054).
+             * @example {
+             *       "watercolour": 0.4
+             *     }
+             */
+            ucb: {
+                [key: string]: number | null;
+            };
+        };
+        /** InteractionInfo */
+        InteractionInfo: {
+            /** Generationid */
+            generationId: string;
+            /** Kind */
+            kind: string;
+            /** Reward */
+            reward: number;
+            /** Model */
+            model: string | null;
+            /** Sampler */
+            sampler: string | null;
+            /** Prompt */
+            prompt: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Value
+             * @description Stars of a rating.
+             */
+            value: number | null;
+            /** Comment */
+            comment: string | null;
+            /** Resultid */
+            resultId: string | null;
+        };
         /** InterrogateRequest */
         InterrogateRequest: {
             /** Image */
@@ -1913,6 +3474,18 @@ export interface components {
              * @default clip
              */
             model: string;
+        };
+        /** JobFile */
+        JobFile: {
+            /** Id */
+            id: string;
+            /** Media Type */
+            media_type: string;
+            /**
+             * Url
+             * Format: uri
+             */
+            url: string;
         };
         /** JobInfo */
         JobInfo: {
@@ -2031,7 +3604,7 @@ export interface components {
             /** Cached */
             cached: boolean;
             /** Results */
-            results: components["schemas"]["serve__api__jobs__models__ResultInfo"][];
+            results: components["schemas"]["JobFile"][];
             /** Details */
             details?: unknown;
             /** Generation Time S */
@@ -2092,6 +3665,57 @@ export interface components {
              */
             next_cursor: string | null;
         };
+        /** KeywordInfo */
+        KeywordInfo: {
+            /**
+             * Name
+             * @example watercolour
+             */
+            name: string;
+            /**
+             * Text
+             * @description As the prompt has it.
+             * @example watercolour
+             */
+            text: string;
+            /**
+             * Language
+             * @description ISO 639-1.
+             * @example en
+             */
+            language: string;
+            /** Confidence */
+            confidence: number;
+        };
+        /** Keywords */
+        Keywords: {
+            /** Styles */
+            styles: components["schemas"]["KeywordInfo"][];
+            /** Moods */
+            moods: components["schemas"]["KeywordInfo"][];
+            /** Colors */
+            colors: components["schemas"]["KeywordInfo"][];
+            /** Lighting */
+            lighting: components["schemas"]["KeywordInfo"][];
+            /** Textures */
+            textures: components["schemas"]["KeywordInfo"][];
+            /** Compositions */
+            compositions: components["schemas"]["KeywordInfo"][];
+        };
+        /** KeywordsResponse */
+        KeywordsResponse: {
+            keywords: components["schemas"]["Keywords"];
+            /** Excluded */
+            excluded: components["schemas"]["KeywordInfo"][];
+            /** Objects */
+            objects: components["schemas"]["KeywordInfo"][];
+            /**
+             * Served By
+             * @description What answers: rules on vocabularies. No learned model is involved.
+             * @constant
+             */
+            served_by: "rules";
+        };
         /** KindCounts */
         KindCounts: {
             /** Total */
@@ -2128,6 +3752,33 @@ export interface components {
             /** Is Paused */
             is_paused: boolean;
         };
+        /**
+         * LikeRequest
+         * @example {
+         *       "generationId": "5f0c6f3f0b7e4f6f9c7d2a1b3e4d5c6f"
+         *     }
+         */
+        LikeRequest: {
+            /**
+             * Generationid
+             * @description One of the user's own.
+             * @example 5f0c6f3f0b7e4f6f9c7d2a1b3e4d5c6f
+             */
+            generationId: string;
+            /**
+             * Resultid
+             * @description Which of its pictures is meant.
+             */
+            resultId?: string | null;
+            /** Userid */
+            userId?: string | null;
+            /**
+             * Liked
+             * @description False takes the like back.
+             * @default true
+             */
+            liked: boolean;
+        };
         /** LimitsOffer */
         LimitsOffer: {
             /** Max Upload Bytes */
@@ -2145,6 +3796,44 @@ export interface components {
              * @description jobs in one batch
              */
             max_batch: number;
+            /** Max Loras */
+            max_loras: number;
+            /**
+             * Max Lora Weight
+             * @description and the least is its negative
+             */
+            max_lora_weight: number;
+            /**
+             * Max Guides
+             * @description control pictures, and references, of one drawing
+             */
+            max_guides: number;
+            /**
+             * Max Scale
+             * @description of control pictures and references
+             */
+            max_scale: number;
+            /**
+             * Max Regions
+             * @description regions and subjects together
+             */
+            max_regions: number;
+            /** Max Subjects */
+            max_subjects: number;
+            /** Max Relationships */
+            max_relationships: number;
+            /** Max Feather Px */
+            max_feather_px: number;
+            /**
+             * Max Margin Px
+             * @description that a picture may grow by on one side
+             */
+            max_margin_px: number;
+            /**
+             * Max Canvas Px
+             * @description the longest side of a picture that has grown
+             */
+            max_canvas_px: number;
         };
         /** LiveResponse */
         LiveResponse: {
@@ -2153,6 +3842,111 @@ export interface components {
              * @constant
              */
             status: "live";
+        };
+        /** LoraChoice */
+        LoraChoice: {
+            /**
+             * Name
+             * @description one of GET /v1/loras
+             */
+            name: string;
+            /**
+             * Weight
+             * @default 1
+             */
+            weight: number;
+        };
+        /** LoraEntry */
+        LoraEntry: {
+            /**
+             * Name
+             * @example ink
+             */
+            name: string;
+            /**
+             * Alias
+             * @example ink
+             */
+            alias: string;
+            /**
+             * Path
+             * @example ink
+             */
+            path: string;
+            /**
+             * Metadata
+             * @example {
+             *       "ss_network_dim": "16"
+             *     }
+             */
+            metadata: {
+                [key: string]: string;
+            };
+        };
+        /**
+         * LoraForm
+         * @example {
+         *       "file": "the bytes of ink.safetensors",
+         *       "name": "ink"
+         *     }
+         */
+        LoraForm: {
+            /**
+             * File
+             * Format: binary
+             * @description safetensors, as diffusers, PEFT or kohya's scripts write it
+             */
+            file: string;
+            /**
+             * Name
+             * @description that of the file by default
+             */
+            name?: string | null;
+        };
+        /** LoraItem */
+        LoraItem: {
+            /** Name */
+            name: string;
+            /**
+             * Families
+             * @description the models that it is for
+             * @example [
+             *       "mini"
+             *     ]
+             */
+            families: string[];
+            /**
+             * Parts
+             * @description the engines that it changes
+             * @example [
+             *       "unet"
+             *     ]
+             */
+            parts: string[];
+            /** Rank */
+            rank: number;
+            /**
+             * Layers
+             * @description how many it changes
+             */
+            layers: number;
+            /** Bytes */
+            bytes: number;
+            /**
+             * User Id
+             * @description who added it
+             */
+            user_id: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /** LoraList */
+        LoraList: {
+            /** Items */
+            items: components["schemas"]["LoraItem"][];
         };
         /** MainMemory */
         MainMemory: {
@@ -2197,10 +3991,46 @@ export interface components {
             /** Date */
             date?: string | null;
         };
+        /**
+         * MemoryFields
+         * @description Of A-071: what its pictures should recall.
+         */
+        MemoryFields: {
+            /** Title */
+            title?: string | null;
+            /** Content */
+            content?: string | null;
+            /** Date */
+            date?: string | null;
+        };
         /** MemoryResponse */
         MemoryResponse: {
             ram: components["schemas"]["MainMemory"];
             cuda: components["schemas"]["GpuMemory"];
+        };
+        /** MessageInfo */
+        MessageInfo: {
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "user" | "assistant";
+            /** Content */
+            content: string;
+            /**
+             * Timestamp
+             * Format: date-time
+             */
+            timestamp: string;
+            /**
+             * Metadata
+             * @example {
+             *       "served_by": "rules"
+             *     }
+             */
+            metadata: {
+                [key: string]: unknown;
+            };
         };
         /**
          * Metrics
@@ -2362,6 +4192,17 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /** NamedPicture */
+        NamedPicture: {
+            /**
+             * Data
+             * @description in base64, or a data: URL
+             * @example iVBORw0KGgo=
+             */
+            data: string;
+            /** Name */
+            name?: string | null;
+        };
         /**
          * NewKeyRequest
          * @example {
@@ -2484,6 +4325,21 @@ export interface components {
              * @description what is under a mask before the first step
              */
             mask_fills: string[];
+            /**
+             * Preprocessors
+             * @description what makes a control picture of a picture
+             */
+            preprocessors: string[];
+            /**
+             * Relations
+             * @description between two subjects
+             */
+            relations: string[];
+            /**
+             * Upscalers
+             * @description engines that enlarge pictures
+             */
+            upscalers: string[];
             limits: components["schemas"]["LimitsOffer"];
         };
         /**
@@ -2554,6 +4410,59 @@ export interface components {
             show_progress_type: string;
         };
         /**
+         * OrchestratedRequest
+         * @example {
+         *       "count": 2,
+         *       "prompt": "portrait of an old sailor, oil painting",
+         *       "seed": 7
+         *     }
+         */
+        OrchestratedRequest: {
+            /** Prompt */
+            prompt: string;
+            /**
+             * Models
+             * @description These alone: the caller's choice wins.
+             */
+            models?: string[] | null;
+            /** Userid */
+            userId?: string | null;
+            /**
+             * Count
+             * @description How many models draw, if none is named.
+             * @default 2
+             */
+            count: number;
+            /**
+             * Seed
+             * @description The same for all.
+             */
+            seed?: number | null;
+            /** Steps */
+            steps?: number | null;
+            /**
+             * Timeouts
+             * @description Seconds for each model.
+             * @default 60
+             */
+            timeoutS: number;
+        };
+        /** OrchestratedResponse */
+        OrchestratedResponse: {
+            /**
+             * Results
+             * @description The best first, failures last.
+             */
+            results: components["schemas"]["RankedResult"][];
+            /** Selected */
+            selected: components["schemas"]["SelectedModel"][];
+            /**
+             * Rankedby
+             * @example taste and palette
+             */
+            rankedBy: string;
+        };
+        /**
          * OutpaintFields
          * @description Pixels that are added on each side.
          */
@@ -2618,6 +4527,36 @@ export interface components {
              */
             image: string;
         };
+        /** PlacedBox */
+        PlacedBox: {
+            /**
+             * Name
+             * @description of the subject, or the beginning of a region's prompt
+             */
+            name: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "subject" | "region";
+            /**
+             * Left
+             * @description as a fraction of the picture, like the others
+             * @example 0.02
+             */
+            left: number;
+            /** Top */
+            top: number;
+            /** Width */
+            width: number;
+            /** Height */
+            height: number;
+            /**
+             * Layer
+             * @description 0 is the lowest
+             */
+            layer: number;
+        };
         /** PngInfoResponse */
         PngInfoResponse: {
             /**
@@ -2647,6 +4586,128 @@ export interface components {
                 [key: string]: string;
             };
         };
+        /** PredictedInfo */
+        PredictedInfo: {
+            /** Style */
+            style: string;
+            /** Probability */
+            probability: number;
+        };
+        /**
+         * PreferencesRequest
+         * @example {
+         *       "algorithm": "ucb",
+         *       "epsilon": 0.2
+         *     }
+         */
+        PreferencesRequest: {
+            /**
+             * Epsilon
+             * @description Exploration rate; none: the site's.
+             */
+            epsilon?: number | null;
+            /**
+             * Algorithm
+             * @description How models are chosen; none: the site's.
+             */
+            algorithm?: ("epsilon_greedy" | "ucb" | "thompson") | null;
+            /** Userid */
+            userId?: string | null;
+        };
+        /** PreferencesResponse */
+        PreferencesResponse: {
+            /** Userid */
+            userId: string;
+            /**
+             * Modelpreferences
+             * @example {
+             *       "mini": {
+             *         "pulls": 12,
+             *         "score": 0.4,
+             *         "wins": 9
+             *       }
+             *     }
+             */
+            modelPreferences: {
+                [key: string]: components["schemas"]["PreferredArm"];
+            };
+            /**
+             * Samplerpreferences
+             * @example {
+             *       "mini": {
+             *         "pulls": 12,
+             *         "score": 0.4,
+             *         "wins": 9
+             *       }
+             *     }
+             */
+            samplerPreferences: {
+                [key: string]: components["schemas"]["PreferredArm"];
+            };
+            /**
+             * Stylepreferences
+             * @example {
+             *       "watercolour": 0.4
+             *     }
+             */
+            stylePreferences: {
+                [key: string]: number;
+            };
+            /**
+             * Colorpreferences
+             * @example {
+             *       "watercolour": 0.4
+             *     }
+             */
+            colorPreferences: {
+                [key: string]: number;
+            };
+            /**
+             * Moodpreferences
+             * @example {
+             *       "watercolour": 0.4
+             *     }
+             */
+            moodPreferences: {
+                [key: string]: number;
+            };
+            /**
+             * Epsilon
+             * @description The exploration rate.
+             */
+            epsilon: number;
+            /**
+             * Algorithm
+             * @example thompson
+             */
+            algorithm: string;
+            /** Totalgenerations */
+            totalGenerations: number;
+            /** Updatedat */
+            updatedAt: string | null;
+        };
+        /** PreferredArm */
+        PreferredArm: {
+            /**
+             * Score
+             * @description The average reward.
+             */
+            score: number;
+            /** Pulls */
+            pulls: number;
+            /**
+             * Wins
+             * @description How many rewards were positive.
+             */
+            wins: number;
+        };
+        /** PresetInfo */
+        PresetInfo: {
+            /** Name */
+            name: string;
+            /** Prompt */
+            prompt: string;
+        };
         /** PresetsResponse */
         PresetsResponse: {
             /**
@@ -2666,6 +4727,74 @@ export interface components {
             };
             /** Qualities */
             qualities: components["schemas"]["QualityInfo"][];
+        };
+        /**
+         * PreviewRequest
+         * @example {
+         *       "relationships": [
+         *         {
+         *           "object": "Bo",
+         *           "relation": "left of",
+         *           "subject": "Ada"
+         *         }
+         *       ],
+         *       "subjects": [
+         *         {
+         *           "name": "Ada",
+         *           "prompt": "a girl in red"
+         *         },
+         *         {
+         *           "name": "Bo",
+         *           "prompt": "a boy in green"
+         *         }
+         *       ]
+         *     }
+         */
+        PreviewRequest: {
+            /**
+             * Subjects
+             * @description each becomes a region of its own, placed by relationships
+             */
+            subjects?: components["schemas"]["SubjectFields"][] | null;
+            /**
+             * Relationships
+             * @description between subjects, by their names
+             */
+            relationships?: components["schemas"]["RelationshipFields"][] | null;
+            /**
+             * Regions
+             * @description parts with prompts of their own; a later one lies over earlier ones
+             */
+            regions?: components["schemas"]["RegionFields"][] | null;
+            /**
+             * Width
+             * @description pixels; the model's own by default
+             * @default 512
+             */
+            width: number;
+            /**
+             * Height
+             * @description pixels; the model's own by default
+             * @default 512
+             */
+            height: number;
+        };
+        /** PreviewResponse */
+        PreviewResponse: {
+            /** Width */
+            width: number;
+            /** Height */
+            height: number;
+            /**
+             * Boxes
+             * @description from the lowest layer to the highest; masks have none
+             */
+            boxes: components["schemas"]["PlacedBox"][];
+            /**
+             * Svg
+             * @description the boxes with their names
+             */
+            svg: string;
         };
         /**
          * PriorityBody
@@ -2746,6 +4875,36 @@ export interface components {
              * @example 2
              */
             version?: string;
+        };
+        /** PromptPresetsResponse */
+        PromptPresetsResponse: {
+            /**
+             * Categories
+             * @example {
+             *       "landscape": [
+             *         {
+             *           "name": "Misty lake",
+             *           "prompt": "a still lake"
+             *         }
+             *       ]
+             *     }
+             */
+            categories: {
+                [key: string]: components["schemas"]["PresetInfo"][];
+            };
+        };
+        /**
+         * PromptRequest
+         * @example {
+         *       "prompt": "a red fox in a misty autumn forest at dawn, watercolour"
+         *     }
+         */
+        PromptRequest: {
+            /**
+             * Prompt
+             * @example a red fox in a misty autumn forest at dawn, watercolour
+             */
+            prompt: string;
         };
         /** QualityInfo */
         QualityInfo: {
@@ -2876,6 +5035,69 @@ export interface components {
              */
             error_type: string;
         };
+        /** RankedResult */
+        RankedResult: {
+            /** Model */
+            model: string;
+            /** Imageurl */
+            imageUrl: string | null;
+            /** Generationid */
+            generationId: string | null;
+            /** Score */
+            score: number;
+            /**
+             * Paletteagreement
+             * @description How much of the colours that the prompt names it shows.
+             */
+            paletteAgreement: number | null;
+            /** Seconds */
+            seconds: number;
+            /**
+             * Error
+             * @description Why there is no picture.
+             */
+            error: string | null;
+            /**
+             * Metadata
+             * @example {
+             *       "seed": 7
+             *     }
+             */
+            metadata: {
+                [key: string]: unknown;
+            };
+            /** Generatedat */
+            generatedAt: string | null;
+        };
+        /**
+         * RateRequest
+         * @example {
+         *       "generationId": "5f0c6f3f0b7e4f6f9c7d2a1b3e4d5c6f",
+         *       "stars": 4
+         *     }
+         */
+        RateRequest: {
+            /**
+             * Generationid
+             * @description One of the user's own.
+             * @example 5f0c6f3f0b7e4f6f9c7d2a1b3e4d5c6f
+             */
+            generationId: string;
+            /**
+             * Resultid
+             * @description Which of its pictures is meant.
+             */
+            resultId?: string | null;
+            /** Userid */
+            userId?: string | null;
+            /** Stars */
+            stars: number;
+            /**
+             * Comment
+             * @description Notes, which are kept with it.
+             */
+            comment?: string | null;
+        };
         /** ReadyResponse */
         ReadyResponse: {
             /**
@@ -2898,6 +5120,86 @@ export interface components {
                 [key: string]: components["schemas"]["EngineHealth"];
             };
         };
+        /** RecommendationInfo */
+        RecommendationInfo: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "style" | "model" | "sampler" | "palette" | "prompt";
+            /** Name */
+            name: string;
+            /** Score */
+            score: number;
+            /**
+             * Reason
+             * @example you liked it
+             */
+            reason: string;
+        };
+        /** RecommendationsResponse */
+        RecommendationsResponse: {
+            /** Foryou */
+            forYou: components["schemas"]["RecommendationInfo"][];
+            /** Trending */
+            trending: components["schemas"]["RecommendationInfo"][];
+            /** Similar */
+            similar: components["schemas"]["RecommendationInfo"][];
+            /** Explore */
+            explore: components["schemas"]["RecommendationInfo"][];
+        };
+        /**
+         * ReferenceFields
+         * @description A picture of what is drawn again, in the whole drawing or where its mask is.
+         */
+        ReferenceFields: {
+            /**
+             * Image
+             * @description a data: URL in base64, or the https: address of a picture
+             */
+            image?: string | null;
+            /**
+             * Result Id
+             * @description a stored result in place of image
+             */
+            result_id?: string | null;
+            /**
+             * Reference Id
+             * @description a stored subject reference in place of image
+             */
+            reference_id?: string | null;
+            /**
+             * Subject
+             * @description the user's newest reference of that name, in place of image
+             */
+            subject?: string | null;
+            /**
+             * Weight
+             * @default 1
+             */
+            weight: number;
+            /**
+             * Scale
+             * @description of the attention layers that the two below do not name
+             * @default 0.6
+             */
+            scale: number;
+            /**
+             * Style Scale
+             * @description of up block 0, which decides on style in SDXL
+             */
+            style_scale?: number | null;
+            /**
+             * Content Scale
+             * @description of down block 2, which decides on layout
+             */
+            content_scale?: number | null;
+            /**
+             * Mask
+             * @description as the drawing's mask, of any size: it acts where that is white, in part where it is grey
+             */
+            mask?: string | null;
+        };
         /**
          * ReferenceForm
          * @description Either a picture or the address of one.
@@ -2910,7 +5212,7 @@ export interface components {
             /**
              * Image
              * Format: binary
-             * @description PNG, JPEG, WebP, GIF, BMP, TIFF, or SVG; only its pixels are kept, upright
+             * @description PNG, JPEG, WebP, AVIF, GIF, BMP, ICO, TIFF, or SVG; only its pixels are kept, upright
              */
             image?: string;
             /**
@@ -2967,6 +5269,171 @@ export interface components {
             /** Next Cursor */
             next_cursor: string | null;
         };
+        /**
+         * RefineRequest
+         * @example {
+         *       "feedback": "make it more dramatic",
+         *       "prompt": "a red fox in a forest, watercolour"
+         *     }
+         */
+        RefineRequest: {
+            /**
+             * Prompt
+             * @example a red fox in a forest, watercolour
+             */
+            prompt: string;
+            /**
+             * Feedback
+             * @description What should change.
+             */
+            feedback: string;
+        };
+        /** RefineResponse */
+        RefineResponse: {
+            /** Refinedprompt */
+            refinedPrompt: string;
+            /** Explanation */
+            explanation: string;
+            /** Alternatives */
+            alternatives: string[];
+            /** Negativeprompt */
+            negativePrompt: string;
+            /** Changes */
+            changes: components["schemas"]["RefinementChange"][];
+            /**
+             * Served By
+             * @description rules: no language model took part; llm: the site's language model.
+             * @enum {string}
+             */
+            served_by: "rules" | "llm";
+            /**
+             * Model
+             * @description The language model's name; None for rules.
+             * @example null
+             */
+            model: string | null;
+            /**
+             * Degraded
+             * @description Why rules answered though the site has a language model.
+             * @example null
+             */
+            degraded: string | null;
+        };
+        /** RefinementChange */
+        RefinementChange: {
+            /** Kind */
+            kind: string;
+            /** Text */
+            text: string;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * RegionFields
+         * @description A part of the picture with a prompt of its own: a box or a mask.
+         */
+        RegionFields: {
+            /**
+             * Loras
+             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
+             * @example [
+             *       {
+             *         "name": "ink",
+             *         "weight": 0.6
+             *       }
+             *     ]
+             */
+            loras?: components["schemas"]["LoraChoice"][] | null;
+            /**
+             * References
+             * @description what is drawn again here, by the model's IP-Adapter
+             */
+            references?: components["schemas"]["RegionReferenceFields"][] | null;
+            /** Prompt */
+            prompt: string;
+            /**
+             * Negative Prompt
+             * @description that of the drawing where it is empty
+             * @default
+             */
+            negative_prompt: string;
+            box?: components["schemas"]["BoxFields"] | null;
+            /**
+             * Mask
+             * @description in place of box, as the drawing's mask, of any size: white is the region
+             */
+            mask?: string | null;
+            /**
+             * Weight
+             * @description share inside of the region; the rest is that of what lies below
+             * @default 0.8
+             */
+            weight: number;
+            /**
+             * Feather
+             * @description pixels; 1/32 of the shorter side by default
+             */
+            feather?: number | null;
+        };
+        /**
+         * RegionReferenceFields
+         * @description A picture of what is drawn again.
+         */
+        RegionReferenceFields: {
+            /**
+             * Image
+             * @description a data: URL in base64, or the https: address of a picture
+             */
+            image?: string | null;
+            /**
+             * Result Id
+             * @description a stored result in place of image
+             */
+            result_id?: string | null;
+            /**
+             * Reference Id
+             * @description a stored subject reference in place of image
+             */
+            reference_id?: string | null;
+            /**
+             * Subject
+             * @description the user's newest reference of that name, in place of image
+             */
+            subject?: string | null;
+            /**
+             * Weight
+             * @default 1
+             */
+            weight: number;
+            /**
+             * Scale
+             * @description of the attention layers that the two below do not name
+             * @default 0.6
+             */
+            scale: number;
+            /**
+             * Style Scale
+             * @description of up block 0, which decides on style in SDXL
+             */
+            style_scale?: number | null;
+            /**
+             * Content Scale
+             * @description of down block 2, which decides on layout
+             */
+            content_scale?: number | null;
+        };
+        /** RelationshipFields */
+        RelationshipFields: {
+            /** Subject */
+            subject: string;
+            /**
+             * Relation
+             * @enum {string}
+             */
+            relation: "left of" | "right of" | "above" | "below" | "in front of" | "behind" | "holding" | "beside" | "around";
+            /** Object */
+            object: string;
+        };
         /** ReportResponse */
         ReportResponse: {
             /**
@@ -2989,6 +5456,34 @@ export interface components {
             versions: components["schemas"]["ComparedVersion"][];
             /** @description of two: the second less the first */
             difference: components["schemas"]["Metrics"] | null;
+        };
+        /** ResultInfo */
+        ResultInfo: {
+            /** Id */
+            id: string;
+            /** Model */
+            model: string | null;
+            /**
+             * Image Url
+             * Format: uri
+             */
+            image_url: string;
+            /**
+             * Thumbnail Url
+             * Format: uri
+             */
+            thumbnail_url: string;
+            /** Score */
+            score: number | null;
+            /** Metadata */
+            metadata: {
+                [key: string]: unknown;
+            };
+            /**
+             * Generated At
+             * Format: date-time
+             */
+            generated_at: string;
         };
         /** ResultMetadata */
         ResultMetadata: {
@@ -3089,6 +5584,13 @@ export interface components {
              */
             percentage: number;
         };
+        /** Said */
+        Said: {
+            /** Value */
+            value: number | null;
+            /** Comment */
+            comment: string | null;
+        };
         /** SamplerItem */
         SamplerItem: {
             /**
@@ -3136,6 +5638,16 @@ export interface components {
             /** Need Inner Model */
             need_inner_model: boolean;
         };
+        /** ScoredName */
+        ScoredName: {
+            /**
+             * Name
+             * @example nature
+             */
+            name: string;
+            /** Confidence */
+            confidence: number;
+        };
         /** ScriptsResponse */
         ScriptsResponse: {
             /** Txt2Img */
@@ -3157,6 +5669,178 @@ export interface components {
             image_url: string;
             /** Seed */
             seed: number | null;
+        };
+        /**
+         * SelectModelsRequest
+         * @example {
+         *       "prompt": "portrait of an old sailor, oil painting"
+         *     }
+         */
+        SelectModelsRequest: {
+            /** Prompt */
+            prompt: string;
+            /**
+             * Models
+             * @description These alone: the caller's choice wins.
+             */
+            models?: string[] | null;
+            /** Userid */
+            userId?: string | null;
+        };
+        /** SelectModelsResponse */
+        SelectModelsResponse: {
+            /** Models */
+            models: components["schemas"]["SelectedModel"][];
+            /**
+             * Served By
+             * @constant
+             */
+            served_by: "rules";
+        };
+        /**
+         * SelectRequest
+         * @example {
+         *       "dimension": "style",
+         *       "prompt": "a red fox"
+         *     }
+         */
+        SelectRequest: {
+            /**
+             * Dimension
+             * @description What to choose.
+             * @default model
+             * @enum {string}
+             */
+            dimension: "model" | "style" | "sampler" | "palette";
+            /**
+             * Candidates
+             * @description Choose among these; by default all that there are.
+             */
+            candidates?: string[] | null;
+            /**
+             * Prompt
+             * @description Rewards of prompts near this one count most.
+             */
+            prompt?: string | null;
+            /**
+             * Algorithm
+             * @description None: the user's own.
+             */
+            algorithm?: ("epsilon_greedy" | "ucb" | "thompson") | null;
+            /** Userid */
+            userId?: string | null;
+        };
+        /** SelectResponse */
+        SelectResponse: {
+            /** Dimension */
+            dimension: string;
+            /**
+             * Name
+             * @description What was chosen.
+             */
+            name: string;
+            /**
+             * Confidence
+             * @description The probability that no other is better.
+             */
+            confidence: number;
+            /** Expectedreward */
+            expectedReward: number;
+            /**
+             * Pulls
+             * @description Rewards of the user that it has, the older the less.
+             */
+            pulls: number;
+            /**
+             * Explored
+             * @description Whether it was chosen to learn about it, and not as the best.
+             */
+            explored: boolean;
+            /** Reason */
+            reason: string;
+        };
+        /** SelectedModel */
+        SelectedModel: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "diffusion" | "style-transfer";
+            /** Model */
+            model: string;
+            /** Confidence */
+            confidence: number;
+            /** Reason */
+            reason: string;
+            /**
+             * Expected
+             * @description What the user's feedback says of it.
+             */
+            expected: number;
+            /**
+             * Available
+             * @description Whether this site has it.
+             */
+            available: boolean;
+        };
+        /** SentimentInfo */
+        SentimentInfo: {
+            /**
+             * Label
+             * @enum {string}
+             */
+            label: "positive" | "neutral" | "negative";
+            /**
+             * Confidence
+             * @description Calibrated on labelled prompts.
+             */
+            confidence: number;
+            /**
+             * Scores
+             * @example {
+             *       "negative": 0.1,
+             *       "neutral": 0.7,
+             *       "positive": 0.2
+             *     }
+             */
+            scores: {
+                [key: string]: number;
+            };
+            /** Evidence */
+            evidence: components["schemas"]["Evidence"][];
+        };
+        /** SentimentResponse */
+        SentimentResponse: {
+            /**
+             * Label
+             * @enum {string}
+             */
+            label: "positive" | "neutral" | "negative";
+            /**
+             * Confidence
+             * @description Calibrated on labelled prompts.
+             */
+            confidence: number;
+            /**
+             * Scores
+             * @example {
+             *       "negative": 0.1,
+             *       "neutral": 0.7,
+             *       "positive": 0.2
+             *     }
+             */
+            scores: {
+                [key: string]: number;
+            };
+            /** Evidence */
+            evidence: components["schemas"]["Evidence"][];
+            mood: components["schemas"]["ScoredName"] | null;
+            /**
+             * Served By
+             * @description What answers: rules on vocabularies. No learned model is involved.
+             * @constant
+             */
+            served_by: "rules";
         };
         /** Server */
         Server: {
@@ -3208,6 +5892,61 @@ export interface components {
              */
             key: string;
         };
+        /** SimilarMatch */
+        SimilarMatch: {
+            /**
+             * Score
+             * @description Cosine of the embeddings, from -1 to 1.
+             * @example 0.83
+             */
+            score: number;
+            /**
+             * Result Id
+             * @description The generation's result that is most alike.
+             */
+            result_id: string;
+            generation: components["schemas"]["GenerationInfo"];
+        };
+        /** SimilarPage */
+        SimilarPage: {
+            /**
+             * Matches
+             * @description The most alike first.
+             */
+            matches: components["schemas"]["SimilarMatch"][];
+        };
+        /** SiteStyle */
+        SiteStyle: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /** Description */
+            description: string;
+            /** Aliases */
+            aliases: string[];
+            /**
+             * Colors
+             * @description from dark to light
+             * @example [
+             *       "#0b1640",
+             *       "#f2d16b"
+             *     ]
+             */
+            colors: string[];
+            /**
+             * Image Url
+             * Format: uri-reference
+             */
+            image_url: string;
+        };
+        /** SiteStylesResponse */
+        SiteStylesResponse: {
+            /** Success */
+            success: boolean;
+            /** Styles */
+            styles: components["schemas"]["SiteStyle"][];
+        };
         /**
          * SplitRequest
          * @example {
@@ -3225,6 +5964,47 @@ export interface components {
         Statistics: {
             /** Model Stats */
             model_stats: components["schemas"]["ModelStatistics"][];
+        };
+        /** StatsResponse */
+        StatsResponse: {
+            /**
+             * Bykind
+             * @description Events by kind.
+             * @example {
+             *       "like": 3,
+             *       "rate": 2
+             *     }
+             */
+            byKind: {
+                [key: string]: number;
+            };
+            /** Meanstars */
+            meanStars: number | null;
+            /**
+             * Generations
+             * @description Completed drawings of the user.
+             */
+            generations: number;
+            /**
+             * Interactions
+             * @description Rewards that are learned from, those for no interaction too.
+             */
+            interactions: number;
+            /** Meanreward */
+            meanReward: number | null;
+            /**
+             * Given
+             * @description Of `generationId`: what was said, by kind.
+             * @example {
+             *       "like": {
+             *         "comment": "",
+             *         "value": 1
+             *       }
+             *     }
+             */
+            given: {
+                [key: string]: components["schemas"]["Said"];
+            } | null;
         };
         /** StyleChoice */
         StyleChoice: {
@@ -3251,6 +6031,8 @@ export interface components {
             negative_prompt: string;
             /** Colors */
             colors: string[];
+            /** Loras */
+            loras: components["schemas"]["StyleLora"][];
             /** Num Inference Steps */
             num_inference_steps: number | null;
             /** Guidance Scale */
@@ -3270,6 +6052,19 @@ export interface components {
             /** Negative Prompt */
             negative_prompt: string;
         };
+        /**
+         * StyleLora
+         * @description A LoRA of the site, by its name.
+         */
+        StyleLora: {
+            /** Name */
+            name: string;
+            /**
+             * Weight
+             * @default 1
+             */
+            weight: number;
+        };
         /** StylePreferences */
         StylePreferences: {
             /** Artisticstyle */
@@ -3281,6 +6076,35 @@ export interface components {
             colorPalette?: string | string[];
             /** Mood */
             mood?: string | null;
+        };
+        /**
+         * StyleSource
+         * @description One style of a mixture: a name, or a picture.
+         */
+        StyleSource: {
+            /**
+             * Image
+             * @description a data: URL in base64, or the https: address of a picture
+             */
+            image?: string | null;
+            /**
+             * Result Id
+             * @description a stored result in place of image
+             */
+            result_id?: string | null;
+            /**
+             * Reference Id
+             * @description a stored subject reference in place of image
+             */
+            reference_id?: string | null;
+            /** Name */
+            name?: string | null;
+            /**
+             * Weight
+             * @description its share is this of the sum of all
+             * @default 1
+             */
+            weight: number;
         };
         /** StylesResponse */
         StylesResponse: {
@@ -3299,6 +6123,170 @@ export interface components {
              * @description of stylePreferences.mood
              */
             moods: components["schemas"]["StyleInfo"][];
+        };
+        /**
+         * SubjectFields
+         * @description A subject by its name; its place follows from the relationships unless its box is given.
+         */
+        SubjectFields: {
+            /**
+             * Loras
+             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
+             * @example [
+             *       {
+             *         "name": "ink",
+             *         "weight": 0.6
+             *       }
+             *     ]
+             */
+            loras?: components["schemas"]["LoraChoice"][] | null;
+            /**
+             * References
+             * @description what is drawn again here, by the model's IP-Adapter
+             */
+            references?: components["schemas"]["RegionReferenceFields"][] | null;
+            /** Name */
+            name: string;
+            /**
+             * Prompt
+             * @description the name by default
+             */
+            prompt?: string | null;
+            /**
+             * Negative Prompt
+             * @description that of the drawing where it is empty
+             * @default
+             */
+            negative_prompt: string;
+            box?: components["schemas"]["BoxFields"] | null;
+            /**
+             * Weight
+             * @description share inside of the region; the rest is that of what lies below
+             * @default 0.8
+             */
+            weight: number;
+            /** Feather */
+            feather?: number | null;
+        };
+        /**
+         * SuggestRequest
+         * @example {
+         *       "prompt": "a red fox in a forest, watercolour"
+         *     }
+         */
+        SuggestRequest: {
+            /**
+             * Prompt
+             * @example a red fox in a forest, watercolour
+             */
+            prompt: string;
+        };
+        /** SuggestResponse */
+        SuggestResponse: {
+            /** Suggestions */
+            suggestions: components["schemas"]["RefinementChange"][];
+            /**
+             * Variations
+             * @description Three.
+             */
+            variations: string[];
+            /**
+             * Served By
+             * @description rules: no language model took part; llm: the site's language model.
+             * @enum {string}
+             */
+            served_by: "rules" | "llm";
+            /**
+             * Model
+             * @description The language model's name; None for rules.
+             * @example null
+             */
+            model: string | null;
+            /**
+             * Degraded
+             * @description Why rules answered though the site has a language model.
+             * @example null
+             */
+            degraded: string | null;
+        };
+        /** SuggestionInfo */
+        SuggestionInfo: {
+            /** Style */
+            style: string;
+            /**
+             * Phrase
+             * @description Words to add.
+             */
+            phrase: string;
+            /**
+             * Reason
+             * @example suits nature
+             */
+            reason: string;
+            /** Confidence */
+            confidence: number;
+        };
+        /**
+         * SvgStyleRequest
+         * @example {
+         *       "style": "woodcut",
+         *       "svg": "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 2 2\"><path d=\"M0 0H2V2Z\"/></svg>"
+         *     }
+         */
+        SvgStyleRequest: {
+            /**
+             * Svg
+             * @description an SVG document
+             */
+            svg: string;
+            /**
+             * Style
+             * @description one of GET /api/style-transfer/styles
+             */
+            style: string;
+            /**
+             * Strength
+             * @description 0 leaves the colours as they are
+             * @default 1
+             */
+            strength: number;
+        };
+        /** SvgStyleResponse */
+        SvgStyleResponse: {
+            /** Success */
+            success: boolean;
+            /** Svg */
+            svg: string;
+            /** Style */
+            style: string;
+            /**
+             * Colors
+             * @description what each colour became
+             * @example {
+             *       "#ff0000": "#d1402f"
+             *     }
+             */
+            colors: {
+                [key: string]: string;
+            };
+        };
+        /** SwatchInfo */
+        SwatchInfo: {
+            /**
+             * Hex
+             * @example #d62828
+             */
+            hex: string;
+            /**
+             * Name
+             * @description The word, thing, light, mood or concept that it comes from.
+             */
+            name: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "word" | "thing" | "light" | "mood" | "concept";
         };
         /**
          * TaskProgressRequest
@@ -3415,6 +6403,103 @@ export interface components {
             shape: number[];
         };
         /**
+         * TransferRequest
+         * @example {
+         *       "image": "data:image/png;base64,iVBORw0KGgo=",
+         *       "strength": 0.8,
+         *       "style": "swirls"
+         *     }
+         */
+        TransferRequest: {
+            /**
+             * Image
+             * @description a data: URL in base64, or the https: address of a picture
+             */
+            image?: string | null;
+            /**
+             * Result Id
+             * @description a stored result in place of image
+             */
+            result_id?: string | null;
+            /**
+             * Reference Id
+             * @description a stored subject reference in place of image
+             */
+            reference_id?: string | null;
+            /**
+             * Upscale
+             * @description 2 or 4: the picture is enlarged
+             * @default 1
+             */
+            upscale: number;
+            /** Upscaler */
+            upscaler?: string | null;
+            /**
+             * Remove Background
+             * @description what is around the subject becomes transparent
+             * @default false
+             */
+            remove_background: boolean;
+            /**
+             * Restore Faces
+             * @description by an engine, where the site has one
+             * @default false
+             */
+            restore_faces: boolean;
+            /**
+             * Output Format
+             * @default png
+             * @enum {string}
+             */
+            output_format: "png" | "jpeg" | "webp";
+            /**
+             * Output Compression
+             * @description quality of JPEG and WebP
+             * @default 95
+             */
+            output_compression: number;
+            /**
+             * Metadata
+             * @description as of a drawing
+             */
+            metadata?: boolean | null;
+            /** Style */
+            style?: string | null;
+            /**
+             * Style Image
+             * @description a picture whose style is taken, in place of style: a data: or https: URL
+             */
+            style_image?: string | null;
+            /**
+             * Styles
+             * @description several, with weights, in place of style
+             */
+            styles?: components["schemas"]["StyleSource"][] | null;
+            /**
+             * Strength
+             * @description 0 leaves the picture as it is
+             * @default 1
+             */
+            strength: number;
+            /**
+             * Preserve Colors
+             * @description whether the picture's colours stay; else the style's
+             * @default false
+             */
+            preserve_colors: boolean;
+            /**
+             * Mask
+             * @description as image, and of its size: what is white is painted, what is black stays
+             */
+            mask?: string | null;
+            /**
+             * Seed
+             * @description where the strokes fall
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
          * Txt2ImgRequest
          * @example {
          *       "prompt": "red apple, flat",
@@ -3481,10 +6566,43 @@ export interface components {
             override_settings: components["schemas"]["OptionsRequest"];
             /**
              * Enable Hr
-             * @description not offered yet: 501
+             * @description a second pass at a higher resolution
              * @default false
              */
             enable_hr: boolean;
+            /**
+             * Hr Scale
+             * @description of the second pass, above 1 to 4
+             * @default 2
+             */
+            hr_scale: number;
+            /**
+             * Hr Upscaler
+             * @description one of GET upscalers
+             */
+            hr_upscaler?: string | null;
+            /**
+             * Hr Second Pass Steps
+             * @description 0: as many as the first pass has
+             */
+            hr_second_pass_steps?: number | null;
+            /**
+             * Hr Resize X
+             * @description in place of hr_scale, where above 0
+             * @default 0
+             */
+            hr_resize_x: number;
+            /**
+             * Hr Resize Y
+             * @description as hr_resize_x
+             * @default 0
+             */
+            hr_resize_y: number;
+            /**
+             * Denoising Strength
+             * @description of the second pass, above 0 to 1; without one it has no effect
+             */
+            denoising_strength?: unknown;
             /** Refiner Checkpoint */
             refiner_checkpoint?: string | null;
             /**
@@ -3496,7 +6614,7 @@ export interface components {
             script_name?: string | null;
             /**
              * Alwayson Scripts
-             * @description there are none: 422
+             * @description ControlNet's units, where the model has any
              */
             alwayson_scripts?: {
                 [key: string]: unknown;
@@ -3550,6 +6668,22 @@ export interface components {
              * @example iVBORw0KGgo=
              */
             image: string;
+        };
+        /** UpscalerItem */
+        UpscalerItem: {
+            /**
+             * Name
+             * @example Lanczos
+             */
+            name: string;
+            /** Model Name */
+            model_name: string | null;
+            /** Model Path */
+            model_path: string | null;
+            /** Model Url */
+            model_url: string | null;
+            /** Scale */
+            scale: number | null;
         };
         /**
          * UserChange
@@ -3663,59 +6797,20 @@ export interface components {
             /** Models */
             models: components["schemas"]["VersionInfo"][];
         };
-        /** FlagsResponse */
-        serve__api__a1111__models__FlagsResponse: {
-            /** Api */
-            api: boolean;
-            /** Nowebui */
-            nowebui: boolean;
-            /** Api Server Stop */
-            api_server_stop: boolean;
-        };
-        /** FlagsResponse */
-        serve__api__admin__releases__FlagsResponse: {
-            /** Flags */
-            flags: components["schemas"]["FlagInfo"][];
-        };
-        /** ResultInfo */
-        serve__api__jobs__models__ResultInfo: {
-            /** Id */
-            id: string;
-            /** Media Type */
-            media_type: string;
+        /** _SubjectReference */
+        _SubjectReference: {
+            /** Name */
+            name?: string | null;
             /**
-             * Url
-             * Format: uri
+             * Imageurl
+             * @description https: or data:; the newest stored one by default
              */
-            url: string;
-        };
-        /** ResultInfo */
-        serve__api__library__generations__ResultInfo: {
-            /** Id */
-            id: string;
-            /** Model */
-            model: string | null;
+            imageUrl?: string | null;
             /**
-             * Image Url
-             * Format: uri
+             * Weight
+             * @default 1
              */
-            image_url: string;
-            /**
-             * Thumbnail Url
-             * Format: uri
-             */
-            thumbnail_url: string;
-            /** Score */
-            score: number | null;
-            /** Metadata */
-            metadata: {
-                [key: string]: unknown;
-            };
-            /**
-             * Generated At
-             * Format: date-time
-             */
-            generated_at: string;
+            weight: number;
         };
         Problem: {
             type: string;

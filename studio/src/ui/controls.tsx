@@ -1,5 +1,5 @@
 // The form controls of every page: react-aria-components with the project's classes.
-import type { ReactNode } from "react";
+import { type ReactNode, useRef, useState } from "react";
 import * as aria from "react-aria-components";
 
 interface ButtonProps {
@@ -11,6 +11,7 @@ interface ButtonProps {
   isDisabled?: boolean;
   type?: "button" | "submit";
   pressed?: boolean;
+  autoFocus?: boolean;
 }
 
 export function Button({ children, label, primary, quiet, pressed, ...rest }: ButtonProps) {
@@ -22,9 +23,16 @@ export function Button({ children, label, primary, quiet, pressed, ...rest }: Bu
   );
 }
 
-export function LinkButton({ href, download, children }: { href: string; download?: string; children: ReactNode }) {
+interface LinkButtonProps {
+  href: string;
+  download?: string;
+  onClick?: () => void;
+  children: ReactNode;
+}
+
+export function LinkButton({ href, download, onClick, children }: LinkButtonProps) {
   return (
-    <a className="button plain" href={href} download={download}>
+    <a className="button plain" href={href} download={download} onClick={onClick}>
       {children}
     </a>
   );
@@ -40,6 +48,7 @@ interface TextProps {
   type?: string;
   maxLength?: number;
   autoFocus?: boolean;
+  autoComplete?: string;
 }
 
 export function Text({ label, rows, hint, placeholder, autoFocus, ...rest }: TextProps) {
@@ -117,6 +126,39 @@ export function Range({ label, value, onChange, min, max, step = 1, shown }: Ran
   );
 }
 
+interface BetweenProps {
+  label: string;
+  value: [number, number];
+  onChange: (value: [number, number]) => void;
+  min: number;
+  max: number;
+  step: number;
+  /** Of the two ends, from the first one on. */
+  least: number;
+  shown: string;
+}
+
+/** A range by its two ends, which stay apart. */
+export function Between({ label, value, onChange, min, max, step, least, shown }: BetweenProps) {
+  return (
+    <aria.Slider
+      className="slider"
+      value={value}
+      onChange={([from = min, to = max]) => to - from >= least - step / 100 && onChange([from, to])}
+      minValue={min}
+      maxValue={max}
+      step={step}
+    >
+      <aria.Label>{label}</aria.Label>
+      <aria.SliderOutput>{shown}</aria.SliderOutput>
+      <aria.SliderTrack className="track">
+        <aria.SliderThumb index={0} className="thumb" aria-label="From" />
+        <aria.SliderThumb index={1} className="thumb" aria-label="To" />
+      </aria.SliderTrack>
+    </aria.Slider>
+  );
+}
+
 interface ChoiceProps {
   label: string;
   value: string;
@@ -182,23 +224,85 @@ export function Segments({ label, value, onChange, options }: SegmentsProps) {
   );
 }
 
+interface SectionProps {
+  title: string;
+  /** Of what is set in it. */
+  count?: number;
+  isOpen?: boolean;
+  children: ReactNode;
+}
+
+/** A part of a form that is folded away until it is needed. Only the user closes it: the focus may be in it. */
+export function Section({ title, count, isOpen, children }: SectionProps) {
+  const wasOpen = useRef(false);
+  wasOpen.current ||= isOpen ?? false;
+  return (
+    <details className="more" open={wasOpen.current || undefined}>
+      <summary>
+        {title}
+        {!!count && <span className="chip">{count}</span>}
+      </summary>
+      {children}
+    </details>
+  );
+}
+
+interface MoreProps {
+  text: string;
+  label: string;
+  actions: { name: string; run: () => void }[];
+}
+
+/** A button with further ones in a popover. */
+export function More({ text, label, actions }: MoreProps) {
+  const [isOpen, setOpen] = useState(false);
+  return (
+    <aria.DialogTrigger isOpen={isOpen} onOpenChange={setOpen}>
+      <aria.Button className="button plain" aria-label={label}>
+        {text} <span aria-hidden="true">▾</span>
+      </aria.Button>
+      <aria.Popover className="popover" aria-label={label}>
+        <div className="choices">
+          {actions.map(({ name, run }, index) => (
+            <Button
+              key={name}
+              quiet
+              autoFocus={index === 0}
+              onPress={() => {
+                setOpen(false);
+                run();
+              }}
+            >
+              {name}
+            </Button>
+          ))}
+        </div>
+      </aria.Popover>
+    </aria.DialogTrigger>
+  );
+}
+
 interface DropProps {
   label: string;
   accept: string[];
   multiple?: boolean;
   onFiles: (files: File[]) => void;
+  /** Takes a picture that is dragged from another page by its address; `false` for one that it does not know. */
+  onAddress?: (address: string) => boolean;
   children: ReactNode;
 }
 
 /** Files by drag and drop, or by the file dialog. */
-export function Drop({ label, accept, multiple, onFiles, children }: DropProps) {
+export function Drop({ label, accept, multiple, onFiles, onAddress, children }: DropProps) {
   return (
     <aria.DropZone
       className="drop"
       aria-label={label}
-      onDrop={async (event) => {
-        const files = event.items.filter((item) => item.kind === "file");
-        onFiles(await Promise.all(files.map((item) => item.getFile())));
+      onDrop={async ({ items }) => {
+        const linked = items.find((item) => item.kind === "text" && item.types.has("text/uri-list"));
+        if (onAddress && linked?.kind === "text" && onAddress(await linked.getText("text/uri-list"))) return;
+        const files = items.filter((item) => item.kind === "file");
+        if (files.length) onFiles(await Promise.all(files.map((item) => item.getFile())));
       }}
     >
       {children}

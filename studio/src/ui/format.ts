@@ -46,3 +46,5 @@ const plain = (name: string, value: unknown) =>
     : name.endsWith("time")
       ? seconds(value)
       : String(Math.round(value * 1000) / 1000);
+
+export const capitalised = (word: string) => word.charAt(0).toUpperCase() + word.slice(1);

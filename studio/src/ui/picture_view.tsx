@@ -9,11 +9,12 @@ interface Props {
   url: string;
   title: string;
   facts: Record<string, string>;
+  onSave?: () => void;
   children?: ReactNode;
 }
 
 /** A picture as large as the window allows, beside everything that is known about it. */
-export function PictureView({ isOpen, onClose, url, title, facts, children }: Props) {
+export function PictureView({ isOpen, onClose, url, title, facts, onSave, children }: Props) {
   return (
     <Dialog title={title} isOpen={isOpen} onClose={onClose} wide>
       <div className="viewer">
@@ -28,7 +29,7 @@ export function PictureView({ isOpen, onClose, url, title, facts, children }: Pr
           </dl>
           <div className="actions">
             {["png", "webp", "jpeg"].map((format) => (
-              <LinkButton key={format} href={withQuery(url, { download: 1, format })} download="">
+              <LinkButton key={format} href={withQuery(url, { download: 1, format })} download="" onClick={onSave}>
                 Save as {format.toUpperCase()}
               </LinkButton>
             ))}

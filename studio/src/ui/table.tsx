@@ -4,7 +4,7 @@ import type { ReactNode } from "react";
 export function Table({ label, head, rows }: { label: string; head: string[]; rows: [string, ...ReactNode[]][] }) {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard
-    <section className="scrolled" aria-label={label} tabIndex={0}>
+    <section className="scrolled" aria-label={`${label}: table`} tabIndex={0}>
       <table className="table">
         <thead>
           <tr>

@@ -28,7 +28,7 @@ API = "/sdapi/v1"
 
 @pytest.mark.parametrize(
     "name",
-    ["loras", "upscalers", "latent-upscale-modes", "sd-vae", "sd-modules", "hypernetworks", "face-restorers",
+    ["loras", "latent-upscale-modes", "sd-vae", "sd-modules", "hypernetworks", "face-restorers",
      "realesrgan-models", "script-info", "extensions"],
 )  # fmt: skip
 async def test_unsupported_lists_are_empty(studio: httpx.AsyncClient, name: str) -> None:
@@ -201,8 +201,6 @@ async def test_unimplemented_routes_return_501(studio: httpx.AsyncClient) -> Non
     picture = {"image": LOGO}
     for path, body, detail in (
         (f"{API}/img2img", {"prompt": "fox", "init_images": [LOGO, LOGO]}, "several pictures at once are not offered"),
-        (f"{API}/extra-single-image", picture, "there is no upscaler here yet"),
-        (f"{API}/extra-batch-images", {"imageList": []}, "there is no upscaler here yet"),
         (f"{API}/interrogate", {**picture, "model": "clip"}, "nothing describes pictures here yet"),
         ("/controlnet/detect", {}, "there is no ControlNet here yet"),
     ):

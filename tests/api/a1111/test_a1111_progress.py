@@ -15,7 +15,7 @@ from standin import StandIn
 
 from serve.api.a1111.progress_registry import MAX_USERS, ProgressRegistry
 from serve.api.app import create_app
-from serve.ensembles.illustrator.illustration import Progress
+from serve.ensembles.illustrator.service import Progress
 from serve.errors import Cancelled
 from serve.jobs.direct.service import DirectService
 from serve.settings import JobsSettings, Settings

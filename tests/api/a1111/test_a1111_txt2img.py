@@ -14,8 +14,8 @@ from drawn_pictures import infotext, opened, record
 from hypothesis import given
 from hypothesis import strategies as st
 from illustrator_standin import IllustratorStandIn, disk, family
+from problem_answers import LEAKS
 from standin import StandIn
-from test_doors_native import LEAKS
 
 from serve.api.a1111.drawing_models import DEFAULTS
 from serve.api.app import create_app
@@ -278,7 +278,11 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
     ({"script_name": "X/Y/Z plot"}, 422, "Script 'X/Y/Z plot' not found"),
     ({"alwayson_scripts": {"ControlNet": {"args": []}}}, 422, "always on script ControlNet not found"),
     ({"alwayson_scripts": ["ADetailer"]}, 400, "alwayson_scripts: "),
-    ({"enable_hr": True}, 501, "enable_hr: "),
+    ({"enable_hr": True, "hr_scale": 1}, 400, "hr_scale: "),
+    ({"enable_hr": True, "hr_scale": 9}, 400, "hr_scale: "),
+    ({"enable_hr": True, "hr_resize_x": 16_000}, 400, "hr_resize_x: "),
+    ({"enable_hr": True, "hr_upscaler": "best"}, 400, "hr_upscaler: "),
+    ({"enable_hr": True, "denoising_strength": 2}, 400, "denoising_strength: "),
     ({"enable_hr": "perhaps"}, 400, "enable_hr: "),
     ({"refiner_checkpoint": "x"}, 501, "refiner_checkpoint: "),
     ({"firstpass_image": "x"}, 501, "firstpass_image: "),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from http_server import listening
+from client_checks import checked
 from illustrator_standin import IllustratorStandIn
+from programs.http_server import listening
 from standin import StandIn
-from test_openai_client import checked
 
 from serve.api.app import create_app
 from serve.settings import Settings

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import checkpoints
+import diffusers
 import numpy as np
 import onnxruntime
+import random_adapters
 from typer.testing import CliRunner
 
 from build_engines.cli import app
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.illustrator import Illustrator
+from serve.ensembles.illustrator.pipeline.adapter_bank import FetchObject
+from serve.settings import IllustratorSettings
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "sd15": checkpoints.stable_diffusion_15,
@@ -24,6 +31,21 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 }
 
 
+ADAPTED = ("sd15", "sdxl")
+"""Built with all kinds of adapters."""
+
+
+def adapters(name: str, folder: Path) -> list[str]:
+    """The command's options for the adapters of the checkpoint ``name``."""
+    if name not in ADAPTED:
+        return []
+    unet: Any = diffusers.UNet2DConditionModel.from_pretrained(folder / "checkpoint" / "unet")
+    options = ["--loras"]
+    for seed, control in enumerate(("canny", "tile")):
+        options += ["--controlnet", f"{control}={random_adapters.controlnet(folder / control, unet, seed)}"]
+    return [*options, "--ip-adapter", str(random_adapters.ip_adapter(folder / "ip_adapter", unet, 3))]
+
+
 class Built:
     """A checkpoint and the repository that the command made of it."""
 
@@ -31,7 +53,7 @@ class Built:
         self.name = name
         self.checkpoint = MAKERS[name](folder / "checkpoint")
         self.repository = folder / "model_repository"
-        arguments = ["illustrate", "--source", str(self.checkpoint), "--name", name]
+        arguments = ["illustrate", "--source", str(self.checkpoint), "--name", name, *adapters(name, folder)]
         self.result = CliRunner().invoke(app, [*arguments, "--repository", str(self.repository)])
         assert self.result.exit_code == 0, self.result.output
         self._sessions: dict[str, Any] = {}
@@ -49,3 +71,17 @@ class Built:
         session = self._sessions[part]
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+async def drawn_both_ways(
+    repository: Path, wanted: Sequence[IllustrateOptions], fetch: FetchObject | None = None
+) -> tuple[list[Any], list[Any]]:
+    """Pictures drawn all at once, and one after another."""
+    illustrator = Illustrator(IllustratorSettings(model_repository=repository), fetch=fetch)
+    await illustrator.start()
+    try:
+        together = await asyncio.gather(*map(illustrator.draw, wanted))
+        alone = [await illustrator.draw(each) for each in wanted]
+        return [one.pictures[0].pixels for one in together], [one.pictures[0].pixels for one in alone]
+    finally:
+        await illustrator.close()

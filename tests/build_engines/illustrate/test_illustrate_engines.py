@@ -9,13 +9,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from built import MAKERS, Built
+from built import ADAPTED, MAKERS, Built
 from checkpoints import ORIGIN
 from google.protobuf import text_format
 from tokenizers import Tokenizer
 from tritonclient.grpc import model_config_pb2
 
 from serve.diffusion import family as families
+from serve.engines.adapter_files import IDS, SCALES
 from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 
@@ -24,7 +25,8 @@ pytestmark = pytest.mark.slow
 
 def parts(name: str) -> list[str]:
     second = ["text_encoder_2"] if name.startswith("sdxl") else []
-    return ["text_encoder", *second, "unet", "vae_decoder", "vae_encoder"]
+    images = ["image_encoder"] if name in ADAPTED else []
+    return ["text_encoder", *second, "unet", "vae_decoder", "vae_encoder", *images]
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -39,7 +41,11 @@ def test_config_agrees_with_the_onnx_and_batches(built: Callable[[str], Built], 
         folder = built(name).engine(part)
         config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
         graph = onnx.load(str(folder / "1" / "model.onnx")).graph
-        for declared, provided in ((config.input, graph.input), (config.output, graph.output)):
+        takes_adapters = name in ADAPTED and part in ("text_encoder", "text_encoder_2", "unet")
+        assert [t.name for t in config.input if t.optional] == [IDS, SCALES] * takes_adapters
+        assert (folder / "1" / "adapted.onnx").is_file() == takes_adapters
+        own = [t for t in config.input if not t.optional]
+        for declared, provided in ((own, graph.input), (config.output, graph.output)):
             assert [(t.name, model_config_pb2.DataType.Name(t.data_type), [-1, *t.dims]) for t in declared] == [
                 (v.name, types[v.type.tensor_type.elem_type], [d.dim_value or -1 for d in v.type.tensor_type.shape.dim])
                 for v in provided
@@ -59,7 +65,9 @@ def test_manifests_say_what_was_built(built: Callable[[str], Built], name: str) 
         assert manifest["origin"] == (ORIGIN if name == "starter" else None)
         assert manifest["precision"] == "fp32"
         assert manifest["opset"] >= 17
-        assert manifest["bytes"] == (built(name).engine(part) / "1" / "model.onnx").stat().st_size
+        files = list((built(name).engine(part) / "1").iterdir())
+        assert manifest["bytes"] == sum(file.stat().st_size for file in files)
+        assert manifest["files"].keys() == {file.name for file in files}
         assert manifest["parity"]["relative_rms_error"] < 1e-5
         assert set(manifest["backend_benchmark"]) >= {"chosen", "onnxruntime", "openvino"}
         backend = manifest["backend_benchmark"]["chosen"]
@@ -92,7 +100,11 @@ def test_a_batch_of_different_timesteps_equals_single_runs(built: Callable[[str]
         (built(name).engine("unet") / "config.pbtxt").read_text(), model_config_pb2.ModelConfig()
     )
     lengths = {"sample": [4, 6, 9], "encoder_hidden_states": [154, config.input[2].dims[1]]}
-    inputs = {t.name: rng.standard_normal((4, *lengths.get(t.name, t.dims)), dtype=np.float32) for t in config.input}
+    inputs = {
+        t.name: rng.standard_normal((4, *lengths.get(t.name, t.dims)), dtype=np.float32)
+        for t in config.input
+        if not t.optional
+    }
     inputs["timestep"] = np.array([[981], [500.5], [21], [1]], np.float32)
     together = built(name).run("unet", **inputs)["noise_pred"]
     alone = [built(name).run("unet", **{k: v[i : i + 1] for k, v in inputs.items()})["noise_pred"] for i in range(4)]

@@ -6,14 +6,13 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import diffusers
 import numpy as np
 import pytest
 import torch
-from built import Built
+from built import Built, drawn_both_ways
 from diffusers.models.autoencoders import vae as diffusers_vae
 from diffusers.pipelines.stable_diffusion import pipeline_stable_diffusion_img2img, pipeline_stable_diffusion_inpaint
 from diffusers.pipelines.stable_diffusion_xl import (
@@ -25,9 +24,7 @@ from test_illustrate_pictures import SCHEDULERS, drawn_by_us, psnr_db
 
 from serve.diffusion.noise import LATENTS, MASKED_POSTERIOR, POSTERIOR, gaussian
 from serve.ensembles.illustrator.illustration import IllustrateOptions
-from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.ensembles.illustrator.picture_source import InputPicture, Margins, PictureSource
-from serve.settings import IllustratorSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.triton]
 
@@ -106,18 +103,6 @@ def drawn_by_diffusers(family: Built, sampler: str, strength: float, mask: np.nd
         output_type="np",
     ).images[0]
     return (255 * image).round()
-
-
-async def drawn_both_ways(repository: Path, wanted: list[IllustrateOptions]) -> tuple[list[Any], list[Any]]:
-    """Pictures drawn all at once, and one after another."""
-    illustrator = Illustrator(IllustratorSettings(model_repository=repository))
-    await illustrator.start()
-    try:
-        together = await asyncio.gather(*map(illustrator.draw, wanted))
-        alone = [await illustrator.draw(each) for each in wanted]
-        return [one.pictures[0].pixels for one in together], [one.pictures[0].pixels for one in alone]
-    finally:
-        await illustrator.close()
 
 
 def options(source: PictureSource | None, **more: Any) -> IllustrateOptions:

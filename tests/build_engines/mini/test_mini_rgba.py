@@ -15,7 +15,7 @@ from mini_corpus import TINY_RGBA, corpus, vocabulary
 from build_engines.mini.colours import dominant
 from build_engines.mini.corpus import holdout, pictures
 from build_engines.mini.corpus.captions import CURATED, CaptionWriter
-from build_engines.mini.corpus.concepts import find_concepts
+from build_engines.mini.corpus.concepts import Concept, find_concepts
 from build_engines.mini.corpus.pictures import Corpus, opaque_rgb, recolour_rgba
 from build_engines.mini.corpus.prompts import DECOYS, KNOWN_THINGS, UNKNOWN_THINGS
 from build_engines.mini.corpus.sets import SETS, WORD_SOURCES, attribution, check_licenses
@@ -88,6 +88,18 @@ def test_captions_name_the_concept_and_no_held_word(known: Corpus) -> None:
     curated = CaptionWriter(known.concepts, CURATED)
     plain = [curated.write(rng, known.entries[0], "blue") for _ in range(400)]
     assert sum("apple" in c for c in plain) > sum("apple" in c for c in captions)
+
+
+@pytest.mark.parametrize(("names", "expected"), [(("baby cat",), "baby cat"), ((), "")])
+def test_concept_whose_whole_label_is_held_out_has_captions(
+    known: Corpus, names: tuple[str, ...], expected: str
+) -> None:
+    held = sorted(holdout.WORDS)[0]
+    concepts = {known.entries[0].concept: Concept(held, names=names)}
+    writer, rng = CaptionWriter(concepts, replace(CURATED, unknown_word=0.5)), np.random.default_rng(0)
+    captions = [writer.write(rng, known.entries[0], None) for _ in range(200)]
+    assert not {w for c in captions for w in c.split()} & holdout.WORDS
+    assert any(expected in c for c in captions)
 
 
 def packages(folder: Path, license_id: str | None = None) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from typer.testing import CliRunner
 from build_engines.cli import app
 from build_engines.mini.corpus.pictures import Corpus
 from build_engines.mini.loop import Stop
-from build_engines.mini.training import checkpoint, engine_weights, evaluation, latents
+from build_engines.mini.training import checkpoint, evaluation, kept_weights, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner, to_pixels
 from build_engines.mini.training.drawing import Painter
 from build_engines.mini.training.flow import ConditionedDenoiser, FlowLearner
@@ -29,8 +28,9 @@ from build_engines.mini.training.judges import (
     shipped_judge,
 )
 from build_engines.mini.training.pipeline import Run
-from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Preview
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.ensembles.illustrator.illustrator import Illustrator
+from serve.ensembles.illustrator.service import Preview
 from serve.settings import IllustratorSettings
 
 pytestmark = pytest.mark.slow
@@ -178,24 +178,23 @@ def test_kernel_distance_is_least_for_alike_sets() -> None:
     assert abs(kernel_distance(a, b)) < kernel_distance(a, c)
 
 
-def test_weights_come_back_out_of_the_engines(painter: Painter, repository: Path, tmp_path: Path) -> None:
-    known = corpus()
+def test_kept_weights_begin_another_run(painter: Painter, tmp_path: Path) -> None:
+    known, kept = corpus(), tmp_path / "kept"
     model = ConditionedDenoiser(TINY_RGBA.denoiser, vocabulary(known), 4, 8).eval()
-    engines = repository.parent / "renamed"
-    for part in ("unet", "text_encoder", "vae_decoder", "vae_encoder"):  # as its family is called
-        shutil.copytree(repository / f"tiny_{part}", engines / f"mini_{part}")
-    engine_weights.load_denoiser(model, engines, "mini")
+    kept_weights.save(painter.model, kept / "denoiser.safetensors", 256)
+    kept_weights.save(painter.autoencoder, kept / "autoencoder.safetensors")
+    assert kept_weights.load(model, kept / "denoiser.safetensors") == 256
     ids = torch.tensor([[1, 9, 10, 11, 2, *[0] * 11]])
     noisy, times = torch.randn(1, 4, 8, 8), torch.tensor([500.0])
     with torch.no_grad():
-        text, wanted_text = model.embed(ids), painter.model.embed(ids)
-        made, wanted = model.denoiser(noisy, times, text), painter.model.denoiser(noisy, times, wanted_text)
-    assert float((text - wanted_text).abs().mean() / wanted_text.abs().mean()) < 0.05
-    assert float((made - wanted).abs().mean() / wanted.abs().mean()) < 0.1
+        made, wanted = model(noisy, times, ids), painter.model(noisy, times, ids)
+    assert float((made - wanted).abs().mean() / wanted.abs().mean()) < 0.05
+    with pytest.raises(RuntimeError, match="Missing key"):
+        kept_weights.load(painter.autoencoder, kept / "denoiser.safetensors")
     facts = {"entries": [vars(e) for e in known.entries], "concepts": {k: vars(c) for k, c in known.concepts.items()}}
     (tmp_path / "pictures.json").write_text(json.dumps(facts))
     np.save(tmp_path / "pictures.npy", known.pixels)
-    run = Run(TINY_RGBA, Stop(), tmp_path, engines=engines)
+    run = Run(TINY_RGBA, Stop(), tmp_path, kept=kept)
     assert run.train(("autoencoder",))
     first, wanted = run.finished_autoencoder().decoder[0].weight, painter.autoencoder.decoder[0].weight
     assert float((first - wanted).detach().abs().mean() / wanted.detach().abs().mean()) < 0.05

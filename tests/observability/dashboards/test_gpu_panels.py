@@ -18,10 +18,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
-import prometheus_server
 import pytest
 from gpus_told import BOTHS, BUSY, RAYS, SILENT, THERE, TRITONS, USED, as_ray_tells, as_triton_tells
-from prometheus_server import Prometheus
+from programs import prometheus_server
+from programs.prometheus_server import Prometheus
 
 from serve.engines.usage_meter import EngineMeter
 from serve.observability.costs import billed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from grafana_standin import TOKEN, GrafanaStandIn
-from http_server import listening
+from programs.http_server import listening
 from typer.testing import CliRunner, Result
 
 from serve.cli.main import app

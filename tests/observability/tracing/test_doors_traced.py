@@ -23,7 +23,7 @@ from serve.observability.tracing import export
 from serve.settings import IllustratorSettings, Settings
 from serve.state import State
 from tests.ensembles.drawn_family import engines, write_family
-from tests.jobs.webhook_receiver import Receiver
+from tests.jobs.webhooks.webhook_receiver import Receiver
 
 SECRET = SecretStr("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
 PROMPT, USER = "red apple, zanzibar", "ada.lovelace"

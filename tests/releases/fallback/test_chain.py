@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from outside import KEY, Clock, Hanging, IllustratorStandIn, Service, chain, chain_settings, openai_answers, openai_step
 
-from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Preview, StreamOptions
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.ensembles.illustrator.picture_source import InputPicture, PictureSource
+from serve.ensembles.illustrator.service import Preview, StreamOptions
 from serve.errors import (
     Cancelled,
     DeadlineExceeded,

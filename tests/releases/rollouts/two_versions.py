@@ -11,7 +11,8 @@ from illustrator_standin import IllustratorStandIn
 from numpy.typing import NDArray
 from standin import StandIn
 
-from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, StreamItem, StreamOptions
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
+from serve.ensembles.illustrator.service import StreamItem, StreamOptions
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions
 from serve.releases.rollouts.site import Rollout
 

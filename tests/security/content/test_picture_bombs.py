@@ -15,7 +15,8 @@ from serve.errors import BadImage
 from serve.settings import HOME, Settings
 from serve.state import State
 from serve.state.database import Database
-from serve.state.objects import Objects, media_type_of
+from serve.state.objects.names import media_type_of
+from serve.state.objects.objects import Objects
 from serve.vector.image import MAX_CHUNKS, MAX_SCANS, check, read
 
 LIMITED = """

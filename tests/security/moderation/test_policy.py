@@ -12,14 +12,8 @@ import pytest
 from fake_safety_engine import GORE, NUDITY, FakeSafetyIllustrator, moderated_illustrator, policy
 from illustrator_standin import disk
 
-from serve.ensembles.illustrator.illustration import (
-    IllustrateOptions,
-    Illustration,
-    Preview,
-    Progress,
-    StreamItem,
-    StreamOptions,
-)
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
+from serve.ensembles.illustrator.service import Preview, Progress, StreamItem, StreamOptions
 from serve.errors import AtelierError, DeadlineExceeded, EngineUnavailable, InvalidRequest, ModerationBlocked
 from serve.observability.metrics.catalogue import MODERATION
 from serve.security.moderation.policy import BLUR_CELLS, blur, to_input

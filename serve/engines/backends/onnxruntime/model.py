@@ -9,6 +9,7 @@ default on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from serve.engines.backends.batch import Arrays, Batcher, RunFailed
+from serve.engines.backends.adapters import with_adapters
+from serve.engines.backends.batch import Arrays, Batcher, Run, RunFailed
 from serve.engines.backends.contract import Contract, TensorSpec, check_contract, read_contract, thread_budget
 from serve.engines.backends.parent_watch import exit_with_parent
 
@@ -67,26 +69,34 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         exit_with_parent()
         contract = read_contract(args)
-        try:
-            self._session = onnxruntime.InferenceSession(
-                contract.model_path, _session_options(contract), providers=_providers(contract)
-            )
-        except RUNTIME_ERRORS as error:
-            raise contract.load_error(f"ONNX Runtime cannot read the model: {error}") from error
-        check_contract(contract, _specs(self._session.get_inputs()), _specs(self._session.get_outputs()))
-        self._batcher = Batcher(contract, self._run)
+        session = _open(contract, contract.model_path)
+        check_contract(contract, _specs(session.get_inputs()), _specs(session.get_outputs()))
+        self._session = session
+        run = with_adapters(contract, _runner(session), lambda path: _runner(_open(contract, path)))
+        self._batcher = Batcher(contract, run)
         self._batcher.warm_up()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         return self._batcher.execute(requests)
 
-    def _run(self, inputs: Arrays, names: Sequence[str]) -> Sequence[NDArray[Any]]:
+
+def _open(contract: Contract, path: Path) -> Any:
+    try:
+        return onnxruntime.InferenceSession(path, _session_options(contract), providers=_providers(contract))
+    except RUNTIME_ERRORS as error:
+        raise contract.load_error(f"ONNX Runtime cannot read {path.name}: {error}") from error
+
+
+def _runner(session: Any) -> Run:
+    def run(inputs: Arrays, names: Sequence[str]) -> Sequence[NDArray[Any]]:
         try:
             feeds = {name: _as_text(array) if array.dtype == np.object_ else array for name, array in inputs.items()}
-            outputs: Sequence[NDArray[Any]] = self._session.run(names, feeds)
+            outputs: Sequence[NDArray[Any]] = session.run(names, feeds)
         except RUNTIME_ERRORS as error:
             raise RunFailed(str(error)) from error
         return outputs
+
+    return run
 
 
 def _session_options(contract: Contract) -> Any:

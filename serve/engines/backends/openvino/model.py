@@ -9,7 +9,9 @@ thread number an engine uses the server's thread budget. OpenVINO's CPU plugin r
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 # Blocks OpenVINO's telemetry. It contacts Google Analytics from a child process, which is killed after 3 s where
@@ -19,12 +21,18 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 import numpy as np
 import openvino
 from numpy.typing import NDArray
+from openvino.op import Parameter
 
-from serve.engines.backends.batch import Arrays, Batcher, RunFailed
+from serve.engines.backends.adapters import with_adapters
+from serve.engines.backends.batch import Arrays, Batcher, Run, RunFailed
 from serve.engines.backends.contract import Contract, TensorSpec, check_contract, read_contract, thread_budget
 from serve.engines.backends.parent_watch import exit_with_parent
 
 RUNTIME_ERRORS = (RuntimeError, TypeError, ValueError)
+CHECKED_SHAPES = 1024
+"""Sets of input shapes that a model remembers as valid."""
+SMALL_CONSTANT_BYTES = 4096
+"""Larger constants are weights: no shape depends on their values."""
 
 TRITON_TYPES = {
     "boolean": "TYPE_BOOL",
@@ -49,24 +57,15 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         exit_with_parent()
         contract = read_contract(args)
-        settings = _settings(contract)
-        try:
-            core = openvino.Core()
-            if extension := contract.parameters.get("CPU_EXTENSION_PATH"):
-                core.add_extension(extension)
-            model = core.read_model(contract.model_path)
-            _reshape(model, contract)
-            device = contract.parameters.get("TARGET_DEVICE", "CPU").upper()
-            self._compiled = core.compile_model(model, device, settings)
-        except RUNTIME_ERRORS as error:
-            raise contract.load_error(f"OpenVINO cannot compile the model: {_last_line(error)}") from error
+        self._compiled, self._shapes = _compile(contract, contract.model_path)
         known = [spec.name for spec in (*contract.inputs, *contract.outputs)]
         inputs, outputs = _named(self._compiled.inputs, known), _named(self._compiled.outputs, known)
         check_contract(contract, _specs(inputs), _specs(outputs))
         self._request = self._compiled.create_infer_request()
         self._outputs = outputs
         self._padded_rows = contract.max_batch_size if contract.bool_parameter("ENABLE_BATCH_PADDING", False) else 0
-        self._batcher = Batcher(contract, self._run)
+        run = with_adapters(contract, self._run, lambda path: _runner(*_compile(contract, path, shared_inputs=True)))
+        self._batcher = Batcher(contract, run)
         self._batcher.warm_up()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -76,6 +75,7 @@ class TritonPythonModel:
         rows = len(next(iter(inputs.values()))) if self._padded_rows else 0
         if rows < self._padded_rows:
             inputs = {name: _pad(array, self._padded_rows) for name, array in inputs.items()}
+        self._shapes.check(inputs)
         try:
             # Copy outputs: the next run, which may belong to the same batch, reuses the buffers.
             results = self._request.infer(inputs, share_inputs=True, share_outputs=False)
@@ -83,6 +83,72 @@ class TritonPythonModel:
             raise RunFailed(_last_line(error)) from error
         outputs = [results[self._outputs[name]] for name in names]
         return [output[:rows] for output in outputs] if rows else outputs
+
+
+class ShapeCheck:
+    """Infers a model's shapes from the inputs' before a run. It takes ``model`` over, and frees its weights.
+
+    A CPU plugin with one thread (seen with OpenVINO 2026.4) ignores a failed shape inference: it runs on the previous
+    run's shapes and reads beyond the inputs.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._free = [port for port in model.inputs if port.get_partial_shape().is_dynamic]
+        self._valid: OrderedDict[tuple[tuple[int, ...], ...], None] = OrderedDict()
+        for constant in model.get_ops():
+            if constant.get_type_name() == "Constant" and constant.get_byte_size() > SMALL_CONSTANT_BYTES:
+                weights = Parameter(constant.get_element_type(), openvino.PartialShape(list(constant.shape)))
+                constant.output(0).replace(weights.output(0))
+                model.add_parameters([weights])
+
+    def check(self, inputs: Arrays) -> None:
+        """Raises RunFailed if these shapes do not fit together. One inference of shapes for each new set of them."""
+        arrays = [next(inputs[name] for name in port.get_names() if name in inputs) for port in self._free]
+        shapes = tuple(array.shape for array in arrays)
+        if shapes in self._valid:
+            self._valid.move_to_end(shapes)
+            return
+        try:
+            self._model.reshape(dict(zip(self._free, map(openvino.PartialShape, map(list, shapes)), strict=True)))
+        except RUNTIME_ERRORS as error:
+            raise RunFailed(_last_line(error)) from error
+        self._valid[shapes] = None
+        if len(self._valid) > CHECKED_SHAPES:
+            self._valid.popitem(last=False)
+
+
+def _compile(contract: Contract, path: Path, *, shared_inputs: bool = False) -> tuple[Any, ShapeCheck]:
+    """``shared_inputs``: the model has inputs without the batch axis, and its own axes hold for all of them."""
+    settings = _settings(contract)
+    try:
+        core = openvino.Core()
+        if extension := contract.parameters.get("CPU_EXTENSION_PATH"):
+            core.add_extension(extension)
+        model = core.read_model(path)
+        if not shared_inputs:
+            _reshape(model, contract)
+        compiled = core.compile_model(model, contract.parameters.get("TARGET_DEVICE", "CPU").upper(), settings)
+        return compiled, ShapeCheck(model)
+    except RUNTIME_ERRORS as error:
+        raise contract.load_error(f"OpenVINO cannot compile {path.name}: {_last_line(error)}") from error
+
+
+def _runner(compiled: Any, shapes: ShapeCheck) -> Run:
+    request = compiled.create_infer_request()
+
+    def run(inputs: Arrays, names: Sequence[str]) -> Sequence[NDArray[Any]]:
+        known = {name for port in compiled.inputs for name in port.get_names()}
+        ports = _named(compiled.outputs, names)
+        try:
+            feeds = {name: np.ascontiguousarray(array) for name, array in inputs.items() if name in known}
+            shapes.check(feeds)
+            results = request.infer(feeds, share_inputs=True, share_outputs=False)
+        except RUNTIME_ERRORS as error:
+            raise RunFailed(_last_line(error)) from error
+        return [results[ports[name]] for name in names]
+
+    return run
 
 
 def _settings(contract: Contract) -> dict[str, Any]:

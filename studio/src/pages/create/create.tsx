@@ -1,31 +1,39 @@
 // Prompt to picture. Each drawing is a durable job: it survives this page, and shows its previews while it is drawn.
-import { useEffect, useState } from "react";
+import { lazy, Suspense, useRef, useState } from "react";
 import { local } from "../../api/client";
+import { keepPrompt } from "../../api/mind";
 import { useOffer } from "../../api/offer";
-import { useDraw } from "../../api/queries";
+import { useDraw, useLoras } from "../../api/queries";
+import { Section } from "../../ui/controls";
 import { Empty, Failed, Skeletons } from "../../ui/feedback";
 import { useCtrlEnter } from "../../ui/shortcuts";
 import { toastError } from "../../ui/toasts";
+import "./create.css";
 import { Drawing } from "./drawing";
 import { Form } from "./form";
-import { jobOf, randomSeed, type Settings, useSettings } from "./settings";
-import { inputOf, keptSource, sourceOfResult, useSource } from "./source";
+import { LayoutPanel } from "./layout_panel";
+import { drawnSize, familyOf, jobOf, offered, randomSeed, type Settings, useSettings } from "./settings";
+import { type Source, useSource } from "./source";
 import { SourcePanel } from "./source_panel";
+
+const GuideSections = lazy(() => import("./guide_sections").then((module) => ({ default: module.GuideSections })));
 
 const KEPT = "create.drawings";
 const MOST_KEPT = 48;
 
 export function Create() {
   const offer = useOffer();
-  const [settings, change] = useSettings();
+  const [all, change] = useSettings();
   const [drawings, setDrawings] = useState<string[]>(() => JSON.parse(sessionStorage.getItem(KEPT) ?? "[]"));
+  const [latest, setLatest] = useState<string>();
   const add = useDraw();
-  const from = useSource();
-  const { take: begin } = from;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: once, when the page opens
-  useEffect(() => {
-    keptSource().then((kept) => kept && begin(kept), toastError);
-  }, []);
+  /** From the press on, while pictures are still read, so that one press sends one drawing. */
+  const isSending = useRef(false);
+  const source = useSource();
+  const family = familyOf(all, offer.data?.families ?? []);
+  const takesLoras = Boolean(family?.takes_loras && offer.data?.keeps);
+  const loras = useLoras(takesLoras);
+  const settings = offered(all, family, loras.data?.items);
 
   const show = (ids: string[]) => {
     setDrawings((before) => {
@@ -34,33 +42,75 @@ export function Create() {
       return after;
     });
   };
-  const draw = async (own: Settings = settings) => {
-    const seed = own.seed !== null ? own.seed : randomSeed();
+  const send = async (own: Settings, from: Source): Promise<number | undefined> => {
+    const seed = own.seed ?? randomSeed();
     try {
-      show(await add.mutateAsync(jobOf(own, seed, inputOf(from.source, from.use))));
-      change({ seed: own.lockSeed ? seed : null });
+      show(await add.mutateAsync(await jobOf(own, seed, from)));
+      return seed;
     } catch (error) {
       toastError(error);
     }
   };
-  useCtrlEnter(() => {
-    if (settings.prompt.trim()) draw();
-  });
+  const draw = async () => {
+    if (!settings.prompt.trim() || isSending.current) return;
+    isSending.current = true;
+    const seed = await send(settings, source);
+    isSending.current = false;
+    if (seed === undefined) return;
+    change({ seed: settings.lockSeed ? seed : null });
+    if (offer.data?.keeps) keepPrompt(settings.prompt.trim());
+  };
+  useCtrlEnter(draw);
 
   if (offer.isError) return <Failed error={offer.error} retry={offer.refetch} />;
+  const size = family ? drawnSize(settings, family, source) : undefined;
   return (
     <div className="split">
       <section className="panel" aria-labelledby="create">
         <h1 id="create">Create</h1>
         {offer.data ? (
           <Form
-            source={<SourcePanel {...from} />}
-            hasSource={from.source !== undefined}
+            sections={
+              family &&
+              size && (
+                <>
+                  {family.takes_pictures && (
+                    <Section title="From a picture" count={source.picture ? 1 : 0} isOpen={source.picture !== null}>
+                      <SourcePanel />
+                    </Section>
+                  )}
+                  <Section
+                    title="Layout"
+                    count={settings.layout.parts.length}
+                    isOpen={settings.layout.parts.length > 0}
+                  >
+                    <LayoutPanel
+                      settings={settings}
+                      change={change}
+                      offer={offer.data}
+                      size={size}
+                      backdrop={source.picture?.url ?? latest}
+                    />
+                  </Section>
+                  {(takesLoras || family.takes_references || family.controls.length > 0) && (
+                    <Suspense>
+                      <GuideSections
+                        settings={settings}
+                        family={family}
+                        offer={offer.data}
+                        loras={loras.data?.items ?? []}
+                        size={size}
+                      />
+                    </Suspense>
+                  )}
+                </>
+              )
+            }
             settings={settings}
             change={change}
             families={offer.data.families}
             limits={offer.data.limits}
-            draw={() => draw()}
+            draw={draw}
             isDrawing={add.isPending}
           />
         ) : (
@@ -77,17 +127,20 @@ export function Create() {
           </Empty>
         )}
         <ul className="grid">
-          {drawings.map((id) => (
-            <Drawing
-              key={id}
-              id={id}
-              take={change}
-              vary={(taken) => draw({ ...settings, ...taken, seed: randomSeed(), lockSeed: false, count: 1 })}
-              show={show}
-              begin={(id, url) => sourceOfResult(id, local(url)).then(begin, toastError)}
-              remove={() => setDrawings((before) => before.filter((other) => other !== id))}
-            />
-          ))}
+          {drawings.map(
+            (id, index) =>
+              offer.data && (
+                <Drawing
+                  key={id}
+                  id={id}
+                  offer={offer.data}
+                  send={send}
+                  show={show}
+                  shown={index === 0 ? (url) => setLatest(local(url)) : undefined}
+                  remove={() => setDrawings((before) => before.filter((other) => other !== id))}
+                />
+              ),
+          )}
         </ul>
       </section>
     </div>

@@ -1,21 +1,24 @@
 // One drawing: its place in the queue, its previews, then the picture and what can be done with it.
-import { useState } from "react";
-import { local, withQuery } from "../../api/client";
+import { useEffect, useState } from "react";
+import { local, type Schemas, withQuery } from "../../api/client";
 import { isOver, type Job, useDraw, useJob, useJobAction } from "../../api/queries";
-import { Button, LinkButton } from "../../ui/controls";
+import { Button, LinkButton, More } from "../../ui/controls";
 import { Progress } from "../../ui/feedback";
 import { plainFacts, seconds } from "../../ui/format";
 import { PictureView } from "../../ui/picture_view";
+import { RemoveButton } from "../../ui/remove_button";
 import { toastError } from "../../ui/toasts";
-import { type Settings, settingsOf } from "./settings";
+import { randomSeed, restore, type Settings, settingsOf } from "./settings";
+import { type Source, sourceOf } from "./source";
+import { usesOf } from "./uses";
 
 interface Props {
   id: string;
-  take: (settings: Partial<Settings>) => void;
-  vary: (settings: Partial<Settings>) => void;
+  offer: Schemas["OfferResponse"];
+  send: (settings: Settings, source: Source) => Promise<unknown>;
   show: (ids: string[]) => void;
-  /** Draws from this picture. */
-  begin: (resultId: string, url: string) => void;
+  /** Called with the picture's address once there is one. */
+  shown?: (url: string) => void;
   remove: () => void;
 }
 
@@ -26,26 +29,35 @@ interface Result {
   seed?: number;
 }
 
-export function Drawing({ id, take, vary, show, begin, remove }: Props) {
+export function Drawing({ id, offer, send, show, shown, remove }: Props) {
   const { data: job, isError } = useJob(id);
   const act = useJobAction();
   const add = useDraw();
   const [isOpen, setOpen] = useState(false);
+  const result = job && (job.results as unknown as Result[])[0];
+  const url = result?.url;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: once per picture
+  useEffect(() => {
+    if (url) shown?.(url);
+  }, [url]);
   if (isError) {
     return (
       <li className="tile">
         <div className="frame failed">This drawing is gone.</div>
         <div className="actions">
-          <Button quiet onPress={remove}>
+          <RemoveButton label="Remove" onPress={remove}>
             Remove
-          </Button>
+          </RemoveButton>
         </div>
       </li>
     );
   }
   if (!job) return <li className="tile skeleton" aria-label="Loading" />;
-  const result = (job.results as unknown as Result[])[0];
-  const taken = settingsOf(job.prompt, { ...job.parameters, seed: result?.seed ?? job.parameters.seed });
+  const parameters = { ...job.parameters, seed: result?.seed ?? job.parameters.seed };
+  const vary = () => {
+    const own = { ...settingsOf(id, job.prompt, parameters), seed: randomSeed(), count: 1 };
+    send(own, sourceOf(id, parameters));
+  };
   const vectorise = async () => {
     if (!result) return;
     try {
@@ -54,6 +66,8 @@ export function Drawing({ id, take, vary, show, begin, remove }: Props) {
       toastError(error);
     }
   };
+  const uses = result ? usesOf({ id: result.id, url: result.url, name: job.prompt }, offer) : [];
+  const [use] = uses;
   return (
     <li className="tile">
       {result ? (
@@ -90,14 +104,15 @@ export function Drawing({ id, take, vary, show, begin, remove }: Props) {
             </LinkButton>
             {job.kind !== "vectorize" && (
               <>
-                <Button onPress={() => vary(taken)}>Vary</Button>
-                <Button onPress={() => take(taken)} label="Take its settings into the form">
+                <Button onPress={vary}>Vary</Button>
+                <Button onPress={() => restore(id, job.prompt, parameters)} label="Take its settings into the form">
                   Settings
                 </Button>
                 {result.media_type !== "image/svg+xml" && (
                   <>
-                    <Button onPress={() => begin(result.id, result.url)}>Draw from it</Button>
                     <Button onPress={vectorise}>Vectorise</Button>
+                    {use && uses.length === 1 && <Button onPress={use.run}>{use.name}</Button>}
+                    {uses.length > 1 && <More text="Use" label={`Use ${title(job)}`} actions={uses} />}
                   </>
                 )}
               </>
@@ -105,9 +120,9 @@ export function Drawing({ id, take, vary, show, begin, remove }: Props) {
           </>
         )}
         {(job.status === "failed" || job.status === "cancelled") && (
-          <Button quiet onPress={remove}>
+          <RemoveButton label={`Remove ${title(job)}`} onPress={remove}>
             Remove
-          </Button>
+          </RemoveButton>
         )}
       </div>
       {result && (

@@ -1,24 +1,26 @@
 import type { ReactNode } from "react";
 import { usePresets, useStyles } from "../../api/queries";
-import { Button, Choice, NumberInput, Range, Segments, Text, Toggle } from "../../ui/controls";
-import { type Family, randomSeed, type Settings } from "./settings";
+import { Button, Choice, NumberInput, Range, Section, Segments, Text, Toggle } from "../../ui/controls";
+import { Insight } from "./insight";
+import { type Family, familyOf, randomSeed, type Settings } from "./settings";
+import { SuitingModels } from "./suiting_models";
 
 interface Props {
-  /** The picture to begin from, and what is done with it. */
-  source: ReactNode;
+  /** The picture to begin from, layout, LoRAs, references, control pictures. */
+  sections: ReactNode;
   settings: Settings;
   change: (change: Partial<Settings>) => void;
   families: Family[];
   limits: { max_prompt_characters: number; max_steps: number; max_guidance: number; max_pictures: number };
   draw: () => void;
   isDrawing: boolean;
-  hasSource: boolean;
 }
 
-export function Form({ source, settings, change, families, limits, draw, isDrawing, hasSource }: Props) {
-  const family = families.find((family) => family.name === settings.model) ?? families[0];
+export function Form({ sections, settings, change, families, limits, draw, isDrawing }: Props) {
+  const family = familyOf(settings, families);
   const left = limits.max_prompt_characters - settings.prompt.length;
   const canDraw = settings.prompt.trim() !== "" && left >= 0 && !isDrawing;
+  const take = (model: string) => change({ model, sampler: "", width: null, height: null });
   return (
     <form
       className="form"
@@ -35,6 +37,7 @@ export function Form({ source, settings, change, families, limits, draw, isDrawi
         placeholder="A red apple, flat style"
         hint={`${words(settings.prompt)} words · ${settings.prompt.length} of ${limits.max_prompt_characters} characters`}
       />
+      <Insight settings={settings} change={change} />
       <Templates change={change} />
       <Text
         label="Leave out"
@@ -51,16 +54,21 @@ export function Form({ source, settings, change, families, limits, draw, isDrawi
       />
       <Range label="Pictures" value={settings.count} onChange={(count) => change({ count })} min={1} max={8} />
       <Styles settings={settings} change={change} />
-      <details className="more" open={hasSource || undefined}>
-        <summary>From a picture</summary>
-        {source}
-      </details>
-      <details className="more">
-        <summary>Settings</summary>
-        {family && (
-          <FamilySettings settings={settings} change={change} families={families} family={family} limits={limits} />
-        )}
-      </details>
+      {families.length > 1 && family && (
+        <>
+          <Choice
+            label="Model"
+            value={family.name}
+            onChange={take}
+            options={families.map(({ name }) => ({ id: name, name }))}
+          />
+          <SuitingModels prompt={settings.prompt} models={families.map(({ name }) => name)} take={take} />
+        </>
+      )}
+      {sections}
+      <Section title="Settings">
+        {family && <FamilySettings settings={settings} change={change} family={family} limits={limits} />}
+      </Section>
       <div className="row">
         <NumberInput
           label="Seed"
@@ -86,21 +94,12 @@ export function Form({ source, settings, change, families, limits, draw, isDrawi
 function FamilySettings({
   settings,
   change,
-  families,
   family,
   limits,
-}: Omit<Props, "draw" | "isDrawing" | "source" | "hasSource"> & { family: Family }) {
+}: Pick<Props, "settings" | "change" | "limits"> & { family: Family }) {
   const side = { min: family.min_px, max: family.max_px, step: family.multiple_of_px };
   return (
     <div className="stack">
-      {families.length > 1 && (
-        <Choice
-          label="Model"
-          value={family.name}
-          onChange={(model) => change({ model, sampler: "", width: null, height: null })}
-          options={families.map(({ name }) => ({ id: name, name }))}
-        />
-      )}
       <Choice
         label="Sampler"
         value={settings.sampler || family.sampler}

@@ -1,75 +1,113 @@
 // A mask painted over a picture: brush, eraser, undo. The mask has the picture's own pixels, whatever is shown.
-import { type PointerEvent, useEffect, useRef, useState } from "react";
+import { type PointerEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import { Button, Range, Segments } from "../../ui/controls";
-import type { Source } from "./source";
+import { useUndoKeys } from "../../ui/shortcuts";
+import { type Point, paint, type Size, type Step, type Stroke, shaded, written } from "./mask";
 
 interface Props {
-  source: Source;
+  size: Size;
+  /** The picture under it. */
+  backdrop?: string;
+  /** What else is shown between both. */
+  under?: ReactNode;
   mask: string | null;
+  /** Pixels of `size` by which its edge is softened, as the drawing will have it. */
+  feather: number;
+  label: string;
   done: (mask: string | null) => void;
+  cancel: () => void;
+  children?: ReactNode;
 }
 
-const MOST_UNDONE = 30;
+function paintAll(on: CanvasRenderingContext2D, base: HTMLCanvasElement | undefined, steps: Step[]) {
+  on.globalCompositeOperation = "source-over";
+  on.clearRect(0, 0, on.canvas.width, on.canvas.height);
+  if (base) on.drawImage(base, 0, 0);
+  for (const step of steps) paint(on, step);
+}
 
-export function MaskEditor({ source, mask, done }: Props) {
+export function MaskEditor({ size, backdrop, under, mask, feather, label, done, cancel, children }: Props) {
+  const { width, height } = size;
   const canvas = useRef<HTMLCanvasElement>(null);
-  const [tool, setTool] = useState("brush");
-  const [size, setSize] = useState(12);
-  const [history, setHistory] = useState<ImageData[]>([]);
-  const last = useRef<[number, number]>(undefined);
+  /** What it was before any step. */
+  const base = useRef<HTMLCanvasElement>(undefined);
+  const stroke = useRef<Stroke>(undefined);
+  const [tool, setTool] = useState<Stroke["tool"]>("brush");
+  const [brush, setBrush] = useState(12);
+  const [steps, setSteps] = useState<Step[]>([]);
+  const painted = useRef(steps);
+  painted.current = steps;
+  const [undone, setUndone] = useState<Step[]>([]);
+  const [scale, setScale] = useState(1);
+  const context = () => canvas.current?.getContext("2d") as CanvasRenderingContext2D;
 
   useEffect(() => {
     if (!mask) return;
     const image = new Image();
     image.onload = () => {
-      const context = canvas.current?.getContext("2d");
-      if (!context) return;
-      context.drawImage(image, 0, 0);
-      shade(context, source);
+      base.current = shaded(image, { width, height });
+      const on = canvas.current?.getContext("2d");
+      if (on) paintAll(on, base.current, painted.current);
     };
     image.src = mask;
-  }, [mask, source]);
+    return () => {
+      image.onload = null;
+    };
+  }, [mask, width, height]);
+  useEffect(() => {
+    const shown = canvas.current;
+    if (!shown) return;
+    const observer = new ResizeObserver(() => setScale(shown.clientWidth / width));
+    observer.observe(shown);
+    return () => observer.disconnect();
+  }, [width]);
 
-  const position = (event: PointerEvent<HTMLCanvasElement>): [number, number] => {
-    const box = event.currentTarget.getBoundingClientRect();
-    return [
-      ((event.clientX - box.left) / box.width) * source.width,
-      ((event.clientY - box.top) / box.height) * source.height,
-    ];
-  };
-  const context = () => canvas.current?.getContext("2d") as CanvasRenderingContext2D;
-  const remember = () => {
-    const now = context().getImageData(0, 0, source.width, source.height);
-    setHistory((before) => [...before, now].slice(-MOST_UNDONE));
-  };
-  const stroke = (to: [number, number]) => {
-    const on = context();
-    on.globalCompositeOperation = tool === "brush" ? "source-over" : "destination-out";
-    on.strokeStyle = "#fff";
-    on.lineCap = on.lineJoin = "round";
-    on.lineWidth = (size / 100) * Math.max(source.width, source.height);
-    on.beginPath();
-    on.moveTo(...(last.current ?? to));
-    on.lineTo(...to);
-    on.stroke();
-    last.current = to;
+  const repaint = (all: Step[]) => paintAll(context(), base.current, all);
+  const add = (step: Step) => {
+    setSteps((before) => [...before, step]);
+    setUndone([]);
   };
   const undo = () => {
-    const before = history.at(-1);
-    if (!before) return;
-    context().putImageData(before, 0, 0);
-    setHistory((all) => all.slice(0, -1));
+    const last = steps.at(-1);
+    if (!last) return;
+    repaint(steps.slice(0, -1));
+    setSteps(steps.slice(0, -1));
+    setUndone([...undone, last]);
   };
-  const all = () => {
-    remember();
-    const on = context();
-    on.globalCompositeOperation = "source-over";
-    on.fillStyle = "#fff";
-    on.fillRect(0, 0, source.width, source.height);
+  const redo = () => {
+    const last = undone.at(-1);
+    if (!last) return;
+    paint(context(), last);
+    setSteps([...steps, last]);
+    setUndone(undone.slice(0, -1));
   };
-  const none = () => {
-    remember();
-    context().clearRect(0, 0, source.width, source.height);
+  useUndoKeys(undo, redo);
+  const whole = (step: "all" | "none" | "invert") => {
+    paint(context(), step);
+    add(step);
+  };
+  const position = (event: { clientX: number; clientY: number }): Point => {
+    const box = (canvas.current as HTMLCanvasElement).getBoundingClientRect();
+    return [((event.clientX - box.left) / box.width) * width, ((event.clientY - box.top) / box.height) * height];
+  };
+  const begin = (event: PointerEvent<HTMLCanvasElement>) => {
+    if (event.button !== 0 || stroke.current) return;
+    event.currentTarget.setPointerCapture(event.pointerId);
+    stroke.current = { tool, width: (brush / 100) * Math.max(width, height), points: [position(event)] };
+    paint(context(), stroke.current);
+  };
+  const move = (event: PointerEvent<HTMLCanvasElement>) => {
+    const going = stroke.current;
+    if (!going) return;
+    const before = going.points.at(-1) as Point;
+    const passed = event.nativeEvent.getCoalescedEvents?.() ?? [];
+    const points = (passed.length ? passed : [event.nativeEvent]).map(position);
+    going.points.push(...points);
+    paint(context(), { ...going, points: [before, ...points] });
+  };
+  const end = () => {
+    if (stroke.current) add(stroke.current);
+    stroke.current = undefined;
   };
   return (
     <div className="stack">
@@ -77,61 +115,52 @@ export function MaskEditor({ source, mask, done }: Props) {
         <Segments
           label="Tool"
           value={tool}
-          onChange={setTool}
+          onChange={(id) => setTool(id as Stroke["tool"])}
           options={[
             { id: "brush", name: "Brush" },
             { id: "eraser", name: "Eraser" },
           ]}
         />
-        <Range label="Size" value={size} onChange={setSize} min={1} max={50} shown={`${size} %`} />
+        <Range label="Size" value={brush} onChange={setBrush} min={1} max={50} shown={`${brush} %`} />
+        {children}
         <div className="actions">
-          <Button onPress={undo} isDisabled={!history.length}>
+          <Button onPress={undo} isDisabled={!steps.length}>
             Undo
           </Button>
-          <Button onPress={all}>All</Button>
-          <Button onPress={none}>None</Button>
+          <Button onPress={redo} isDisabled={!undone.length}>
+            Redo
+          </Button>
+          <Button onPress={() => whole("all")}>All</Button>
+          <Button onPress={() => whole("none")}>None</Button>
+          <Button onPress={() => whole("invert")}>Invert</Button>
         </div>
       </div>
-      <div className="paint" style={{ aspectRatio: `${source.width} / ${source.height}` }}>
-        <img src={source.url} alt="Under the mask" />
+      <div
+        className="paint"
+        style={{ aspectRatio: `${width} / ${height}`, inlineSize: `min(100%, ${(62 * width) / height}dvh)` }}
+      >
+        {backdrop && <img src={backdrop} alt="Under the mask" />}
+        {under && <div>{under}</div>}
         <canvas
           ref={canvas}
-          width={source.width}
-          height={source.height}
-          aria-label="Mask: paint what is to be drawn anew"
-          onPointerDown={(event) => {
-            event.currentTarget.setPointerCapture(event.pointerId);
-            remember();
-            stroke(position(event));
-          }}
-          onPointerMove={(event) => event.buttons && stroke(position(event))}
-          onPointerUp={() => {
-            last.current = undefined;
-          }}
+          width={width}
+          height={height}
+          aria-label={label}
+          style={{ filter: feather ? `blur(${feather * scale}px)` : undefined }}
+          onPointerDown={begin}
+          onPointerMove={move}
+          onPointerUp={end}
+          onPointerCancel={end}
         />
       </div>
-      <Button primary onPress={() => done(written(context(), source))}>
-        Use this mask
-      </Button>
+      <div className="actions">
+        <Button primary onPress={() => done(written(canvas.current as HTMLCanvasElement))}>
+          Use this mask
+        </Button>
+        <Button quiet onPress={cancel}>
+          Cancel
+        </Button>
+      </div>
     </div>
   );
-}
-
-/** From black and white to transparent and white, as the editor has it. */
-function shade(context: CanvasRenderingContext2D, { width, height }: Source) {
-  const pixels = context.getImageData(0, 0, width, height);
-  for (let at = 0; at < pixels.data.length; at += 4) pixels.data[at + 3] = pixels.data[at] ?? 0;
-  context.putImageData(pixels, 0, 0);
-}
-
-/** White on black, as a PNG; `null` for an empty mask. */
-function written(context: CanvasRenderingContext2D, { width, height }: Source): string | null {
-  const painted = context.getImageData(0, 0, width, height);
-  if (!painted.data.some((value, at) => at % 4 === 3 && value > 0)) return null;
-  const file = document.createElement("canvas");
-  [file.width, file.height] = [width, height];
-  const on = file.getContext("2d") as CanvasRenderingContext2D;
-  on.fillRect(0, 0, width, height);
-  on.drawImage(context.canvas, 0, 0);
-  return file.toDataURL("image/png");
 }

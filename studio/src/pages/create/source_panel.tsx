@@ -1,110 +1,112 @@
-import { useState } from "react";
+import { lazy, Suspense, useState } from "react";
 import { useOffer } from "../../api/offer";
-import { Button, Choice, Dialog, Drop, NumberInput, Range, Toggle } from "../../ui/controls";
-import { toastError } from "../../ui/toasts";
+import { Button, Choice, Dialog, Range, Section, Toggle } from "../../ui/controls";
+import { Skeletons } from "../../ui/feedback";
 import { MaskEditor } from "./mask_editor";
-import { SIDES, type Source, sourceOfFile, type Use } from "./source";
+import { PictureChooser } from "./picture_chooser";
+import { changeUse, SIDES, takeSource, type Use, useSource } from "./source";
 
-interface Props {
-  source: Source | undefined;
-  use: Use;
-  take: (source: Source | undefined) => void;
-  change: (change: Partial<Use>) => void;
-}
+const OutpaintEditor = lazy(() => import("./outpaint_editor").then((module) => ({ default: module.OutpaintEditor })));
 
 /** A picture to begin from, how much of it stays, what of it is drawn anew, and where it grows. */
-export function SourcePanel({ source, use, take, change }: Props) {
+export function SourcePanel() {
+  const { picture, use } = useSource();
+  const offer = useOffer();
   const [painting, setPainting] = useState(false);
-  if (!source) {
+  if (!picture) {
     return (
-      <Drop
-        label="A picture to begin from"
-        accept={["image/png", "image/jpeg", "image/webp"]}
-        onFiles={([file]) => {
-          if (file) sourceOfFile(file).then(take, toastError);
-        }}
-      >
-        <p>Drop a picture to draw from it.</p>
-      </Drop>
+      <PictureChooser label="A picture to begin from" text="Drop a picture to draw from it." onPick={takeSource} />
     );
   }
+  const grows = SIDES.some((side) => use.outpaint[side] > 0);
   return (
     <div className="stack">
       <div className="frame source">
-        <img src={source.url} alt="Drawn from this" />
+        <img src={picture.url} alt="Drawn from this" />
         {use.mask && <img src={use.mask} alt="Mask: what is white is drawn anew" className="mask" />}
       </div>
       <div className="actions">
         <Button onPress={() => setPainting(true)}>{use.mask ? "Change the mask" : "Paint a mask"}</Button>
-        {use.mask && <Button onPress={() => change({ mask: null })}>No mask</Button>}
-        <Button quiet onPress={() => take(undefined)}>
+        {use.mask && <Button onPress={() => changeUse({ mask: null })}>No mask</Button>}
+        <Button quiet onPress={() => takeSource(null)}>
           Remove
         </Button>
       </div>
-      <Range
-        label="Change"
-        value={use.strength}
-        onChange={(strength) => change({ strength })}
-        min={0.05}
-        max={1}
-        step={0.05}
-        shown={`${Math.round(use.strength * 100)} %`}
-      />
-      {use.mask && <MaskSettings use={use} change={change} />}
-      <details className="more">
-        <summary>Grow the picture</summary>
-        <div className="row">
-          {SIDES.map((side) => (
-            <NumberInput
-              key={side}
-              label={side}
-              value={use.outpaint[side]}
-              onChange={(pixels) => change({ outpaint: { ...use.outpaint, [side]: pixels ?? 0 } })}
-              min={0}
-              max={1024}
-              step={8}
+      {!grows && (
+        <Range
+          label="Change"
+          value={use.strength}
+          onChange={(strength) => changeUse({ strength })}
+          min={0.05}
+          max={1}
+          step={0.05}
+          shown={`${Math.round(use.strength * 100)} %`}
+        />
+      )}
+      {use.mask && <MaskSettings use={use} canCrop={!grows} />}
+      <Section title="Grow the picture" isOpen={grows}>
+        <Suspense fallback={<Skeletons count={1} />}>
+          {offer.data && (
+            <OutpaintEditor
+              picture={picture}
+              margins={use.outpaint}
+              change={(outpaint) => changeUse({ outpaint })}
+              most={offer.data.limits.max_margin_px}
+              mostSide={offer.data.limits.max_canvas_px}
             />
-          ))}
-        </div>
-      </details>
+          )}
+        </Suspense>
+      </Section>
       <Dialog title="What is to be drawn anew" isOpen={painting} onClose={() => setPainting(false)} wide>
         <MaskEditor
-          source={source}
+          size={picture}
+          backdrop={picture.url}
           mask={use.mask}
+          feather={use.maskBlur}
+          label="Mask: paint what is to be drawn anew"
+          cancel={() => setPainting(false)}
           done={(mask) => {
-            change({ mask, strength: 1 });
+            changeUse({ mask, strength: 1 });
             setPainting(false);
           }}
-        />
+        >
+          <Feather use={use} />
+        </MaskEditor>
       </Dialog>
     </div>
   );
 }
 
-function MaskSettings({ use, change }: Pick<Props, "use" | "change">) {
+function MaskSettings({ use, canCrop }: { use: Use; canCrop: boolean }) {
   const offer = useOffer();
   const fills = offer.data?.mask_fills ?? [];
   return (
     <>
-      <Range
-        label="Feather"
-        value={use.maskBlur}
-        onChange={(maskBlur) => change({ maskBlur })}
-        min={0}
-        max={64}
-        shown={`${use.maskBlur} px`}
-      />
+      <Feather use={use} />
       <Choice
         label="Under the mask, at first"
         value={use.maskFill}
-        onChange={(maskFill) => change({ maskFill })}
+        onChange={(maskFill) => changeUse({ maskFill })}
         options={fills.map((id) => ({ id, name: id.replaceAll("_", " ") }))}
       />
-      <Toggle
-        label="Draw the masked part alone, at full size"
-        value={use.maskCrop}
-        onChange={(maskCrop) => change({ maskCrop })}
-      />
+      {canCrop && (
+        <Toggle
+          label="Draw the masked part alone, at full size"
+          value={use.maskCrop}
+          onChange={(maskCrop) => changeUse({ maskCrop })}
+        />
+      )}
     </>
   );
 }
+
+const Feather = ({ use }: { use: Use }) => (
+  <Range
+    label="Feather"
+    value={use.maskBlur}
+    onChange={(maskBlur) => changeUse({ maskBlur })}
+    min={0}
+    max={64}
+    shown={`${use.maskBlur} px`}
+  />
+);

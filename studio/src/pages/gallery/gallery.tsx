@@ -1,23 +1,28 @@
 // Everything that was made: filtered, searched, compared, taken away.
 import { useNavigate } from "@tanstack/react-router";
-import { useDeferredValue, useEffect, useRef, useState } from "react";
+import { type CSSProperties, memo, useCallback, useDeferredValue, useState } from "react";
 import { local, own, request, send, withQuery } from "../../api/client";
+import { say } from "../../api/mind";
 import { useOffer } from "../../api/offer";
 import { type GalleryFilter, type Generation, queryClient, useDraw, useFavorite, useGallery } from "../../api/queries";
 import { Button, Choice, LinkButton, Text, Toggle } from "../../ui/controls";
 import { Empty, Failed, Skeletons } from "../../ui/feedback";
 import { PictureView } from "../../ui/picture_view";
 import { toast, toastError, undoable } from "../../ui/toasts";
-import { keepSettings, settingsOf } from "../create/settings";
-import { keepSource } from "../create/source";
+import { WindowedGrid } from "../../ui/windowed_grid";
+import { restore } from "../create/settings";
+import { usesOf } from "../create/uses";
 import { ComparePictures } from "./compare_pictures";
-import { factsOf } from "./facts";
+import { PictureEditor } from "./editor";
+import { factsOf, parametersOf } from "./facts";
+import { Say } from "./say";
+import { Share } from "./share";
 
 const KINDS = [
   { id: "", name: "Everything" },
   { id: "illustrate", name: "Drawings" },
   { id: "vectorize", name: "Vectorised" },
-  { id: "prompt_to_svg", name: "Drawn as SVG" },
+  { id: "edit", name: "Edited" },
 ];
 const ORDERS = [
   { id: "newest", name: "Newest" },
@@ -25,6 +30,9 @@ const ORDERS = [
   { id: "rating", name: "Best rated" },
 ];
 const MOST_COMPARED = 4;
+const MOST_SUBJECT = 100;
+const LEAST_TILE_PX = 180;
+const CAPTION_PX = 32;
 
 export function Gallery() {
   const [filter, setFilter] = useState<GalleryFilter>({ sort: "newest" });
@@ -63,8 +71,18 @@ export function Gallery() {
       restore,
     );
   };
-  const choose = (one: Generation) =>
-    setChosen((before) => (before.includes(one) ? before.filter((other) => other !== one) : [...before, one]));
+  const choose = useCallback(
+    (one: Generation) =>
+      setChosen((before) => {
+        const rest = before.filter(({ id }) => id !== one.id);
+        return rest.length < before.length ? rest : [...before, one];
+      }),
+    [],
+  );
+  const { hasNextPage, isFetchingNextPage, fetchNextPage } = gallery;
+  const more = useCallback(() => {
+    if (hasNextPage && !isFetchingNextPage) fetchNextPage();
+  }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
 
   return (
     <div className="page">
@@ -114,18 +132,27 @@ export function Gallery() {
         </div>
       )}
       {gallery.isError && <Failed error={gallery.error} retry={gallery.refetch} />}
-      <ul className="grid gallery">
-        {gallery.isPending && <Skeletons count={12} />}
-        {shown.map((one) => (
+      {gallery.isPending && (
+        <ul className="grid gallery">
+          <Skeletons count={12} />
+        </ul>
+      )}
+      <WindowedGrid
+        items={shown}
+        least={LEAST_TILE_PX}
+        below={CAPTION_PX}
+        end={more}
+        render={(one, place) => (
           <Thumbnail
             key={one.id}
             generation={one}
-            isChosen={chosen.includes(one)}
-            choose={() => choose(one)}
-            open={() => setOpened(one)}
+            isChosen={chosen.some(({ id }) => id === one.id)}
+            choose={choose}
+            open={setOpened}
+            {...place}
           />
-        ))}
-      </ul>
+        )}
+      />
       {gallery.data && shown.length === 0 && (
         <Empty title={q || filter.favorite || filter.kind ? "Nothing matches" : "No pictures yet"}>
           <p>
@@ -135,41 +162,35 @@ export function Gallery() {
           </p>
         </Empty>
       )}
-      <More more={gallery.hasNextPage && !gallery.isFetchingNextPage} load={gallery.fetchNextPage} />
       {opened && <Lightbox generation={opened} close={() => setOpened(undefined)} remove={() => remove([opened])} />}
       <ComparePictures generations={chosen} isOpen={comparing} close={() => setComparing(false)} />
     </div>
   );
 }
 
-/** Loads the next page before its end is reached. */
-function More({ more, load }: { more: boolean; load: () => void }) {
-  const mark = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    if (!more || !mark.current) return;
-    const observer = new IntersectionObserver(([entry]) => entry?.isIntersecting && load(), { rootMargin: "1200px" });
-    observer.observe(mark.current);
-    return () => observer.disconnect();
-  }, [more, load]);
-  return <div ref={mark} />;
-}
-
 interface ThumbnailProps {
   generation: Generation;
   isChosen: boolean;
-  choose: () => void;
-  open: () => void;
+  choose: (generation: Generation) => void;
+  open: (generation: Generation) => void;
+  style: CSSProperties;
+  position: number;
 }
 
-function Thumbnail({ generation, isChosen, choose, open }: ThumbnailProps) {
+/** Whether it looks the same: while the grid is scrolled, most of its pictures do. */
+const isSame = ({ style, ...one }: ThumbnailProps, { style: otherStyle, ...other }: ThumbnailProps) =>
+  JSON.stringify(style) === JSON.stringify(otherStyle) &&
+  (Object.keys(one) as (keyof typeof one)[]).every((name) => one[name] === other[name]);
+
+const Thumbnail = memo(function Thumbnail({ generation, isChosen, choose, open, style, position }: ThumbnailProps) {
   const favorite = useFavorite();
   const [first] = generation.results;
   const name = generation.prompt || generation.kind;
   if (!first) return null;
   const thumbnail = local(first.thumbnail_url);
   return (
-    <li className={isChosen ? "tile chosen" : "tile"}>
-      <button type="button" className="frame" onClick={open} aria-label={`Open: ${name}`}>
+    <li className={isChosen ? "tile chosen" : "tile"} style={style} aria-posinset={position} aria-setsize={-1}>
+      <button type="button" className="frame" onClick={() => open(generation)} aria-label={`Open: ${name}`}>
         <img
           src={withQuery(thumbnail, { size: 256 })}
           srcSet={`${withQuery(thumbnail, { size: 256 })} 1x, ${withQuery(thumbnail, { size: 512 })} 2x`}
@@ -189,7 +210,7 @@ function Thumbnail({ generation, isChosen, choose, open }: ThumbnailProps) {
         >
           {generation.favorite ? "♥" : "♡"}
         </Button>
-        <Button quiet label={`Choose: ${name}`} pressed={isChosen} onPress={choose}>
+        <Button quiet label={`Choose: ${name}`} pressed={isChosen} onPress={() => choose(generation)}>
           {isChosen ? "☑" : "☐"}
         </Button>
       </div>
@@ -198,35 +219,55 @@ function Thumbnail({ generation, isChosen, choose, open }: ThumbnailProps) {
       </p>
     </li>
   );
-}
+}, isSame);
 
 function Lightbox({ generation, close, remove }: { generation: Generation; close: () => void; remove: () => void }) {
   const navigate = useNavigate();
   const add = useDraw();
+  const offer = useOffer();
+  const [dialog, setDialog] = useState<"edit" | "share">();
   const [first] = generation.results;
   if (!first) return null;
-  const parameters = (generation.parameters ?? {}) as Record<string, unknown>;
   const again = () => {
-    keepSettings(settingsOf(generation.prompt, { ...parameters, seed: first.metadata.seed ?? parameters.seed }));
+    const parameters = parametersOf(generation);
+    restore(generation.id, generation.prompt, { ...parameters, seed: first.metadata.seed ?? parameters.seed });
     navigate({ to: "/" });
   };
-  const begin = () => {
-    keepSource(first.id, first.image_url);
-    again();
-  };
-  const vectorise = async () => {
+  const result = { id: first.id, url: first.image_url, name: generation.prompt };
+  const uses = offer.data ? usesOf(result, offer.data, () => navigate({ to: "/" })) : [];
+  const queue = async (kind: string, more: Record<string, unknown>, said: string) => {
     try {
-      await add.mutateAsync({ kind: "vectorize", input: { result_id: first.id } });
-      toast("success", "It is being vectorised; the result comes into the gallery");
+      await add.mutateAsync({ kind, input: { result_id: first.id, ...more } });
+      toast("success", `It is being ${said}; the result comes into the gallery`);
     } catch (error) {
       toastError(error);
     }
   };
-  const share = async () => {
-    const { url } = await request<{ url: string }>("GET", `/v1/results/${first.id}/metadata`);
-    await navigator.clipboard.writeText(url);
-    toast("success", "Link copied");
+  const keepReference = async () => {
+    const picture = await (await send("GET", local(first.image_url))).blob();
+    const form = new FormData();
+    form.set("image", picture, "reference");
+    form.set("subject_name", generation.prompt.slice(0, MOST_SUBJECT) || generation.kind);
+    const user = own().user_id;
+    if (user) form.set("user_id", String(user));
+    await request("POST", "/api/references", { form });
+    queryClient.invalidateQueries({ queryKey: ["references"] });
+    toast("success", "Kept among the references");
   };
+  /** What is saved or shared teaches the recommendations; only drawings do. */
+  const tell = (kind: "share" | "download") => {
+    if (generation.kind === "illustrate") say(kind, { generationId: generation.id }).catch(() => {});
+  };
+  if (dialog === "edit") return <PictureEditor generation={generation} close={() => setDialog(undefined)} />;
+  if (dialog === "share")
+    return (
+      <Share
+        result={first.id}
+        title={generation.prompt || generation.kind}
+        onShared={() => tell("share")}
+        close={() => setDialog(undefined)}
+      />
+    );
   return (
     <PictureView
       isOpen
@@ -234,15 +275,26 @@ function Lightbox({ generation, close, remove }: { generation: Generation; close
       url={local(first.image_url)}
       title={generation.prompt || generation.kind}
       facts={factsOf(generation)}
+      onSave={() => tell("download")}
     >
-      {generation.kind !== "vectorize" && <Button onPress={again}>Take its settings</Button>}
+      {generation.kind === "illustrate" && <Say generationId={generation.id} />}
+      {generation.kind === "illustrate" && <Button onPress={again}>Take its settings</Button>}
       {first.metadata.media_type !== "image/svg+xml" && (
         <>
-          <Button onPress={begin}>Draw from it</Button>
-          <Button onPress={vectorise}>Vectorise</Button>
+          {uses.map(({ name, run }) => (
+            <Button key={name} onPress={run}>
+              {name}
+            </Button>
+          ))}
+          <Button onPress={() => queue("vectorize", {}, "vectorised")}>Vectorise</Button>
+          {!!offer.data?.upscalers.length && (
+            <Button onPress={() => queue("finish", { upscale: 2 }, "enlarged")}>Upscale</Button>
+          )}
+          <Button onPress={() => setDialog("edit")}>Edit</Button>
+          <Button onPress={() => keepReference().catch(toastError)}>Keep as reference</Button>
         </>
       )}
-      <Button onPress={share}>Copy link</Button>
+      <Button onPress={() => setDialog("share")}>Share</Button>
       <Button quiet onPress={remove}>
         Delete
       </Button>

@@ -1,18 +1,28 @@
 import { useOffer } from "../../api/offer";
-import { useEngines } from "../../api/queries";
+import { useEngines, useLoras } from "../../api/queries";
 import { Fact } from "../../ui/facts";
 import { Empty, Failed, Skeletons } from "../../ui/feedback";
 import { Table } from "../../ui/table";
+import { Loras } from "./loras";
 
 /** The families that draw here, and the engines behind them. */
 export function Models() {
   const offer = useOffer();
   const engines = useEngines();
+  const takesLoras = Boolean(offer.data?.keeps && offer.data.families.some((family) => family.takes_loras));
+  const loras = useLoras(takesLoras);
+  if (offer.isPending || engines.isPending || (takesLoras && loras.isPending)) {
+    return (
+      <div className="page">
+        <h1>Models</h1>
+        <Skeletons count={4} className="line" />
+      </div>
+    );
+  }
   return (
     <div className="page">
       <h1>Models</h1>
       {offer.isError && <Failed error={offer.error} retry={offer.refetch} />}
-      {offer.isPending && <Skeletons count={2} className="line" />}
       {offer.data?.families.map((family) => (
         <section key={family.name} className="card" aria-labelledby={`family-${family.name}`}>
           <h2 id={`family-${family.name}`}>{family.name}</h2>
@@ -25,10 +35,14 @@ export function Models() {
             <Fact name="Steps" value={String(family.num_inference_steps)} />
             <Fact name="Guidance" value={String(family.guidance_scale)} />
             <Fact name="Samplers" value={family.samplers.join(", ")} />
+            <Fact name="LoRAs" value={family.takes_loras ? "yes" : "no"} />
+            <Fact name="References" value={family.takes_references ? "yes" : "no"} />
+            <Fact name="Control pictures" value={family.controls.join(", ") || "none"} />
           </dl>
         </section>
       ))}
       {offer.data?.families.length === 0 && <Empty title="No family draws here" />}
+      {takesLoras && <Loras />}
       <section className="card" aria-labelledby="engines">
         <h2 id="engines">Engines of the vectoriser</h2>
         {engines.isError && <Failed error={engines.error} retry={engines.refetch} />}

@@ -1,13 +1,22 @@
+import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { local, own, request, send } from "../../api/client";
+import { local, own, request, type Schemas, send } from "../../api/client";
+import { useOffer } from "../../api/offer";
 import { queryClient, useReferences } from "../../api/queries";
 import { Button, Drop, Text } from "../../ui/controls";
 import { Empty, Failed, Skeletons } from "../../ui/feedback";
+import { RemoveButton } from "../../ui/remove_button";
 import { toast, toastError, undoable } from "../../ui/toasts";
+import { referenceOf } from "../create/guides";
+import { pictureOfReference } from "../create/picture";
+import { currentSettings, editGuides, familyOf } from "../create/settings";
 
 /** Pictures of subjects, by name. */
 export function References() {
   const references = useReferences();
+  const navigate = useNavigate();
+  const offer = useOffer();
+  const family = familyOf(currentSettings(), offer.data?.families ?? []);
   const [subject, setSubject] = useState("");
   const [hidden, setHidden] = useState<string[]>([]);
   const add = async (files: File[]) => {
@@ -35,6 +44,10 @@ export function References() {
       restore,
     );
   };
+  const use = (one: Schemas["ReferenceInfo"]) => {
+    editGuides("references", (now) => [...now, referenceOf(pictureOfReference(one))]);
+    navigate({ to: "/" });
+  };
   const shown = references.data?.items.filter(({ id }) => !hidden.includes(id)) ?? [];
   return (
     <div className="page">
@@ -61,9 +74,14 @@ export function References() {
               </span>
             </p>
             <div className="actions">
-              <Button quiet label={`Delete the reference of ${one.subject_name}`} onPress={() => remove(one.id)}>
+              {family?.takes_references && (
+                <Button label={`Draw with the reference of ${one.subject_name}`} onPress={() => use(one)}>
+                  Use
+                </Button>
+              )}
+              <RemoveButton label={`Delete the reference of ${one.subject_name}`} onPress={() => remove(one.id)}>
                 Delete
-              </Button>
+              </RemoveButton>
             </div>
           </li>
         ))}

@@ -9,7 +9,9 @@ import { Failed, Skeletons } from "../../ui/feedback";
 import { percent, seconds, when } from "../../ui/format";
 import { Table } from "../../ui/table";
 import { toastError } from "../../ui/toasts";
+import { Cohorts } from "./cohorts";
 import { EngineVersions } from "./engine_versions";
+import { Fallback } from "./fallback";
 
 const useAdmin = <T,>(path: string, query?: Record<string, string | number>) =>
   useQuery({
@@ -25,7 +27,9 @@ export function Operate() {
       <Quality />
       <Costs />
       <Accounts />
+      <Cohorts />
       <EngineVersions />
+      <Fallback />
       <Flags />
       <Audit />
     </div>

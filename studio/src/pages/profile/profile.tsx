@@ -1,14 +1,14 @@
 import { useQuery } from "@tanstack/react-query";
 import { request, type Schemas } from "../../api/client";
-import { queryClient, useSession } from "../../api/queries";
+import { queryClient } from "../../api/queries";
 import { Button, Segments } from "../../ui/controls";
 import { Fact } from "../../ui/facts";
 import { Skeletons } from "../../ui/feedback";
 import { seconds, when } from "../../ui/format";
 import { type Theme, useTheme } from "../../ui/theme";
+import { SignInForm } from "./sign_in";
 
 export function Profile() {
-  const { data: session } = useSession();
   const me = useQuery({ queryKey: ["me"], queryFn: () => request<Schemas["MeResponse"]>("GET", "/v1/me") });
   const costs = useQuery({
     queryKey: ["costs"],
@@ -21,6 +21,14 @@ export function Profile() {
     sessionStorage.clear();
     await queryClient.resetQueries();
   };
+  if (me.isPending || costs.isPending) {
+    return (
+      <div className="page">
+        <h1>Profile</h1>
+        <Skeletons count={3} className="line" />
+      </div>
+    );
+  }
   return (
     <div className="page">
       <h1>Profile</h1>
@@ -39,8 +47,18 @@ export function Profile() {
         ) : (
           <Skeletons count={1} className="line" />
         )}
-        {session?.required && <Button onPress={signOut}>Sign out</Button>}
+        {me.data?.key_id && <Button onPress={signOut}>Sign out</Button>}
       </section>
+      {me.data && !me.data.key_id && (
+        <section className="card" aria-labelledby="other">
+          <h2 id="other">Sign in as somebody else</h2>
+          <p>
+            This site needs no key here. With one you have pictures of your own, and an administrator's opens Operate:{" "}
+            <code>atelier keys create --user ada --role admin</code>.
+          </p>
+          <SignInForm />
+        </section>
+      )}
       <section className="card" aria-labelledby="use">
         <h2 id="use">What you have used</h2>
         {costs.data ? (

@@ -1,7 +1,7 @@
 // Jobs as they wait, run and end; every change can be taken back as long as the job is not over.
 import { useState } from "react";
-import { local } from "../../api/client";
-import { isOver, type Job, useJobAction, useJobs, useQueueInfo } from "../../api/queries";
+import { local, send } from "../../api/client";
+import { isOver, type Job, useJobAction, useJobs, useQueueInfo, useSession } from "../../api/queries";
 import { Button, Choice, Segments } from "../../ui/controls";
 import { Empty, Failed, Progress, Skeletons } from "../../ui/feedback";
 import { seconds, when } from "../../ui/format";
@@ -18,15 +18,31 @@ export function Queue() {
   const [status, setStatus] = useState("all");
   const jobs = useJobs(status === "all" ? {} : { status });
   const lanes = useQueueInfo();
+  const mayStop = useSession().data?.scopes.includes("admin");
+  const stop = async (lane: string, isStopped: boolean) => {
+    try {
+      await send("POST", `/api/admin/lanes/${lane}/${isStopped ? "pause" : "resume"}`);
+      await lanes.refetch();
+    } catch (error) {
+      toastError(error);
+    }
+  };
   return (
     <div className="page">
       <div className="row spread">
         <h1>Queue</h1>
         <div className="row">
           {Object.entries(lanes.data?.lanes ?? {}).map(([name, lane]) => (
-            <span key={name} className="chip">
-              {name}: {lane.processing} of {lane.slots} running, {lane.pending} waiting
-              {lane.is_paused ? ", stopped" : ""}
+            <span key={name} className="actions">
+              <span className="chip">
+                {name}: {lane.processing} of {lane.slots} running, {lane.pending} waiting
+                {lane.is_paused ? ", stopped" : ""}
+              </span>
+              {mayStop && (
+                <Button quiet onPress={() => stop(name, !lane.is_paused)}>
+                  {lane.is_paused ? `Resume ${name}` : `Stop ${name}`}
+                </Button>
+              )}
             </span>
           ))}
         </div>

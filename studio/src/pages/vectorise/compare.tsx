@@ -1,6 +1,7 @@
 // The source and its SVG under one slider; a loupe up to 32 times; the outlines and their nodes.
 import { type PointerEvent, useMemo, useRef, useState } from "react";
 import { Range, Segments } from "../../ui/controls";
+import { cutAt, Divider, SplitRange } from "../../ui/split";
 import { outlined } from "./outlines";
 
 interface Props {
@@ -53,25 +54,14 @@ export function Compare({ source, svg, content, name, isBusy }: Props) {
           <img src={source} alt={`Source: ${name}`} className={pixels} style={scaled} />
         )}
         {svg && (view === "slider" || view === "svg") && (
-          <div className="over" style={view === "slider" ? { clipPath: `inset(0 0 0 ${split}%)` } : undefined}>
+          <div className="over" style={view === "slider" ? cutAt(split) : undefined}>
             <img src={svg} alt={`SVG of ${name}`} style={scaled} />
           </div>
         )}
         {outlines && <img src={outlines} alt={`Outlines of ${name}`} style={scaled} />}
-        {svg && view === "slider" && (
-          <div className="divider" style={{ insetInlineStart: `${split}%` }} aria-hidden="true" />
-        )}
+        {svg && view === "slider" && <Divider split={split} />}
       </div>
-      {svg && view === "slider" && (
-        <Range
-          label="Source left, SVG right"
-          value={split}
-          onChange={setSplit}
-          min={0}
-          max={100}
-          shown={`${split} %`}
-        />
-      )}
+      {svg && view === "slider" && <SplitRange label="Source left, SVG right" split={split} setSplit={setSplit} />}
     </div>
   );
 }

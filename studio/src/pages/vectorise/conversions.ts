@@ -10,6 +10,13 @@ export interface Options {
   targetQuality: number;
   maxBytes: number | null;
   maxPaths: number | null;
+  maxColors: number | null;
+  shapes: boolean;
+  removeBackground: boolean;
+  curves: string;
+  groupBy: string;
+  cutOut: boolean;
+  outlines: boolean;
 }
 
 export interface Conversion {
@@ -18,6 +25,8 @@ export interface Conversion {
   /** Object URL of the source. */
   source: string;
   state: "waiting" | "running" | "done" | "failed";
+  /** Those that it was, or is to be, converted with. */
+  options: Options;
   result?: Converted;
   /** Object URL of the SVG. */
   svg?: string;
@@ -43,10 +52,11 @@ export function useConversions(options: Options) {
     const one = running.current < AT_A_TIME ? queue.current.shift() : undefined;
     if (!one) return;
     running.current += 1;
-    update(one.key, { state: "running" });
+    const options = current.current;
+    update(one.key, { state: "running", options });
     const began = performance.now();
     try {
-      const result = await convert(one.file, current.current);
+      const result = await convert(one.file, options);
       const svg = URL.createObjectURL(new Blob([result.svg_content], { type: "image/svg+xml" }));
       update(one.key, { state: "done", result, svg, clientTimeS: (performance.now() - began) / 1000 });
     } catch (error) {
@@ -67,6 +77,7 @@ export function useConversions(options: Options) {
           file,
           source: URL.createObjectURL(file),
           state: "waiting" as const,
+          options: current.current,
         }));
       setAll((before) => [...added, ...before].slice(0, MOST));
       queue.current.push(...added);
@@ -100,6 +111,10 @@ export function useConversions(options: Options) {
 }
 
 function convert(file: File, options: Options): Promise<Converted> {
+  return request<Converted>("POST", "/api/convert-ai", { form: formOf(file, options) });
+}
+
+export function formOf(file: File, options: Options): FormData {
   const form = new FormData();
   form.set("image", file);
   form.set("tier", options.tier);
@@ -107,5 +122,12 @@ function convert(file: File, options: Options): Promise<Converted> {
   form.set("validate", "true");
   if (options.maxBytes) form.set("max_bytes", String(options.maxBytes));
   if (options.maxPaths) form.set("max_paths", String(options.maxPaths));
-  return request<Converted>("POST", "/api/convert-ai", { form });
+  if (options.maxColors) form.set("max_colors", String(options.maxColors));
+  if (!options.shapes) form.set("shapes", "false");
+  if (options.curves !== "cubic") form.set("curves", options.curves);
+  if (options.groupBy !== "none") form.set("group_by", options.groupBy);
+  if (options.cutOut) form.set("stacking", "cut_out");
+  if (options.outlines) form.set("draw", "strokes");
+  if (options.removeBackground) form.set("background", "remove");
+  return form;
 }

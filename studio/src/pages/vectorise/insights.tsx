@@ -1,10 +1,11 @@
 // Why the stack did what it did (D-063): kind, confidence, tier, qualities, times, versions; and the ways to take it away.
-import { Button, LinkButton } from "../../ui/controls";
+import { Button } from "../../ui/controls";
 import { Fact } from "../../ui/facts";
 import { bytes, percent, seconds } from "../../ui/format";
 import { toast } from "../../ui/toasts";
 import type { Conversion, Converted } from "./conversions";
 import { nodes } from "./outlines";
+import { SaveAs } from "./save_as";
 import { svgName } from "./zip";
 
 export function Insights({ conversion, result }: { conversion: Conversion; result: Converted }) {
@@ -24,11 +25,7 @@ export function Insights({ conversion, result }: { conversion: Conversion; resul
       <div className="row spread">
         <h2 id="insights">Insights</h2>
         <div className="actions">
-          {conversion.svg && (
-            <LinkButton href={conversion.svg} download={svgName(conversion.file.name)}>
-              Save SVG
-            </LinkButton>
-          )}
+          <SaveAs conversion={conversion} content={result.svg_content} />
           <Button onPress={() => copy(result.svg_content, "SVG")}>Copy SVG</Button>
           <Button onPress={() => copy(`data:image/svg+xml,${encodeURIComponent(result.svg_content)}`, "Data URL")}>
             Data URL

@@ -2,7 +2,7 @@
 import { useEffect, useState } from "react";
 import { Problem } from "../../api/client";
 import { useOffer } from "../../api/offer";
-import { Button, Drop, NumberInput, Range, Segments } from "../../ui/controls";
+import { Button, Choice, Drop, NumberInput, Range, Segments, Toggle } from "../../ui/controls";
 import { Empty, Progress } from "../../ui/feedback";
 import { bytes, percent } from "../../ui/format";
 import { useCtrlEnter } from "../../ui/shortcuts";
@@ -12,12 +12,40 @@ import { type Conversion, type Options, useConversions } from "./conversions";
 import { Insights } from "./insights";
 import { saveAll } from "./zip";
 
-const ACCEPTED = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff"];
+const ACCEPTED = [
+  ...["image/png", "image/jpeg", "image/webp", "image/avif", "image/gif", "image/bmp", "image/tiff"],
+  ...["image/x-icon", "image/vnd.microsoft.icon"],
+];
+const DEFAULTS: Options = {
+  tier: "auto",
+  targetQuality: 0.9,
+  maxBytes: null,
+  maxPaths: null,
+  maxColors: null,
+  shapes: true,
+  removeBackground: false,
+  curves: "cubic",
+  groupBy: "none",
+  cutOut: false,
+  outlines: false,
+};
+const CURVES = [
+  { id: "cubic", name: "Cubic Béziers" },
+  { id: "quadratic", name: "Quadratic Béziers" },
+  { id: "arcs", name: "Lines and arcs" },
+  { id: "lines", name: "Lines" },
+];
+const GROUPS = [
+  { id: "none", name: "None" },
+  { id: "color", name: "By colour" },
+  { id: "parent", name: "By what lies within" },
+  { id: "layer", name: "By layer" },
+];
 const TIERS = ["auto", "1", "2", "3"].map((id) => ({ id, name: id === "auto" ? "Automatic" : `Tier ${id}` }));
 
 export function Vectorise() {
   const offer = useOffer();
-  const [options, setOptions] = useState<Options>({ tier: "auto", targetQuality: 0.9, maxBytes: null, maxPaths: null });
+  const [options, setOptions] = useState<Options>(DEFAULTS);
   const { all, add, again, clear } = useConversions(options);
   const [chosen, setChosen] = useState<string>();
   const shown = all.find((one) => one.key === chosen) ?? all[0];
@@ -81,7 +109,52 @@ export function Vectorise() {
             min={1}
             placeholder="any"
           />
+          <NumberInput
+            label="Most colours"
+            value={options.maxColors}
+            onChange={(maxColors) => setOptions({ ...options, maxColors })}
+            min={2}
+            max={48}
+            placeholder="any"
+          />
         </div>
+        <Toggle
+          label="Whole circles, rectangles and strokes"
+          value={options.shapes}
+          onChange={(shapes) => setOptions({ ...options, shapes })}
+        />
+        <Toggle
+          label="Without background"
+          value={options.removeBackground}
+          onChange={(removeBackground) => setOptions({ ...options, removeBackground })}
+        />
+        <details className="more">
+          <summary>How it is drawn</summary>
+          <div className="row">
+            <Choice
+              label="Curves"
+              value={options.curves}
+              onChange={(curves) => setOptions({ ...options, curves })}
+              options={CURVES}
+            />
+            <Choice
+              label="Groups"
+              value={options.groupBy}
+              onChange={(groupBy) => setOptions({ ...options, groupBy })}
+              options={GROUPS}
+            />
+          </div>
+          <Toggle
+            label="Cut out, nothing below another shape"
+            value={options.cutOut}
+            onChange={(cutOut) => setOptions({ ...options, cutOut })}
+          />
+          <Toggle
+            label="Outlines only"
+            value={options.outlines}
+            onChange={(outlines) => setOptions({ ...options, outlines })}
+          />
+        </details>
         {all.length > 0 && (
           <div className="actions">
             <Button onPress={again}>Again, with these settings</Button>

@@ -1,0 +1,45 @@
+"""What the art director needs of a language model: messages in, pieces of text out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from serve.errors import EngineUnavailable
+
+Role = Literal["system", "user", "assistant"]
+
+
+class ChatFailed(EngineUnavailable):
+    """The language model did not answer properly. The message has the kind of failure, never the model's text."""
+
+    kind = "chat-failed"
+
+
+class UselessReply(ChatFailed):
+    """The language model is there; what it answered to this request cannot be used. It is no outage."""
+
+
+@dataclass(frozen=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class ChatOptions:
+    """Defaults of C-071."""
+
+    temperature: float = 0.7
+    top_p: float = 0.9
+    top_k: int = 40
+    repeat_penalty: float = 1.1
+    max_tokens: int = 512
+
+
+class ChatModel(Protocol):
+    name: str
+
+    def stream(self, messages: Sequence[Message], options: ChatOptions) -> AsyncGenerator[str, None]:
+        """Pieces of the answer. Closing it ends the work. Raises ChatFailed, Overloaded."""

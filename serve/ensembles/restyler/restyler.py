@@ -1,0 +1,228 @@
+"""`Restyler`: paints pictures in the style of others, with the engines of `build_engines.style`.
+
+``style_encoder`` turns a picture into statistics of features, which are its style; ``style_painter`` paints a picture
+with a style's statistics in place of its own (AdaIN: Huang and Belongie, 2017). AdaIN is linear in them: styles are
+mixed, and weakened, by mixing statistics. A large picture is painted in tiles with the statistics of the whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.diffusion import canvas
+from serve.ensembles.engine_calls import EngineCalls
+from serve.ensembles.illustrator.finishing.finishing import Finisher, tiled
+from serve.ensembles.illustrator.picture_source import InputPicture
+from serve.ensembles.illustrator.pipeline.source_encoding import decoded_pixels
+from serve.ensembles.restyler.restyle import Restyle
+from serve.errors import Unsupported, rename_fields
+from serve.vector import textures
+
+Pixels = npt.NDArray[np.uint8]
+Statistics = npt.NDArray[np.float32]
+
+ENCODER, PAINTER = "style_encoder", "style_painter"
+HOW_TO_BUILD = "python -m build_engines train style"
+STYLE_SIDE_PX = 512
+"""A style's picture is scaled down to this longer side."""
+MAX_STYLES_IN_MEMORY = 64
+_MARGIN_PX = 16
+"""Mirrored around the picture, so that the ends of the convolutions lie outside of it."""
+_CONCURRENT_TILES = 2
+
+
+@dataclass(frozen=True)
+class StyleEngines:
+    """What the manifests state: the number of ``statistics``; sides are multiples of ``step_px``; tiles of ``tile_px``
+    overlap by ``overlap_px``."""
+
+    statistics: int
+    step_px: int
+    overlap_px: int
+    tile_px: int
+
+
+def style_engines_in(repository: Path) -> StyleEngines | None:
+    """None where ``repository`` lacks one of the two."""
+    paths = [repository / name / "manifest.json" for name in (ENCODER, PAINTER)]
+    if not all(path.is_file() for path in paths):
+        return None
+    return StyleEngines(**json.loads(paths[1].read_text())["style"])
+
+
+def ignore_tiles(_done: int, _total: int) -> None:
+    """For `Restyler.restyled`."""
+
+
+class Restyler:
+    """For one event loop. ``engines`` None: there are none, and `check` says so."""
+
+    def __init__(self, engines: StyleEngines | None, calls: EngineCalls) -> None:
+        self._engines = engines
+        self._calls = calls
+        self._known: OrderedDict[tuple[str, str], Statistics] = OrderedDict()
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the engines."""
+        return (ENCODER, PAINTER) if self._engines is not None else ()
+
+    def check(self) -> StyleEngines:
+        """Raises Unsupported with the command that builds what is missing."""
+        if self._engines is None:
+            raise Unsupported(f"there are no engines for style transfer; {HOW_TO_BUILD} makes them", "style")
+        return self._engines
+
+    async def restyled(
+        self,
+        pixels: Pixels,
+        restyle: Restyle,
+        deadline: float,
+        versions: Mapping[str, str],
+        seed: int = 0,
+        on_tile: Callable[[int, int], None] = ignore_tiles,
+    ) -> Pixels:
+        """``pixels``, (H, W, 3 or 4), painted; transparency stays. The ``seed`` says where the strokes fall.
+
+        ``on_tile`` is called with how many tiles are done, and of how many. Raises Unsupported, BadImage naming the
+        style's field, and the errors of `EngineCalls.infer`.
+        """
+        stated = self.check()
+        if restyle.strength == 0:
+            return pixels
+        colours, padded = await asyncio.to_thread(_prepared, pixels, stated.step_px)
+        own = await self._statistics_of(padded, deadline, versions)
+        wanted = [
+            share * await self._style(use.picture, f"styles[{i}].image", deadline, versions)
+            for i, (use, share) in enumerate(zip(restyle.styles, restyle.shares, strict=True))
+        ]
+        style = own + restyle.strength * (np.sum(wanted, axis=0) - own)
+        painted = await self._painted(padded, own, style.astype(np.float32), deadline, versions, seed, on_tile)
+        return await asyncio.to_thread(_composed, pixels, colours, painted, restyle)
+
+    async def _style(
+        self, picture: InputPicture, field: str, deadline: float, versions: Mapping[str, str]
+    ) -> Statistics:
+        """Those of a style's picture; of the last pictures they are known."""
+        key = picture.name, versions.get(ENCODER, "")
+        if key not in self._known:
+            with rename_fields({"image": field}):
+                pixels = await asyncio.to_thread(decoded_pixels, picture)
+            small = await asyncio.to_thread(_style_pixels, pixels, self.check().step_px)
+            self._known[key] = await self._statistics_of(small, deadline, versions)
+            if len(self._known) > MAX_STYLES_IN_MEMORY:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    async def _statistics_of(self, pixels: Pixels, deadline: float, versions: Mapping[str, str]) -> Statistics:
+        """Means and deviations over all tiles of ``pixels``."""
+        tile = self.check().tile_px
+        parts = [
+            pixels[top : top + tile, left : left + tile]
+            for top in range(0, pixels.shape[0], tile)
+            for left in range(0, pixels.shape[1], tile)
+        ]
+        found = []
+        for part in parts:  # one after the other: the encoder is quick, and a large picture has many
+            inputs = {"image": np.ascontiguousarray(part[None])}
+            found.append((await self._calls.infer(ENCODER, inputs, deadline, versions))["statistics"][0])
+        return pooled(np.stack(found), np.array([part.shape[0] * part.shape[1] for part in parts], np.float64))
+
+    async def _painted(
+        self,
+        pixels: Pixels,
+        content: Statistics,
+        style: Statistics,
+        deadline: float,
+        versions: Mapping[str, str],
+        seed: int,
+        on_tile: Callable[[int, int], None],
+    ) -> Pixels:
+        stated = self.check()
+        height, width = pixels.shape[:2]
+        await asyncio.to_thread(textures.fields, seed)  # a second, once
+        total = -(-height // stated.tile_px) * -(-width // stated.tile_px)
+        done = 0
+        on_tile(0, total)
+
+        async def paint(tile: npt.NDArray[Any]) -> Pixels:
+            nonlocal done
+            top, left = (int(place) for place in tile[0, 0, 3:])
+            strokes = await asyncio.to_thread(textures.window, seed, top, left, *tile.shape[:2])
+            inputs: dict[str, npt.NDArray[Any]] = {
+                "image": np.ascontiguousarray(tile[None, ..., :3]).astype(np.uint8),
+                "content": content[None],
+                "style": style[None],
+                "textures": strokes[None],
+            }
+            made: Pixels = (await self._calls.infer(PAINTER, inputs, deadline, versions))["painted"][0]
+            done += 1
+            on_tile(done, total)
+            return made
+
+        places = np.indices((height, width)).transpose(1, 2, 0)
+        both = np.concatenate([pixels.astype(np.int32), places], axis=-1, dtype=np.int32)
+        engine = Finisher(PAINTER, "", 1, 3, stated.overlap_px, stated.tile_px)
+        return await tiled(both, engine, paint, _CONCURRENT_TILES)  # type: ignore[arg-type]  # with their places
+
+
+def pooled(statistics: npt.NDArray[np.float32], weights: npt.NDArray[np.float64]) -> Statistics:
+    """Statistics (means, then deviations) of the union of parts with those ``statistics`` (n, k) and ``weights``."""
+    shares = (weights / weights.sum())[:, None]
+    means, deviations = np.split(statistics.astype(np.float64), 2, axis=1)
+    mean = (shares * means).sum(0)
+    variance = (shares * (deviations**2 + means**2)).sum(0) - mean**2
+    return np.asarray(np.concatenate([mean, np.sqrt(np.maximum(variance, 1e-6))]), np.float32)
+
+
+def _prepared(pixels: Pixels, step_px: int) -> tuple[Pixels, Pixels]:
+    """The colours, with what is hidden filled from what shows; and the same with mirrored margins, of sides that the
+    engines take."""
+    colours = np.ascontiguousarray(pixels[..., :3])
+    if pixels.shape[2] == 4 and pixels[..., 3].min() < 255:
+        colours = canvas.filled(colours, np.where(pixels[..., 3] == 0, 255, 0).astype(np.uint8))
+    height, width = colours.shape[:2]
+    right, bottom = (-(side + 2 * _MARGIN_PX) % step_px + _MARGIN_PX for side in (width, height))
+    around = ((_MARGIN_PX, bottom), (_MARGIN_PX, right), (0, 0))
+    return colours, np.pad(colours, around, mode="symmetric")
+
+
+def _style_pixels(pixels: Pixels, step_px: int) -> Pixels:
+    """At most STYLE_SIDE_PX a side, on white, of sides that the encoder takes."""
+    if pixels.shape[2] == 4:
+        alpha = pixels[..., 3:].astype(np.float32) / 255
+        pixels = (pixels[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
+    height, width = pixels.shape[:2]
+    scale = min(1.0, STYLE_SIDE_PX / max(height, width))
+    size = [max(step_px, round(side * scale) // step_px * step_px) for side in (width, height)]
+    return canvas.resized(np.ascontiguousarray(pixels), (size[0], size[1]))
+
+
+def _composed(pixels: Pixels, colours: Pixels, painted: Pixels, restyle: Restyle) -> Pixels:
+    """``painted`` without its margins, with the picture's own colours, mask and alpha where they are wanted."""
+    height, width = pixels.shape[:2]
+    made = painted[_MARGIN_PX : _MARGIN_PX + height, _MARGIN_PX : _MARGIN_PX + width]
+    if restyle.preserve_colors:
+        made = with_luma_of(made, colours)
+    if restyle.mask is not None:
+        grey = canvas.resized(np.ascontiguousarray(decoded_pixels(restyle.mask)[..., 0]), (width, height))
+        share = grey[..., None].astype(np.float32) / 255
+        made = (colours + share * (made.astype(np.float32) - colours) + 0.5).astype(np.uint8)
+    return np.concatenate([made, pixels[..., 3:]], axis=-1) if pixels.shape[2] == 4 else np.ascontiguousarray(made)
+
+
+def with_luma_of(painted: Pixels, colours: Pixels) -> Pixels:
+    """``colours`` with the luma of ``painted`` (ITU-R BT.601)."""
+    weights = np.asarray([0.299, 0.587, 0.114], np.float32)
+    change = (painted.astype(np.float32) - colours) @ weights
+    return np.clip(colours + change[..., None] + 0.5, 0, 255).astype(np.uint8)

@@ -1,0 +1,34 @@
+"""LoRAs that a request names, as files of the object store: whoever draws it later has the same one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from serve.ensembles.illustrator.adapters import LoraUse
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.errors import InvalidRequest
+from serve.state import State
+from serve.state.loras import LoraStore
+
+
+async def resolve_loras(options: IllustrateOptions, state: State | None) -> IllustrateOptions:
+    """``options`` with the files of its LoRAs. Raises InvalidRequest naming ``loras``, or those of a region, for one
+    that is not there or that is for other models, StateUnavailable."""
+    names = [lora.name for lora in options.all_loras if not lora.object]
+    if not names:
+        return options
+    if state is None:
+        raise InvalidRequest("this site keeps nothing, and so has no LoRAs", "loras")
+    stored = await LoraStore(state).named(names)
+
+    def found(use: LoraUse, field: str) -> LoraUse:
+        if use.object:
+            return use
+        lora = stored.get(use.name)
+        if lora is None:
+            raise InvalidRequest(f"there is no LoRA {use.name[:64]!a}; GET /v1/loras lists them", field)
+        if options.model is not None and options.model not in lora.families:
+            raise InvalidRequest(f"LoRA {lora.name!a} is for {', '.join(lora.families)}, not {options.model!a}", field)
+        return replace(use, object=lora.object)
+
+    return options.with_loras(found)

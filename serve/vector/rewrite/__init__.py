@@ -1,0 +1,1 @@
+"""What an SVG of our tracers is rewritten to: other kinds of curves, shapes cut out of each other, groups, outlines."""
