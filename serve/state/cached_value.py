@@ -35,14 +35,19 @@ class CachedValue(Generic[T]):
         self._read_at: float | None = None
         self._first_read = asyncio.Lock()
         self._attempts = 0
+        self._refreshing = False
 
     async def get(self) -> T:
         now = self._clock()
         if self._read_at is None:
             await self._read_first()
-        elif now - self._read_at >= self._max_age_s:
-            self._read_at = now  # before the read: concurrent callers do not read as well
-            await self._refresh()
+        elif not self._refreshing and now - self._read_at >= self._max_age_s:
+            self._read_at = now
+            self._refreshing = True  # concurrent callers do not read as well, and no older read ends after a newer one
+            try:
+                await self._refresh()
+            finally:
+                self._refreshing = False
         return self.value
 
     async def _read_first(self) -> None:

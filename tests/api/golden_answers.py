@@ -11,10 +11,12 @@ import json
 import re
 import sys
 import tempfile
+import types
 import zipfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 from golden_requests import VOCABULARIES, Case
@@ -24,6 +26,7 @@ from keyed_door import KeyedSite, keyed_site
 from standin import StandIn
 
 from serve.api.app import create_app
+from serve.ensembles.illustrator import illustration
 from serve.settings import AccessSettings, ArmSettings, DatabaseSettings, ExperimentSettings, FlagSettings, Settings
 from serve.state import State
 
@@ -59,8 +62,9 @@ async def golden_site(folder: Path) -> AsyncIterator[KeyedSite]:
         experiments={"plus_one": experiment},
     )
     state = await State.open(settings)
-    async with keyed_site(state, limits={"max_body_bytes": 200_000}, jobs=_QUEUE) as site:
-        yield site
+    with mock.patch.object(illustration, "secrets", types.SimpleNamespace(randbelow=lambda below: below - 1)):
+        async with keyed_site(state, limits={"max_body_bytes": 200_000}, jobs=_QUEUE) as site:
+            yield site
     await state.close()
 
 
@@ -213,7 +217,7 @@ def _plain(value: Any, name: str = "") -> Any:
 
 
 def _is_drawn(seed: Any) -> bool:
-    """Whether a seed is random: larger than the seeds of the requests, except the largest possible seed."""
+    """Whether a seed stands for a random one: larger than those of the requests, except the largest possible seed."""
     return isinstance(seed, int) and 10**6 < seed < 2**62
 
 

@@ -16,6 +16,7 @@ from versioned import ENGINE
 from serve.engines.engine_set import EngineSet, EngineSetService
 from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.releases.flags import unit_of
+from serve.releases.rollouts.site import Rollout, read_all
 from serve.releases.rollouts.version_reconciler import VersionReconciler, current_versions
 from serve.releases.rollouts.version_selector import VersionSelector
 from serve.state import State
@@ -66,8 +67,16 @@ class VersionedSite:
             ended.set()
 
     async def settle(self) -> None:
-        """Waits until callers see what the database has."""
-        await asyncio.sleep(1.2)
+        """Waits until callers and replicas act on what the database has."""
+        async with self.state.database.read() as connection:
+            wanted = await read_all(connection)
+        async with asyncio.timeout(60):
+            while await self.choosing._rollouts.get() != wanted or not self._replicas_follow(wanted):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    def _replicas_follow(self, wanted: Mapping[str, Rollout]) -> bool:
+        currents = [one.engine_set.versions.current for one in self.replicas]
+        return all(current[engine] == one.current for current in currents for engine, one in wanted.items())
 
 
 @contextlib.asynccontextmanager
