@@ -1,15 +1,20 @@
 """Embeddings of texts and pictures in one space, by two small engines that run in the calling process.
 
-They take a few milliseconds on one core, so a call to the engine server would cost more than the work; and a process
-that only keeps the gallery needs no engine server then. Networks and tokenizer: `build_engines.search`.
+Those of the starter take a few milliseconds on one core, so a call to the engine server would cost more than the work;
+and a process that only keeps the gallery needs no engine server then. Networks and tokenizer: `build_engines.search`;
+those of a CLIP-class checkpoint: `build_engines.embed`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,30 +23,75 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from serve.ensembles.illustrator.illustration import MAX_SIDE_PX
-from serve.errors import BadImage, Unsupported
+from serve.errors import BadImage, EngineUnavailable, Unsupported
 from serve.vector.image import FIELD, MEBIBYTE, ImageLimits, read
 from serve.vector.svg import size_of, to_png
 
 Embedding = npt.NDArray[np.float32]
 Rgb = npt.NDArray[np.uint8]
 
-PICTURE, TEXT = "search_picture", "search_text"
+STARTER = "search"
+"""The pair of engines is named by this: ``search_picture`` and ``search_text``."""
 HOW_TO_BUILD = "python -m build_engines train search"
 MAX_DRAWING_BYTES = 4 * MEBIBYTE
 SVG = "image/svg+xml"
 _LIMITS = ImageLimits(max_bytes=256 * MEBIBYTE, max_pixels=MAX_SIDE_PX**2, max_side_px=MAX_SIDE_PX, min_side_px=1)
 _UNKNOWN = "<unk>"
+_FITS = ("pad", "crop", "stretch")
+_RESAMPLINGS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_CHUNK = 1 << 20
+MAX_ASPECT = 8
+"""Of a longer picture the middle is scaled: the rest is cut off in any case."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the engines' manifest states under ``search``; the picture engine normalises colours itself.
+
+    ``fit``: pad (into a white square), crop (the middle) or stretch. ``pad_id`` fills texts up to ``tokens``.
+    ``logit_scale`` times a cosine is the logit of a picture among others for the same text.
+    """
+
+    side_px: int
+    tokens: int
+    fit: str = "pad"
+    resample: str = "bilinear"
+    shortest_px: int = 0
+    pad_id: int = 0
+    lowercase: bool = False
+    strips_punctuation: bool = False
+    logit_scale: float = 20.0
+
+    @staticmethod
+    def of(stated: dict[str, Any]) -> Preprocessing:
+        """Raises EngineUnavailable for values that this version does not know."""
+        known = {name: stated[name] for name in Preprocessing.__dataclass_fields__ if name in stated}
+        made = Preprocessing(**known)
+        if made.fit not in _FITS or made.resample not in _RESAMPLINGS:
+            raise EngineUnavailable(f"the engines' manifest states a preprocessing that is not known: {made.fit}")
+        return made
+
+    def prepared(self, text: str) -> str:
+        text = text.lower() if self.lowercase else text
+        return " ".join(re.sub(r"[^\w\s]", "", text).split()) if self.strips_punctuation else text
 
 
 class Embedder:
-    """Safe to use from several threads. ``engine`` is the fingerprint of both files: vectors of other ones differ."""
+    """Safe to use from several threads. ``engine`` is the fingerprint of both files: vectors of other ones differ.
 
-    def __init__(self, repository: Path) -> None:
-        stated = json.loads((repository / PICTURE / "manifest.json").read_text())["search"]
-        self._side_px, self._tokens = int(stated["side_px"]), int(stated["tokens"])
-        self._tokenizer = Tokenizer.from_str((repository / TEXT / "tokenizer.json").read_text(encoding="utf-8"))
-        self._files = [repository / name / "1" / "model.onnx" for name in (PICTURE, TEXT)]
-        self.engine = hashlib.sha256(b"".join(path.read_bytes() for path in self._files)).hexdigest()[:16]
+    ``name`` is the pair: NAME_picture and NAME_text.
+    """
+
+    def __init__(self, repository: Path, name: str = STARTER) -> None:
+        self.name = name
+        picture, text = _names(name)
+        self._like = Preprocessing.of(json.loads((repository / picture / "manifest.json").read_text())["search"])
+        self._tokenizer = Tokenizer.from_str((repository / text / "tokenizer.json").read_text(encoding="utf-8"))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._files = [repository / engine / "1" / "model.onnx" for engine in (picture, text)]
+        self.engine = _fingerprint(self._files)
+        self.logit_scale = self._like.logit_scale
 
     @cached_property
     def _picture(self) -> onnxruntime.InferenceSession:
@@ -53,39 +103,84 @@ class Embedder:
         return _session(self._files[1])
 
     def knows(self, text: str) -> bool:
-        """Whether any word of ``text`` is in the vocabulary."""
+        """Whether any part of ``text`` is in the vocabulary."""
         unknown = self._tokenizer.token_to_id(_UNKNOWN)
-        return any(one != unknown for one in self._tokenizer.encode(text, add_special_tokens=False).ids)
+        ids = self._tokenizer.encode(self._like.prepared(text), add_special_tokens=False).ids
+        return any(one != unknown for one in ids)
 
     def text(self, text: str) -> Embedding:
         """Unit vector; of a long text the beginning counts."""
-        found = self._tokenizer.encode(text).ids
-        if len(found) > self._tokens:
-            found = [*found[: self._tokens - 1], found[-1]]
-        ids = np.zeros((1, self._tokens), np.int64)
+        like = self._like
+        found = self._tokenizer.encode(like.prepared(text)).ids
+        if len(found) > like.tokens:
+            found = [*found[: like.tokens - 1], found[-1]]
+        ids = np.full((1, like.tokens), like.pad_id, np.int64)
         ids[0, : len(found)] = found
         return np.asarray(self._text.run(None, {"ids": ids})[0][0], np.float32)
 
     def picture(self, data: bytes, media_type: str) -> Embedding:
         """Unit vector of an encoded picture or an SVG, on white. Raises BadImage and its kind for what cannot be
         read."""
-        image = fitted(_pixels(data, media_type, self._side_px), self._side_px)
+        return self.pixels(_pixels(data, media_type, self._like.side_px))
+
+    def pixels(self, rgb: Rgb) -> Embedding:
+        """Unit vector of a picture (H, W, 3)."""
+        like = self._like
+        image = fitted(rgb, like.side_px) if like.fit == "pad" else _resized(rgb, like)
         return np.asarray(self._picture.run(None, {"image": image[None]})[0][0], np.float32)
 
 
 @cache
-def embedder_in(repository: Path) -> Embedder | None:
-    """None where ``repository`` lacks one of the engines."""
-    names = [f"{PICTURE}/manifest.json", f"{TEXT}/tokenizer.json", *(f"{n}/1/model.onnx" for n in (PICTURE, TEXT))]
-    return Embedder(repository) if all((repository / name).is_file() for name in names) else None
+def embedder_in(repository: Path, name: str = STARTER) -> Embedder | None:
+    """None where ``repository`` lacks one of the engines. Raises EngineUnavailable for a manifest of another kind."""
+    picture, text = _names(name)
+    files = [f"{picture}/manifest.json", f"{text}/tokenizer.json", *(f"{n}/1/model.onnx" for n in (picture, text))]
+    return Embedder(repository, name) if all((repository / file).is_file() for file in files) else None
 
 
-def required_embedder(repository: Path) -> Embedder:
+def required_embedder(repository: Path, name: str = STARTER) -> Embedder:
     """Raises Unsupported with the command that builds the engines."""
-    found = embedder_in(repository)
+    found = embedder_in(repository, name)
     if found is None:
-        raise Unsupported(f"there are no engines for search by likeness; {HOW_TO_BUILD} makes them")
+        how = HOW_TO_BUILD if name == STARTER else f"python -m build_engines embed --source FOLDER --name {name}"
+        raise Unsupported(f"there are no engines for search by likeness; {how} makes them")
     return found
+
+
+def relative_fits(scores: Sequence[float], logit_scale: float) -> list[float]:
+    """Cosines of several pictures with one text as likelihoods relative to the best of them, which has 1."""
+    best = max(scores, default=0.0)
+    return [float(np.exp(logit_scale * (score - best))) for score in scores]
+
+
+def _names(name: str) -> tuple[str, str]:
+    return f"{name}_picture", f"{name}_text"
+
+
+def _fingerprint(paths: Sequence[Path]) -> str:
+    found = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while piece := file.read(_CHUNK):
+                found.update(piece)
+    return found.hexdigest()[:16]
+
+
+def _resized(rgb: Rgb, like: Preprocessing) -> Rgb:
+    """``rgb`` stretched to the square, or scaled by its shorter side and cut to the middle."""
+    picture, side_px, way = Image.fromarray(rgb), like.side_px, _RESAMPLINGS[like.resample]
+    if like.fit == "stretch":
+        return np.asarray(picture.resize((side_px, side_px), way))
+    width, height = picture.size
+    shortest_px = like.shortest_px or side_px
+    scale = shortest_px / min(width, height)
+    longest = min(max(width, height), MAX_ASPECT * min(width, height))
+    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+    box = (left, top, width - left, height - top)
+    size = max(shortest_px, int((box[2] - box[0]) * scale)), max(shortest_px, int((box[3] - box[1]) * scale))
+    scaled = np.asarray(picture.resize(size, way, box))
+    top, left = (scaled.shape[0] - side_px) // 2, (scaled.shape[1] - side_px) // 2
+    return np.ascontiguousarray(scaled[top : top + side_px, left : left + side_px])
 
 
 def fitted(rgb: Rgb, side_px: int) -> Rgb:

@@ -1,8 +1,9 @@
 """`ModelOrchestrator`'s parts (C-040): which models draw a prompt, all at once with a time limit, the best result.
 
 Rules of C-041 give each kind of model a confidence; the user's taste orders the models of a kind. A choice of the user
-always wins. Results are ranked by what the user's feedback says of their models, and by how much of the colours that
-the prompt names they show: there is no image-text embedding here.
+always wins. Results are ranked by how well each fits the prompt by an image-text embedding, where the site has engines
+of one, by what the user's feedback says of their models, and by how much of the colours that the prompt names they
+show (C-045).
 """
 
 from __future__ import annotations
@@ -135,6 +136,10 @@ def palette_agreement(pixels: NDArray[np.uint8], palette: Sequence[str]) -> floa
     return float(np.mean(found))
 
 
-def rank_score(expected: float, agreement: float | None) -> float:
-    """From 0 to 1."""
-    return expected if agreement is None else 0.5 * expected + 0.5 * agreement
+def rank_score(expected: float, agreement: float | None, fit: float | None = None) -> float:
+    """From 0 to 1: the mean of taste, palette and fit, fit twice, of those that are known.
+
+    ``fit``: how likely the picture is for the prompt by the embedding, relative to the best of the others.
+    """
+    known = [(1, expected)] + [(weight, value) for weight, value in ((1, agreement), (2, fit)) if value is not None]
+    return sum(weight * value for weight, value in known) / sum(weight for weight, _ in known)

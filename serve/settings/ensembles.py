@@ -78,6 +78,17 @@ class IllustratorSettings(EnsembleSettings):
         64, ge=1, le=100_000, description="Requests that may wait for one replica; beyond it the answer is 503."
     )
     timeout_s: float = Field(300.0, gt=0, le=3600, description="Longest time for one request, queueing included.")
+    search_engines: str = Field(
+        "search",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
+        description="The pair of engines NAME_picture and NAME_text of search by likeness.",
+    )
+    ranking_engines: str | None = Field(
+        "search",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
+        description="The pair of engines NAME_picture and NAME_text that rank pictures of several models, and "
+        "candidates of models without a judge, by their prompt; none: neither is done.",
+    )
     adapters_max_bytes: int = Field(
         8 * 1024**3, ge=1024, description="Disk for the LoRAs that one replica uses; the longest unused go first."
     )

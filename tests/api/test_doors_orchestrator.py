@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from colour_encoders import write_encoders
+from illustrator_standin import IllustratorStandIn
+from jobs_standin import with_settings
 from keyed_door import KeyedSite, keyed_site
 from stateful_door import is_problem
 
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
+from serve.ensembles.illustrator.service import Checkpoint, StreamItem, StreamOptions
 from serve.ensembles.prompts.analysis import PromptAnalyser
 from serve.errors import EngineUnavailable
 from serve.personalisation.orchestrator import (
@@ -89,13 +96,44 @@ async def test_several_models_draw_and_are_ranked(ada: httpx.AsyncClient) -> Non
     body = {"prompt": "a red apple", "count": 2, "seed": 7, "steps": 2}
     found = (await ada.post("/api/orchestrator/generate", json=body)).json()
     assert {one["model"] for one in found["results"]} == {"mini", "turbo"}
-    assert found["rankedBy"] == "taste and palette"
+    assert found["rankedBy"] == "image-text embedding, taste and palette"
+    assert found["rankedWith"].startswith("search ")
+    assert max(one["fit"] for one in found["results"]) == 1
     scores = [one["score"] for one in found["results"]]
     assert scores == sorted(scores, reverse=True)
     assert all(one["imageUrl"] and one["error"] is None for one in found["results"])
     assert (await ada.get(f"/v1/generations/{found['results'][0]['generationId']}")).status_code == 200
     only = (await ada.post("/api/orchestrator/generate", json={**body, "models": ["turbo"]})).json()
     assert [one["model"] for one in only["results"]] == ["turbo"]
+
+
+class TwoColours(IllustratorStandIn):
+    """mini draws blue, turbo red."""
+
+    async def _drawn(
+        self, options: IllustrateOptions, follow: StreamOptions, resume: Sequence[Checkpoint]
+    ) -> AsyncGenerator[StreamItem]:
+        colour = (220, 20, 20) if options.model == "turbo" else (20, 20, 220)
+        async for item in super()._drawn(options, follow, resume):
+            if isinstance(item, Illustration):
+                pictures = [replace(one, pixels=np.full_like(one.pixels[..., :3], colour)) for one in item.pictures]
+                item = replace(item, pictures=pictures)
+            yield item
+
+
+async def test_the_picture_that_fits_the_prompt_by_the_embedding_is_first(state: State, tmp_path: Path) -> None:
+    settings = with_settings(state.settings, illustrator={"model_repository": write_encoders(tmp_path / "engines")})
+    body = {"prompt": "a thing in red", "count": 2, "seed": 7, "steps": 2}
+    async with (
+        keyed_site(replace(state, settings=settings), TwoColours()) as opened,
+        opened.door((await opened.key("ada", "user")).secret) as door,
+    ):
+        first, second = (await door.post("/api/orchestrator/generate", json=body)).json()["results"]
+        none = (await door.post("/api/orchestrator/generate", json={**body, "prompt": "zyzzyva"})).json()
+    assert (first["model"], first["fit"], second["model"]) == ("turbo", 1, "mini")
+    assert first["likeness"] > 0.9 > 0.2 > second["likeness"]
+    assert second["fit"] < 0.01
+    assert (none["rankedBy"], none["rankedWith"], none["results"][0]["likeness"]) == ("taste", None, None)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,8 @@ async def similar(
     )
     if query.result_id is not None:
         await check_own(request, "result", [query.result_id], "result_id")
-    embedder = await asyncio.to_thread(required_embedder, settings.illustrator.model_repository)
+    own = settings.illustrator
+    embedder = await asyncio.to_thread(required_embedder, own.model_repository, own.search_engines)
     wanted = await _wanted(query, state, embedder, turns)
     if wanted is None:
         return render({"matches": []}, 200, None)

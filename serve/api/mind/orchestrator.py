@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -24,12 +25,14 @@ from serve.api.mind.prompts import analyse
 from serve.api.mind.taste import TasteOf
 from serve.api.native.conversion import SiteSettings
 from serve.api.restyling.styles import styles_of
+from serve.ensembles.embedder import Embedder, embedder_in, relative_fits
 from serve.ensembles.prompts.analysis import Analysis
 from serve.ensembles.restyler.restyle import Restyle, StyleUse
 from serve.ensembles.restyler.style_files import StyleFile
 from serve.errors import NotFound
 from serve.jobs.direct.direct_request import Answer, Caller
 from serve.jobs.direct.service import DirectService
+from serve.observability.metrics import catalogue
 from serve.personalisation.orchestrator import (
     DIFFUSION,
     STYLE_TRANSFER,
@@ -96,6 +99,13 @@ class RankedResult(BaseModel):
     paletteAgreement: Annotated[
         float | None, Field(ge=0, le=1, description="How much of the colours that the prompt names it shows.")
     ]
+    likeness: Annotated[
+        float | None,
+        Field(ge=-1, le=1, description="Cosine of the embeddings of the picture and the prompt.", examples=[0.61]),
+    ]
+    fit: Annotated[
+        float | None, Field(ge=0, le=1, description="How likely it is for the prompt, relative to the most likely one.")
+    ]
     seconds: float
     error: Annotated[str | None, Field(description="Why there is no picture.")]
     metadata: Annotated[dict[str, Any], Field(examples=[{"seed": 7}])]
@@ -105,7 +115,17 @@ class RankedResult(BaseModel):
 class OrchestratedResponse(BaseModel):
     results: Annotated[list[RankedResult], Field(description="The best first, failures last.")]
     selected: list[SelectedModel]
-    rankedBy: Annotated[str, Field(examples=["taste and palette"])]
+    rankedBy: Annotated[
+        str,
+        Field(
+            description="Without engines of an image-text embedding, or if they know no word of the prompt: taste, or "
+            "taste and palette.",
+            examples=["image-text embedding, taste and palette"],
+        ),
+    ]
+    rankedWith: Annotated[
+        str | None, Field(description="The engines of the embedding.", examples=["search 0123456789abcdef"])
+    ]
 
 
 @router.post("/select", response_model=SelectModelsResponse, response_description="The best first")
@@ -142,11 +162,61 @@ async def generate(
     expected = {one.model: one.expected for one in selected}
     palette = [one.hex for one in analysis.palette if one.source == "word"]
     drawn = await generate_with_models(models, draw_with, body.timeout_s)
-    results = [await _result(one, expected[one.model], palette, settings) for one in drawn]
+    embedder = await asyncio.to_thread(ranker_in, settings)
+    likeness = await _likeness(embedder, body.prompt, drawn)
+    fits = _fits(embedder, likeness)
+    results = [
+        await _result(one, expected[one.model], palette, like, fit, settings)
+        for one, like, fit in zip(drawn, likeness, fits, strict=True)
+    ]
     results.sort(key=lambda one: (one["error"] is not None, -one["score"]))
-    ranked_by = "taste and palette" if palette else "taste"
-    content = {"results": results, "selected": [_selected_document(one) for one in selected], "rankedBy": ranked_by}
+    _count(results)
+    by = [name for name, used in (("image-text embedding", any(f is not None for f in fits)), ("taste", True)) if used]
+    content = {
+        "results": results,
+        "selected": [_selected_document(one) for one in selected],
+        "rankedBy": " and ".join([", ".join(by), "palette"] if palette else by),
+        "rankedWith": f"{embedder.name} {embedder.engine}" if embedder is not None and len(by) > 1 else None,
+    }
     return render(content, 200, None)
+
+
+def ranker_in(settings: Settings) -> Embedder | None:
+    """The engines that rank pictures, where the site has them."""
+    own = settings.illustrator
+    return None if own.ranking_engines is None else embedder_in(own.model_repository, own.ranking_engines)
+
+
+async def _likeness(embedder: Embedder | None, prompt: str, drawn: Sequence[Drawn[Answer]]) -> list[float | None]:
+    """Cosine of each picture with ``prompt``; None for what was not drawn, and for all without a known word."""
+    if embedder is None or not embedder.knows(prompt):
+        return [None] * len(drawn)
+    wanted = await asyncio.to_thread(embedder.text, prompt)
+    found: list[float | None] = []
+    for one in drawn:
+        if one.value is None:
+            found.append(None)
+            continue
+        file = one.value.files[0]
+        found.append(float(await asyncio.to_thread(embedder.picture, file.data, file.media_type) @ wanted))
+    return found
+
+
+def _fits(embedder: Embedder | None, likeness: Sequence[float | None]) -> list[float | None]:
+    known = [one for one in likeness if one is not None]
+    if embedder is None or not known:
+        return [None] * len(likeness)
+    fits = iter(relative_fits(known, embedder.logit_scale))
+    return [None if one is None else next(fits) for one in likeness]
+
+
+def _count(results: Sequence[dict[str, Any]]) -> None:
+    """The statistics of the models (C-040): who was best, and how well the pictures fit."""
+    for place, one in enumerate(results):
+        outcome = "failed" if one["error"] is not None else "ranked" if place else "best"
+        catalogue.ORCHESTRATED.add(1, one["model"], outcome)
+        if one["error"] is None:
+            catalogue.ORCHESTRATED_SCORE.observe(one["score"], one["model"])
 
 
 async def _selected(
@@ -189,9 +259,17 @@ async def _restyle(style: StyleFile | None, settings: Settings) -> Restyle:
     return Restyle((StyleUse(picture, name=style.entry.name),))
 
 
-async def _result(one: Drawn[Answer], expected: float, palette: list[str], settings: SiteSettings) -> dict[str, Any]:
+async def _result(
+    one: Drawn[Answer],
+    expected: float,
+    palette: list[str],
+    likeness: float | None,
+    fit: float | None,
+    settings: SiteSettings,
+) -> dict[str, Any]:
     empty: dict[str, Any] = {
         "model": one.model, "imageUrl": None, "generationId": None, "score": 0.0, "paletteAgreement": None,
+        "likeness": None, "fit": None,
         "seconds": one.seconds, "error": None, "metadata": {}, "generatedAt": None,
     }  # fmt: skip
     if one.value is None:
@@ -201,7 +279,8 @@ async def _result(one: Drawn[Answer], expected: float, palette: list[str], setti
     agreement = palette_agreement(await asyncio.to_thread(_pixels, answer.files[0].data), palette) if palette else None
     return {
         **empty, "imageUrl": urls_of(answer, settings)[0], "generationId": answer.generation_id,
-        "score": rank_score(expected, agreement), "paletteAgreement": agreement,
+        "score": rank_score(expected, agreement, fit), "paletteAgreement": agreement,
+        "likeness": None if likeness is None else max(-1.0, min(1.0, likeness)), "fit": fit,
         "metadata": {**answer.details, "cached": answer.cached}, "generatedAt": utc_now().isoformat(),
     }  # fmt: skip
 

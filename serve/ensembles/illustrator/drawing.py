@@ -14,7 +14,7 @@ from serve.ensembles.illustrator.checkpoints import fingerprint, stages_to_resum
 from serve.ensembles.illustrator.finishing.post_processing import PostProcessing
 from serve.ensembles.illustrator.growth import Growth, plan_growth
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Picture, Pixels
-from serve.ensembles.illustrator.pipeline.candidates import choose, judge_of
+from serve.ensembles.illustrator.pipeline.candidates import check_can_choose, choose
 from serve.ensembles.illustrator.pipeline.pipeline import DiffusionPipeline
 from serve.ensembles.illustrator.pipeline.plan import Plan, resolve
 from serve.ensembles.illustrator.progress import ProgressReporter
@@ -46,7 +46,7 @@ class Drawing:
         began = time.perf_counter()
         pipeline, options = self.pipeline, self.options
         if options.candidates > 1:
-            judge_of(pipeline)
+            check_can_choose(pipeline)
         post_engines = self.post_processing.engines(options)
         seeds = derived_seeds(options.resolve_seed(), options.n * options.candidates)
         with tracing.span("prompt"):

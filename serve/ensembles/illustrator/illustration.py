@@ -91,7 +91,7 @@ class IllustrateOptions:
     n: int = 1
     candidates: int = 1
     """Drawn for each picture, with consecutive seeds; the one that fits the prompt best is the answer. More than one
-    needs a family with a judge."""
+    needs a family with a judge, or engines that rank."""
     preview_every: int = 0
     """A preview after every this many steps; 0: none."""
     timeout_s: float | None = None

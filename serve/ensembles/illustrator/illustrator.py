@@ -23,6 +23,7 @@ from serve.diffusion.family import families_in, parse
 from serve.engines.client import EngineClient
 from serve.engines.engine_set import EngineSet, EngineSetService
 from serve.engines.service import EngineAddress
+from serve.ensembles.embedder import embedder_in
 from serve.ensembles.engine_calls import EngineCalls
 from serve.ensembles.illustrator.adapters import LoraInfo, read_lora
 from serve.ensembles.illustrator.drawing import Drawing
@@ -115,12 +116,14 @@ class Illustrator(EngineSetService):
         self._max_finisher_px = {one.name: one.side_px or one.tile_px + 2 * one.overlap_px for one in finishers}
         if styling is not None:
             self._max_finisher_px |= dict.fromkeys((ENCODER, PAINTER), styling.tile_px + 2 * styling.overlap_px)
+        ranker = None if settings.ranking_engines is None else embedder_in(repository, settings.ranking_engines)
         self._pipelines = {
             name: DiffusionPipeline(
                 family,
                 repository,
                 self.engine_set.client,
                 engine_timeout_s=limit_s,
+                ranker=ranker,
                 bank=AdapterBank(
                     family,
                     adapters or self.engine_set.adapters,

@@ -91,7 +91,12 @@ class SiteWorker:
             await asyncio.sleep(METRICS_EVERY_S)
 
     async def _index_loop(self) -> None:
-        embedder = await asyncio.to_thread(embedder_in, self._state.settings.illustrator.model_repository)
+        own = self._state.settings.illustrator
+        try:
+            embedder = await asyncio.to_thread(embedder_in, own.model_repository, own.search_engines)
+        except AtelierError as error:
+            LOGGER.error("there is no search by likeness: %s", error)
+            return
         while True:
             count = 0
             if embedder is not None:

@@ -38,6 +38,17 @@ RATE_LIMITED = Counter(
     known=(("address",), ("user",)),
 )  # fmt: skip
 PREVIEWS = Counter("atelier_previews_total", "Previews that a picture under way has shown.", ("model",))
+ORCHESTRATED = Counter(
+    "atelier_orchestrated_total",
+    "Drawings of several models at once: `outcome` is best, ranked (below the best) or failed.",
+    ("model", "outcome"),
+)
+ORCHESTRATED_SCORE = Histogram(
+    "atelier_orchestrated_score",
+    "Score of a drawing among those of several models, from 0 to 1.",
+    (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+    ("model",),
+)
 DOWNLOADS = Counter("atelier_downloads_total", "Files that were asked for: `kind` is result or thumbnail.", ("kind",))
 
 # Ensembles.

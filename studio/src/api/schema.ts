@@ -4458,9 +4458,16 @@ export interface components {
             selected: components["schemas"]["SelectedModel"][];
             /**
              * Rankedby
-             * @example taste and palette
+             * @description Without engines of an image-text embedding, or if they know no word of the prompt: taste, or taste and palette.
+             * @example image-text embedding, taste and palette
              */
             rankedBy: string;
+            /**
+             * Rankedwith
+             * @description The engines of the embedding.
+             * @example search 0123456789abcdef
+             */
+            rankedWith: string | null;
         };
         /**
          * OutpaintFields
@@ -5050,6 +5057,17 @@ export interface components {
              * @description How much of the colours that the prompt names it shows.
              */
             paletteAgreement: number | null;
+            /**
+             * Likeness
+             * @description Cosine of the embeddings of the picture and the prompt.
+             * @example 0.61
+             */
+            likeness: number | null;
+            /**
+             * Fit
+             * @description How likely it is for the prompt, relative to the most likely one.
+             */
+            fit: number | null;
             /** Seconds */
             seconds: number;
             /**

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,17 @@ from numpy.typing import NDArray
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.ensembles.illustrator.service import Preview
-from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, EngineUnavailable, InvalidRequest, NotFound
+from serve.errors import (
+    AtelierError,
+    DeadlineExceeded,
+    EngineFailure,
+    EngineUnavailable,
+    InvalidRequest,
+    NotFound,
+    UnsupportedOperation,
+)
 from serve.settings import IllustratorSettings
+from tests.colour_encoders import write_encoders
 from tests.ensembles.drawn_family import FAMILY, denoise, engines, write_family
 from tests.fakes import FakeEngines
 
@@ -100,6 +110,21 @@ async def test_each_of_n_pictures_can_be_drawn_alone(repository: Path) -> None:
         alone = await illustrator(repository).draw(options)
         assert np.array_equal(alone.pictures[0].pixels, picture.pixels)
     assert not np.array_equal(four.pictures[0].pixels, four.pictures[1].pixels)
+
+
+async def test_candidates_are_chosen_by_the_engines_that_rank(tmp_path: Path) -> None:
+    own = write_encoders(write_family(tmp_path))
+    options = IllustrateOptions("red apple", seed=5, sampler="euler_a", candidates=4)
+    with pytest.raises(UnsupportedOperation, match="train search"):
+        await illustrator(own, ranking_engines=None).draw(options)
+    chosen = (await illustrator(own).draw(options)).pictures[0]
+    four = (await illustrator(own).draw(replace(options, candidates=1, n=4))).pictures
+    reds = [picture.pixels.reshape(-1, 3).mean(0) for picture in four]
+    reds = [mean[0] / np.linalg.norm(mean) for mean in reds]
+    assert chosen.seed == 5 + int(np.argmax(reds))
+    assert chosen.fit == pytest.approx(max(reds), abs=0.05)
+    unknown = (await illustrator(own).draw(replace(options, prompt="pear"))).pictures[0]
+    assert (unknown.seed, unknown.fit) == (5, None)
 
 
 async def test_random_seed_is_reported(repository: Path) -> None:

@@ -20,6 +20,7 @@ from serve.diffusion.regions import sum_layers
 from serve.diffusion.samplers import SAMPLERS, by_name
 from serve.engines.client import EngineClient
 from serve.ensembles import measurements
+from serve.ensembles.embedder import Embedder
 from serve.ensembles.engine_calls import EngineCalls
 from serve.ensembles.illustrator.adapters import (
     adapter_inputs,
@@ -86,6 +87,7 @@ class DiffusionPipeline:
         *,
         engine_timeout_s: float,
         bank: AdapterBank | None = None,
+        ranker: Embedder | None = None,
     ) -> None:
         """Raises ``InvalidRequest`` if a tokenizer in ``repository`` does not match its text encoder."""
         self.family = family
@@ -93,6 +95,8 @@ class DiffusionPipeline:
         self.has_encoder = (repository / family.vae_encoder).is_dir()
         """Whether it can draw from pictures."""
         self.judge = judge_in(repository, family)
+        self.ranker = ranker
+        """Chooses among candidates where there is no judge."""
         self.calls = EngineCalls(engines, engine_timeout_s)
         self._text = TextConditioner(family, repository, self.calls)
         self._pictures = SourceEncoder(family, self.calls)
