@@ -11,6 +11,7 @@ import typer
 
 from build_engines import data
 from build_engines.data.icons import VAR
+from build_engines.embed.command import embed
 from build_engines.export.engine import MODEL_REPOSITORY
 from build_engines.illustrate.command import illustrate
 from build_engines.presets import PRESETS
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 app.command()(illustrate)
 app.command()(finish)
+app.command()(embed)
 app.command()(retrain)
 
 FAMILIES = ("vector", "mini", "upscaler", "style", "search")

@@ -158,8 +158,10 @@ def _names(name: str) -> tuple[str, str]:
 
 
 def _fingerprint(paths: Sequence[Path]) -> str:
+    """Of the files, and of the weights that lie beside a large one."""
     found = hashlib.sha256()
-    for path in paths:
+    beside = [path.with_name(f"{path.name}.data") for path in paths]
+    for path in [*paths, *(path for path in beside if path.is_file())]:
         with path.open("rb") as file:
             while piece := file.read(_CHUNK):
                 found.update(piece)
