@@ -81,7 +81,7 @@ async def listening(site: KeyedSite) -> AsyncIterator[str]:
     """host:port of the site, served in this event loop."""
     server = uvicorn.Server(uvicorn.Config(site.whole, port=0, log_level="warning", lifespan="off"))
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
     yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 
-async def until(holds: Callable[[], bool], most_s: float = 10.0) -> None:
+async def until(holds: Callable[[], bool], most_s: float = 60.0) -> None:
     """Waits until ``holds()`` is true. Raises TimeoutError after ``most_s``."""
     async with asyncio.timeout(most_s):
         while not holds():  # noqa: ASYNC110

@@ -28,7 +28,7 @@ def service() -> StandIn:
 async def door(service: StandIn) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application over an in-memory transport."""
     transport = httpx.ASGITransport(create_app(service, Settings()), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60) as client:
         yield client
 
 
@@ -55,7 +55,7 @@ async def studio(service: StandIn, illustrator: IllustratorStandIn) -> AsyncIter
     """A client of the application with an Illustrator."""
     app = create_app(service, Settings(), illustrator=illustrator)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60) as client:
         yield client
 
 

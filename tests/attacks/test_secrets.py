@@ -212,7 +212,7 @@ async def test_haproxy_environment_has_only_the_token(tmp_path: Path) -> None:
         env={**secret_variables, **own_variables},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     assert "ATELIER_PROXY__TOKEN=the token" in done.stdout

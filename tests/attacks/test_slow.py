@@ -195,7 +195,7 @@ def test_trusted_proxies_have_no_connection_limit() -> None:
 
 
 async def _wait_until_healthy(host: str, port: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(OSError, AssertionError):
                 await health(host, port)

@@ -63,7 +63,7 @@ async def send_request(app: Any, request: AttackRequest, peer: str = CLIENT) -> 
             answer.body += message.get("body", b"")
 
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await app(scope, receive, send)
     except TimeoutError:
         raise
@@ -87,7 +87,7 @@ async def sockets(site: KeyedSite, **options: Any) -> AsyncIterator[tuple[str, i
     config = uvicorn.Config(site.whole, port=0, log_level="error", lifespan="off", **options)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not server.started:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
     yield "127.0.0.1", server.servers[0].sockets[0].getsockname()[1]

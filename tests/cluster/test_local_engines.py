@@ -89,7 +89,7 @@ async def found(replica: Replica, max_in_flight: int = 4) -> LocalEngines:
     """Once the address is known; the first request takes the hop."""
     engines = LocalEngines(replica.call, max_in_flight)
     assert await infer(engines) is None
-    await until(lambda: engines._client is not None, 5)
+    await until(lambda: engines._client is not None, 60)
     return engines
 
 
@@ -108,10 +108,10 @@ async def test_work_is_reported_once_a_second(
     replica = Replica(triton[1])
     engines = await found(replica)
     await asyncio.gather(*(infer(engines) for _ in range(3)))
-    await until(lambda: bool(replica.work), 5)
+    await until(lambda: bool(replica.work), 60)
     assert replica.work == [{"a": 9}]
     await infer(engines)
-    await until(lambda: len(replica.work) == 2, 5)
+    await until(lambda: len(replica.work) == 2, 60)
 
 
 @pytest.mark.parametrize("machine", ["another", None])
@@ -137,7 +137,7 @@ async def test_more_than_the_replica_works_on_take_the_hop(triton: tuple[Triton,
     engines = await found(Replica(address), max_in_flight=2)
     servicer.holds = True
     held = [asyncio.create_task(infer(engines)) for _ in range(2)]
-    await until(lambda: servicer.calls == 2, 5)
+    await until(lambda: servicer.calls == 2, 60)
     assert await infer(engines) is None
     servicer.holds = False
     assert all(await asyncio.gather(*held))
@@ -160,7 +160,7 @@ async def test_lost_triton_takes_the_hop_until_it_is_found_again(
     await asyncio.sleep(0.06)  # the address is not found
     replica.fails = False
     assert await infer(engines) is None
-    await until(lambda: engines._client is not None, 5)
+    await until(lambda: engines._client is not None, 60)
     assert await infer(engines) is not None
 
 
@@ -195,7 +195,7 @@ async def test_answers_of_a_triton_that_is_given_up_are_not_used(
     assert await infer(engines) is not None
     servicer.holds = True
     held = asyncio.create_task(infer(engines))
-    await until(lambda: servicer.calls == 2, 5)
+    await until(lambda: servicer.calls == 2, 60)
     mark.unlink()
     servicer.holds = False
     assert await held is None
@@ -210,7 +210,7 @@ async def test_lost_stub_is_reported_before_the_replica_is_called(triton: tuple[
     engines = await found(replica)
     servicer.holds = True
     others = [asyncio.create_task(infer(engines)) for _ in range(2)]
-    await until(lambda: servicer.calls == 2, 5)
+    await until(lambda: servicer.calls == 2, 60)
     client = engines._client
     assert client is not None
     servicer.code, servicer.message = grpc.StatusCode.INTERNAL, "Stub process 'a_0' is not healthy."

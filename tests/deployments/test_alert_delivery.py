@@ -32,7 +32,7 @@ def config(tmp_path: Path) -> Path:
 
 def checked(path: Path) -> str:
     assert shutil.which("amtool"), "run `make prometheus` first: it installs Debian's package"
-    done = subprocess.run(["amtool", "check-config", path], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["amtool", "check-config", path], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

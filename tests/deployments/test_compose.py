@@ -156,7 +156,7 @@ def test_generated_settings_are_valid(secrets: Path, monkeypatch: pytest.MonkeyP
 
 def test_secrets_are_neither_in_git_nor_in_images() -> None:
     path = "deployments/docker/secrets/atelier.yaml"
-    assert subprocess.run(["git", "check-ignore", "--quiet", path], cwd=HOME, timeout=30).returncode == 0
+    assert subprocess.run(["git", "check-ignore", "--quiet", path], cwd=HOME, timeout=60).returncode == 0
     assert ignored(path, rules())
 
 
@@ -195,7 +195,7 @@ def test_prometheus_restarts_when_its_network_is_gone(tmp_path: Path) -> None:
     for networks, expected in (("", "kill 1\n"), ("  eth0: 0 0\n", "")):
         with (tmp_path / "net").open("a") as file:
             file.write(networks)
-        done = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout) == (0, expected)
 
 

@@ -399,8 +399,8 @@ def test_node_starts_with_kuberays_arguments(tmp_path: Any) -> None:
         "KUBERAY_GEN_RAY_START_CMD": "ray start --head --resources='{\"a\": 1}' --block",
         "RAY_START_ULIMIT_OPEN_FILES": "1024",
     }
-    done = subprocess.run([FOLDER / "ray-node"], env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([FOLDER / "ray-node"], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout == 'two words|start|--head|--resources={"a": 1}|--block|'
     (tmp_path / "failing").rename(tmp_path / "atelier")
-    done = subprocess.run([FOLDER / "ray-node"], env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([FOLDER / "ray-node"], env=environment, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, ""), "no node without its environment"

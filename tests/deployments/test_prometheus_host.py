@@ -42,7 +42,7 @@ def etc(tmp_path: Path) -> Path:
     (tmp_path / ETC[1:]).mkdir(parents=True)
     for command in commands():
         inside = re.sub(r"(?<= )/(?=etc/|run/)", f"{tmp_path}/", command)
-        subprocess.run(["bash", "-ec", inside], check=True, cwd=HOME, timeout=30)
+        subprocess.run(["bash", "-ec", inside], check=True, cwd=HOME, timeout=60)
     write_targets(tmp_path / str(metrics_file())[1:], [NODE], 2)
     return tmp_path / ETC[1:]
 

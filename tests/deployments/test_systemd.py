@@ -53,7 +53,7 @@ def test_command_runs_with_the_units_properties(tmp_path: Path) -> None:
     done = subprocess.run(
         [UNIT.parent / "atelier", "keys", "create", "--name", "two words, $HOME"],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin", "GRAFANA_TOKEN": "glsa_1"},
-        capture_output=True, text=True, timeout=30,
+        capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     lines = done.stdout.splitlines()
     program = values("ExecStart")[0].split()[0]
@@ -69,7 +69,7 @@ def test_command_runs_with_the_units_properties(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("systemd-run") is None, reason="systemd is not installed")
 def test_systemd_run_has_the_commands_options() -> None:
-    known = subprocess.run(["systemd-run", "--help"], capture_output=True, text=True, timeout=30).stdout
+    known = subprocess.run(["systemd-run", "--help"], capture_output=True, text=True, timeout=60).stdout
     used = set(re.findall(r"--[a-z-]+", (UNIT.parent / "atelier").read_text().partition("exec ")[2]))
     assert len(used) > 5
     assert {option for option in used if option not in known} == set()

@@ -37,7 +37,7 @@ def run_script(folder: Path, added: str, refused: str = "none") -> subprocess.Co
     environment = {"PATH": f"{folder}:/usr/bin:/bin", "TMPDIR": str(folder)}
     (folder / "deployments").mkdir(exist_ok=True)
     script = shutil.copy(SCRIPT, folder / "deployments")
-    return subprocess.run([script], env=environment, capture_output=True, text=True, timeout=30)
+    return subprocess.run([script], env=environment, capture_output=True, text=True, timeout=60)
 
 
 def calls(folder: Path) -> list[list[str]]:

@@ -69,7 +69,7 @@ def test_tag_must_be_the_projects_version(tmp_path: Path, tag: str, code: int) -
     }
     done = subprocess.run(
         ["bash", "-e", "-c", step["run"]], cwd=HOME, env={"PATH": os.environ["PATH"], **env},
-        capture_output=True, text=True, timeout=30,
+        capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == code, done.stderr
     assert output.read_text() == ("" if code else f"name=ghcr.io/some/atelier-gpu:{VERSION}\n")

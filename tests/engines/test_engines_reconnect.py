@@ -76,7 +76,7 @@ async def test_calls_go_to_the_new_server_while_the_old_connection_ends() -> Non
         assert len(old.regions) == 1
         old.may_unregister.clear()
         move = asyncio.create_task(client.connect(new_url))
-        await asyncio.wait_for(old.unregistering.wait(), 30)
+        await asyncio.wait_for(old.unregistering.wait(), 60)
         assert await client.engines() == ["new"]
         await client.infer("new", LARGE)
         old.may_unregister.set()
@@ -100,7 +100,7 @@ async def test_concurrent_requests_with_lost_regions_make_one_new_pool() -> None
         gate = asyncio.Event()
         region_server.gates.append(gate)
         late = asyncio.create_task(client.infer("engine", LARGE))
-        await asyncio.wait_for(region_server.held.wait(), 30)
+        await asyncio.wait_for(region_server.held.wait(), 60)
         await client.infer("engine", LARGE)  # learns it first, and sends its inputs in the message
         await client.infer("engine", LARGE)
         assert len(region_server.regions) == 1
@@ -154,14 +154,14 @@ async def test_responses_of_a_given_up_stub_are_refused(abandoned: bool) -> None
     first = asyncio.create_task(client.infer("engine", LARGE))
     second = asyncio.create_task(client.infer("engine", LARGE))
     try:
-        await asyncio.wait_for(region_server.both_received.wait(), 30)
+        await asyncio.wait_for(region_server.both_received.wait(), 60)
         if abandoned:
             for task in (first, second):
                 task.cancel()
             await asyncio.gather(first, second, return_exceptions=True)
             second = asyncio.create_task(client.infer("engine", LARGE))
         region_server.late.set()
-        await asyncio.wait_for(suspected.wait(), 30)
+        await asyncio.wait_for(suspected.wait(), 60)
         region_server.awake.set()
         for task in (second, asyncio.create_task(client.infer("engine", LARGE))):
             with pytest.raises(EngineUnavailable):
@@ -246,7 +246,7 @@ async def test_failed_restart_is_repeated_and_counted(failure: Exception, monkey
     client = EngineClient("127.0.0.1:1")
     watch = asyncio.create_task(Supervisor(server, client, look_s=0.01).run())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while client.url != server.url and not watch.done():  # noqa: ASYNC110 (no event tells)
                 await asyncio.sleep(0.01)
         assert not watch.done()

@@ -39,4 +39,4 @@ async def late_server() -> AsyncIterator[int]:
 
 async def test_slow_handshake_is_waited_for() -> None:
     async with late_server() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}", [*RECONNECT, NO_PROXY]) as channel:
-        await asyncio.wait_for(channel.channel_ready(), 30)
+        await asyncio.wait_for(channel.channel_ready(), 60)

@@ -64,5 +64,5 @@ async def test_closing_ends_work_that_waits_for_capacity() -> None:
 
     items = stream_progress(work, 2)
     assert await anext(items) == 0
-    await asyncio.wait_for(items.aclose(), 30)
+    await asyncio.wait_for(items.aclose(), 60)
     assert ended.is_set()

@@ -80,7 +80,7 @@ class Hop:
     async def begun(self) -> None:
         """Waits until a drawing has started."""
         before = self.engines.steps
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.engines.steps < before + 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

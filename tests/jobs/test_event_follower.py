@@ -34,7 +34,7 @@ async def add_job(state: State) -> str:
 
 
 async def kinds(following: AsyncGenerator[Event]) -> list[str]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return [event.kind async for event in following]
 
 
@@ -114,7 +114,7 @@ async def test_wait_returns_new_events_or_times_out(state: State, follower: Even
     finished = asyncio.create_task(follower.wait_until_finished(job_id, 1, 60))
     next_events = asyncio.create_task(follower.wait(job_id, 1, 60))
     await manual_worker.do_all()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await finished
         assert (await next_events).events[0].kind == "started"
     last = await follower.wait(job_id, 2, 60)

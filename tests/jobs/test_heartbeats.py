@@ -68,9 +68,9 @@ def quick_worker(state: State, **limits: Any) -> Worker:
 
 async def check_heartbeats_continue(blocked: BlockedCall, heartbeats: BlockedCall) -> None:
     blocked.begin()
-    await until(lambda: blocked.is_blocked, 30)
+    await until(lambda: blocked.is_blocked, 60)
     before = heartbeats.passed
-    await until(lambda: heartbeats.passed > before + 2, 30)
+    await until(lambda: heartbeats.passed > before + 2, 60)
     assert not blocked.over.is_set()
     blocked.over.set()
 
@@ -104,7 +104,7 @@ async def test_blocked_heartbeat_does_not_block_claims(state: State, blocked: Bl
     process._leases.renew = blocked.wrap(process._leases.renew)  # type: ignore[method-assign]
     blocked.begin()
     await process.start()
-    await until(lambda: blocked.is_blocked, 30)
+    await until(lambda: blocked.is_blocked, 60)
     (job_id,) = (await GenerationQueue(state).add(request(), ANA)).ids
     view = await job_until(state, job_id, over, 60)
     assert (view.status, view.attempt) == ("completed", 1)
@@ -203,14 +203,14 @@ async def test_repeatedly_blocked_claims_hold_no_job(state: State, blocked: Bloc
     process = Claims(state, blocked, always=True)
     await GenerationQueue(state).add(request(), ANA)
     await process.worker.start()
-    await until(lambda: blocked.is_blocked, 30)
+    await until(lambda: blocked.is_blocked, 60)
 
     async def nothing(*_: Any) -> list[ClaimedJob]:
         retried.set()
         return []
 
     retried, process._claim = asyncio.Event(), nothing
-    await asyncio.wait_for(retried.wait(), 30)
+    await asyncio.wait_for(retried.wait(), 60)
     (taken,) = await (await worker(state)).claim("illustrate", 1)
     assert taken.attempt == 2
     await process.worker.close()
@@ -241,7 +241,7 @@ async def test_late_failures_are_logged(caplog: pytest.LogCaptureFixture) -> Non
         with pytest.raises(StateUnavailable, match="in time"):
             await timeout.run(0.001, late(error))
         assert not timeout.is_idle
-    await until(lambda: timeout.is_idle, 10)
+    await until(lambda: timeout.is_idle, 60)
     assert [record.exc_info[1].args for record in caplog.records if record.exc_info] == [("nobody foresaw it",)]
 
 
@@ -257,6 +257,6 @@ async def test_close_ends_a_blocked_check(
         await process.start()
     else:
         process.start()
-    await until(lambda: blocked.is_blocked, 30)
+    await until(lambda: blocked.is_blocked, 60)
     await process.close()
     assert blocked.ended

@@ -53,7 +53,7 @@ class Site:
         answer = await self.door.get(f"/v1/jobs/{job_id}")
         return str(answer.json()["status"]) if answer.status_code == 200 else str(answer.status_code)
 
-    async def until(self, job_id: str, expected: str, limit_s: float = 30.0) -> None:
+    async def until(self, job_id: str, expected: str, limit_s: float = 60.0) -> None:
         async with asyncio.timeout(limit_s):
             while await self.status(job_id) != expected:  # noqa: ASYNC110 (a database has no event)
                 await asyncio.sleep(0.05)
@@ -135,7 +135,7 @@ async def test_locked_sqlite_file(tmp_path: Path) -> None:
 
 
 async def locked(neighbour: sqlite3.Connection) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(sqlite3.OperationalError):
                 neighbour.execute("BEGIN IMMEDIATE")

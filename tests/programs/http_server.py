@@ -68,7 +68,7 @@ def _served(opened: Opening) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (servers and servers[0].started) and time.monotonic() < deadline:
         time.sleep(0.01)
     try:

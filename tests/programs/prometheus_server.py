@@ -34,7 +34,7 @@ class Prometheus:
         """The instant vector of the query ``text``: ``metric`` (labels) and ``value`` (time, number as text). Leaves
         out NaN and infinity, such as 0/0 or a quantile without samples: Grafana draws nothing there. Raises
         AssertionError with Prometheus' message for an invalid query."""
-        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": text}, timeout=30).json()
+        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": text}, timeout=60).json()
         assert answer["status"] == "success", answer
         assert answer["data"]["resultType"] == "vector", answer
         found: list[dict[str, Any]] = answer["data"]["result"]
@@ -56,7 +56,7 @@ class Prometheus:
 
     def names(self) -> set[str]:
         """Names of all metrics."""
-        answer = httpx.get(f"{self.url}/api/v1/label/__name__/values", timeout=30).json()
+        answer = httpx.get(f"{self.url}/api/v1/label/__name__/values", timeout=60).json()
         return set(answer["data"])
 
 

@@ -121,7 +121,7 @@ async def test_answer_without_a_stream() -> None:
 )
 async def test_misbehaving_server_fails_the_call(script: Callable[[], list[str | float | bytes]]) -> None:
     scripted = Scripted(*script())
-    async with asyncio.timeout(30), serving(scripted) as chat:
+    async with asyncio.timeout(60), serving(scripted) as chat:
         with pytest.raises(ChatFailed) as caught:
             await said(chat)
     assert "sesame" not in str(caught.value)

@@ -90,7 +90,7 @@ async def test_readers_release_their_snapshot(tmp_path: Path) -> None:
     await write(database, "one")
     await asyncio.gather(*(names(database) for _ in range(20)))
     with contextlib.closing(sqlite3.connect(path, timeout=0)) as neighbour:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while neighbour.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:  # noqa: ASYNC110 (no event)
                 await asyncio.sleep(0.01)
     await database.close()
@@ -134,7 +134,7 @@ async def test_unavailable_server_raises_state_unavailable(postgresql: PostgreSQ
     postgresql.freeze()
     try:
         with pytest.raises(StateUnavailable):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await write(database, "y")
     finally:
         postgresql.thaw()

@@ -68,7 +68,7 @@ async def test_failed_batch_undoes_no_other(state: State) -> None:
 
 
 async def test_concurrent_batches_are_all_written(state: State) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(state.database.write_batch([Write(INSERT, [row(f"{n:03}")])]) for n in range(100)))
     assert len(await names(state)) == 100
 

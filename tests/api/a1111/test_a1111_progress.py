@@ -52,7 +52,7 @@ def client_of(illustrator: IllustratorStandIn) -> httpx.AsyncClient:
     settings = Settings(jobs=JobsSettings(progress_s=0))
     app = create_app(StandIn(), settings, illustrator=illustrator)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30)
+    return httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60)
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ async def test_client_disconnect_cancels_the_drawing(halting: Halting, halted: h
 async def test_interrupted_request_is_stored_as_cancelled(state: State, halting: Halting) -> None:
     direct = DirectService(state, halting, StandIn(), state.settings)
     app = create_app(StandIn(), state.settings, illustrator=halting, state=state, direct=direct)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://atelier", timeout=30) as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://atelier", timeout=60) as client:
         drawing = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "fox"}))
         await halting.reached.acquire()
         await client.post(INTERRUPT)

@@ -345,7 +345,7 @@ async def test_cache_and_history_are_shared_with_other_endpoints(state: State, i
     direct = DirectService(state, illustrator, service, state.settings)
     app = create_app(service, state.settings, illustrator=illustrator, state=state, direct=direct)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60) as client:
         first = await client.post("/generate", json={**FOX, "steps": 4, "user_id": "anonymous"})
         again = await client.post(PATH, json={**FOX, "steps": 4})
         other = await client.post(PATH, json={**FOX, "steps": 5}, headers={"cache-control": "no-cache"})
@@ -371,7 +371,7 @@ async def test_two_requests_for_a_random_seed_are_two_drawings(state: State) -> 
     service = StandIn()
     direct = DirectService(state, illustrator, service, state.settings)
     app = create_app(service, state.settings, illustrator=illustrator, state=state, direct=direct)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://atelier", timeout=30) as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://atelier", timeout=60) as client:
         answers = await asyncio.gather(*(client.post(PATH, json={"prompt": "fox", "seed": -1}) for _ in range(2)))
     await direct.close()
     seeds = [json.loads(answer.json()["info"])["seed"] for answer in answers]
@@ -427,4 +427,4 @@ async def test_openapi_document_describes_txt2img(studio: httpx.AsyncClient) -> 
 def client_of(illustrator: IllustratorStandIn, settings: Settings | None = None) -> httpx.AsyncClient:
     app = create_app(StandIn(), settings or Settings(), illustrator=illustrator)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30)
+    return httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60)

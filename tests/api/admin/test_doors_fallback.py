@@ -171,7 +171,7 @@ async def test_jobs_report_the_serving_model(
     await worker.start()
     body = {"kind": "illustrate", "input": {"prompt": "a fox"}, "user_id": "ada"}
     url = f"/v1/jobs/{(await client.post('/v1/jobs', json=body)).json()['id']}"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (job := (await client.get(url)).json())["status"] != "completed":  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await worker.close()

@@ -205,7 +205,7 @@ def test_closed_output_ends_the_drawing(
     next(drawing)
     drawing.close()  # type: ignore[attr-defined]
     client.close()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while artist.closed == closed and time.monotonic() < deadline:
         time.sleep(0.02)
     assert artist.closed == closed + 1

@@ -184,7 +184,7 @@ async def test_client_that_disconnects_cancels_its_request(sites: Both) -> None:
         await writer.drain()
         await asyncio.sleep(0.2)
         writer.close()
-        await until(lambda: catalogue.REQUESTS.value("http", "/v2/models/{name}/infer", "499") == before + 1, 5)
+        await until(lambda: catalogue.REQUESTS.value("http", "/v2/models/{name}/infer", "499") == before + 1, 60)
 
 
 def test_paths_are_those_of_the_application() -> None:

@@ -375,7 +375,7 @@ class Stream:
         self.client.async_stream_infer(model, inputs or [prompt()], parameters=options, **own)
 
     def next(self) -> tuple[Any, Any]:
-        return self.answers.get(timeout=20)
+        return self.answers.get(timeout=60)
 
 
 @pytest.fixture
@@ -437,7 +437,7 @@ def test_stream_error_has_the_request_id(studio_doors: Served) -> None:
         call = channel.stream_stream(
             STREAM, pb.ModelInferRequest.SerializeToString, pb.ModelStreamInferResponse.FromString
         )
-        (answer,) = call(iter([request]), timeout=10)
+        (answer,) = call(iter([request]), timeout=60)
     assert answer.error_message.startswith("inputs: ")
     assert answer.infer_response.id == "mine"
     assert answer.infer_response.parameters["triton_final_response"].bool_param
@@ -512,7 +512,7 @@ async def test_slow_reader_misses_previews_without_blocking(monkeypatch: pytest.
 
     reading = interleaved(jobs())
     assert await anext(reading) == 0
-    await asyncio.wait_for(done.wait(), 30)
+    await asyncio.wait_for(done.wait(), 60)
     rest = [message async for message in reading]
     assert rest[-1] == "picture"
     assert len(rest) < 40

@@ -39,7 +39,7 @@ async def test_stopping_closes_a_blocked_source() -> None:
     relay = EventRelay(source())
     await asyncio.sleep(0.05)
     relay.stop()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await closed.wait()
 
 

@@ -208,7 +208,7 @@ async def test_polling_events_and_websocket_agree_while_the_job_runs(
             await life.act()
             await asyncio.sleep(0.005)
         await life.end()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             lists = await asyncio.gather(*followers)
         whole = await polled_events(client, job_id)
         assert len(whole) > 2

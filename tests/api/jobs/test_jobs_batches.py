@@ -116,7 +116,7 @@ async def test_waiting_for_a_whole_batch(door: httpx.AsyncClient, hand: Hand) ->
     body = {"kind": "illustrate", "input": FOX, "count": 3}
     pending = asyncio.create_task(door.post("/v1/jobs", json=body, headers={"Prefer": "wait=30"}))
     done = 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while done < 3:
             for claimed in await hand.claim():
                 await hand.complete(claimed)

@@ -59,7 +59,7 @@ async def address(settings: Settings, state: State) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def client(address: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=30) as found:
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=60) as found:
         yield found
 
 
@@ -74,7 +74,7 @@ def follow(address: str, job_id: str, query: str = "", **more: Any) -> connect:
 
 async def closed(socket: ClientConnection) -> int | None:
     """The close code, after any remaining messages."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with contextlib.suppress(websockets.ConnectionClosed):
             while True:
                 await socket.recv()
@@ -193,7 +193,7 @@ async def test_a_websocket_cancels_and_closes_at_the_end(client: httpx.AsyncClie
             message = json.loads(await socket.recv())
             assert (message["event"], message["data"]["status"], "id" in message) == ("problem", 400, False)
         await socket.send('{"type": "cancel"}')
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await hand.leases.requested_changes():  # noqa: ASYNC110 (a database has no event)
                 await asyncio.sleep(0.01)
         await hand.leases.release(claimed)
@@ -297,7 +297,7 @@ async def test_streams_resume_after_a_database_outage(state: State, hand: Hand) 
         assert found == ["queued"]
         away.is_away = False
         await hand.do_all()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await reading
         assert found == ["queued", "progress", "started", "completed"]
 
@@ -334,7 +334,7 @@ async def test_socket_that_does_not_read_frees_its_slot(
         await connection.execute(events.insert(), rows)
         await connection.execute(jobs.update().values(events=len(rows) + 1))
     idle = [await follow(address, job_id, max_queue=1, compression=None) for _ in range(2)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await is_followable(address, job_id):  # noqa: ASYNC110 (a slot has no event)
             await asyncio.sleep(0.05)
     for socket in idle:

@@ -41,7 +41,7 @@ def application(settings: Settings, state: State | None) -> FastAPI:
 @pytest.fixture
 async def client(state: State) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(application(state.settings, state), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as opened:
+    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60) as opened:
         yield opened
 
 

@@ -49,7 +49,7 @@ def ray_serve(service: StandIn) -> RayServe:
 
 def client(inside: RayServe, **gateway: Any) -> httpx.AsyncClient:
     door = ScrubHeaders(RequestId(Admission(inside, LIMITS, GatewaySettings(**gateway), answer)))
-    return httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://atelier", timeout=20)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://atelier", timeout=60)
 
 
 async def slow(release: asyncio.Event | None = None) -> AsyncIterator[bytes]:

@@ -226,7 +226,7 @@ async def test_stream_deadline(doors: Doors, way: str) -> None:
 async def test_silent_stream_ends_at_its_deadline(doors: Doors) -> None:
     call = doors.grpc.ModelStreamInfer(metadata=[("x-request-timeout", "0.2")])
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await asyncio.wait_for(call.read(), 30)
+        await asyncio.wait_for(call.read(), 60)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 

@@ -36,7 +36,7 @@ async def test_events_need_a_key_or_the_signed_url(site: KeyedSite) -> None:
         signed = job["events_url"].partition(":8000")[2]
         plain = signed.partition("?")[0]
         cases = [(plain, ada, 200), (signed, None, 200), (plain, None, 401), (plain, bob, 404), (signed, "atl_x", 200)]
-        async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20) as client:
+        async with httpx.AsyncClient(base_url=f"http://{address}", timeout=60) as client:
             for path, key, status in cases:
                 headers = {"Accept": "text/event-stream"} | ({"Authorization": f"Bearer {key}"} if key else {})
                 async with client.stream("GET", path, headers=headers) as answer:
@@ -229,7 +229,7 @@ async def test_revoked_key_ends_its_events_and_sockets(site: KeyedSite) -> None:
         url = f"{address}/v1/jobs/{job['id']}"
         async with (
             websockets.connect(f"ws://{url}/ws", additional_headers=shown) as socket,
-            httpx.AsyncClient(timeout=20) as client,
+            httpx.AsyncClient(timeout=60) as client,
             client.stream("GET", f"http://{url}/events?stream=true", headers=shown) as stream,
         ):
             chunks = stream.aiter_text()

@@ -29,7 +29,7 @@ def shared() -> Iterator[tuple[httpx.Client, IllustratorStandIn]]:
     illustrator = IllustratorStandIn(FAMILY)
     settings = Settings(pictures=PicturesSettings(heartbeat_s=0.1))
     application = create_app(StandIn(), settings, illustrator=illustrator)
-    with listening(application) as address, httpx.Client(base_url=f"http://{address}", timeout=30) as client:
+    with listening(application) as address, httpx.Client(base_url=f"http://{address}", timeout=60) as client:
         yield client, illustrator
 
 
@@ -62,7 +62,7 @@ def events_of(text: str) -> list[dict[str, Any]]:
 
 
 def until(true: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not true() and time.monotonic() < deadline:
         time.sleep(0.01)
     return true()

@@ -127,7 +127,7 @@ def test_a_deadline_shorter_than_the_start_is_told_when_to_come_again(started: S
 def test_a_job_wakes_it(started: Started) -> None:
     fall_asleep(started)
     order = {"prompt": "red apple", "seed": next(SEEDS), "num_inference_steps": 4}
-    with httpx.Client(base_url=started.url, timeout=30) as client:
+    with httpx.Client(base_url=started.url, timeout=60) as client:
         added = client.post("/v1/jobs", json={"kind": "illustrate", "input": order})
         assert added.status_code == 202, added.text
         path = f"/v1/jobs/{added.json()['id']}"

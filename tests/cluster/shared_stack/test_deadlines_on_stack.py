@@ -48,13 +48,13 @@ def stands_still(client: triton.InferenceServerClient, before: int) -> bool:
 
 
 def is_well(stack: Stack) -> bool:
-    return httpx.get(f"http://{stack.http}/health/ready", timeout=20).status_code == 200
+    return httpx.get(f"http://{stack.http}/health/ready", timeout=60).status_code == 200
 
 
 def test_a_deadline_over_http(stack: Stack, client: triton.InferenceServerClient) -> None:
     before = steps(client)
     headers = {**ANEW, "X-Request-Timeout": "0.5"}
-    answer = httpx.post(f"http://{stack.http}/v1/images/generations", json=DRAWN, headers=headers, timeout=30)
+    answer = httpx.post(f"http://{stack.http}/v1/images/generations", json=DRAWN, headers=headers, timeout=60)
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
     assert int(answer.headers["retry-after"]) >= 1
     assert stands_still(client, before)
@@ -125,7 +125,7 @@ def test_a_job_that_is_cancelled_while_it_is_drawn(
     stack: Stack, client: triton.InferenceServerClient, verb: str, ending: str
 ) -> None:
     before = steps(client)
-    with httpx.Client(base_url=f"http://{stack.http}", timeout=20) as http:
+    with httpx.Client(base_url=f"http://{stack.http}", timeout=60) as http:
         asked = {"kind": "illustrate", "input": {**DRAWN, "seed": 6}}
         path = f"/v1/jobs/{http.post('/v1/jobs', json=asked, headers=ANEW).json()['id']}"
         until(lambda: steps(client) >= before + 20, LIMIT_S)

@@ -53,7 +53,7 @@ def test_a_repetition_joins_the_drawing(http: httpx.Client, user: str) -> None:
 
 def test_elsewhere_the_drawing_ends(http: httpx.Client, user: str) -> None:
     leave(http, "/generate", {"prompt": "red apple", "user_id": user, "steps": STEPS, "seed": 7})
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not history(http, user) and time.monotonic() < end:
         time.sleep(0.1)
     (one,) = history(http, user)

@@ -80,7 +80,7 @@ def test_the_engines_of_both_ensembles_are_served(stack: Stack, client: triton.I
     wide.set_data_from_numpy(np.zeros((1, 3, 8, 65), np.float32))
     with pytest.raises(triton.InferenceServerException, match="latents: has 65 on axis 3"):
         client.infer("toy_vae_decoder", [wide])
-    engines = httpx.get(f"http://{stack.http}/health/ready", timeout=20).json()["engines"]
+    engines = httpx.get(f"http://{stack.http}/health/ready", timeout=60).json()["engines"]
     assert {"toy_unet", "quality"} <= set(engines)
 
 
@@ -92,7 +92,7 @@ def test_previews_come_while_it_draws_and_a_cancel_ends_it(client: triton.Infere
     for _ in range(2):
         client.async_stream_infer("illustrate", [prompt()], parameters=options)
     for _ in range(4):
-        preview = answers.get(timeout=30).get_response()
+        preview = answers.get(timeout=60).get_response()
         assert preview.parameters["steps"].int64_param == 1000
         assert not preview.parameters["triton_final_response"].bool_param
     client.stop_stream(cancel_requests=True)

@@ -60,7 +60,7 @@ def throw_at_socket(address: str, until: float, seen: Counter[str], rng: random.
     """Bytes that are not HTTP."""
     host, _, port = address.rpartition(":")
     while time.monotonic() < until:
-        with socket.create_connection((host, int(port)), timeout=10) as raw:
+        with socket.create_connection((host, int(port)), timeout=60) as raw:
             start = rng.choice([b"", b"GET /", b"POST /api/convert HTTP/1.1\r\n"])
             try:
                 raw.sendall(start + rng.randbytes(300) + b"\r\n\r\n")

@@ -199,7 +199,7 @@ def test_a_client_that_leaves_stops_its_work(door: httpx.Client) -> None:
     content = head + noise.tobytes()
     with httpx.Client(base_url=door.base_url, timeout=impatient) as client, pytest.raises(httpx.ReadTimeout):
         client.post("/v2/models/vectorize/infer", content=content, headers=headers)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while failures() == before and time.monotonic() < deadline:
         time.sleep(0.1)
     assert failures() == before + 1
@@ -232,8 +232,8 @@ async def test_no_request_is_lost_when_a_replica_dies(stack: Stack, logo: bytes)
 
 def test_the_dashboard_is_on_and_locked(stack: Stack) -> None:
     """Ray's dashboard can run code: its page is served, its API requires the token."""
-    assert httpx.get(f"http://{stack.dashboard}/", timeout=30).status_code == 200
-    assert httpx.get(f"http://{stack.dashboard}/api/version", timeout=30).status_code == 401
+    assert httpx.get(f"http://{stack.dashboard}/", timeout=60).status_code == 200
+    assert httpx.get(f"http://{stack.dashboard}/api/version", timeout=60).status_code == 401
 
 
 def test_everything_listens_on_loopback_only(stack: Stack) -> None:

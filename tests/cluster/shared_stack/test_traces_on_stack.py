@@ -138,7 +138,7 @@ def test_a_failure_is_found_by_the_id_of_its_answer(stack: Stack, collector: Col
     tensor = {"name": "embedding", "datatype": "FP32", "shape": [1, 512], "data": [-3e38] * 512}
     answer = door.post("/v2/models/tier1/infer", json={"inputs": [tensor]})
     assert answer.status_code == 400
-    end, found = time.monotonic() + 10, []
+    end, found = time.monotonic() + 60, []
     while not found and time.monotonic() < end:
         found = [one for one in records(stack) if one.get("request_id") == answer.headers["x-request-id"]]
         time.sleep(0.1)

@@ -231,7 +231,7 @@ async def test_slow_reader_delays_nothing_and_gets_the_newest_items(
     options = replace(RED, n=2, num_inference_steps=120, preview_every=1)
     stream = illustrator(repository, fake_engines).stream(options, StreamOptions(checkpoint_every=1, progress_s=1e-9))
     items = [await anext(stream)]
-    await asyncio.wait_for(fake_engines.done.wait(), 30)
+    await asyncio.wait_for(fake_engines.done.wait(), 60)
     items += await read_all(stream)
     assert isinstance(items[-1], Illustration)
     kept = Counter((type(item), getattr(item, "index", None)) for item in items)

@@ -51,7 +51,7 @@ async def disconnect(*asking: asyncio.Task[Answer]) -> None:
 
 
 async def until(holds: Callable[[], Awaitable[Any]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await holds():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

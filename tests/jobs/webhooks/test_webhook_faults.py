@@ -109,7 +109,7 @@ async def test_worker_declared_dead_records_only_successes(
     running = asyncio.create_task(WebhookDelivery(state, lambda: leases.worker_id, SITE).run())
     await answered.wait()
     running.cancel()
-    await asyncio.wait([running], timeout=10)
+    await asyncio.wait([running], timeout=60)
     delivery = await row(state)
     assert (delivery.status, delivery.attempts) == expected
     assert delivery.worker_id == (None if status == 200 else other.worker_id)
@@ -201,7 +201,7 @@ async def test_running_delivery_may_finish_on_shutdown(state: State, receiver: R
     running.cancel()
     await asyncio.sleep(0)
     release.set()
-    await asyncio.wait([running], timeout=10)
+    await asyncio.wait([running], timeout=60)
     assert running.cancelled()
     assert (await row(state)).status == "delivered"
 
@@ -223,7 +223,7 @@ async def test_slow_delivery_is_released_on_shutdown(state: State, receiver: Rec
     await received.wait()
     assert (await row(state)).worker_id == leases.worker_id
     running.cancel()
-    await asyncio.wait([running], timeout=10)
+    await asyncio.wait([running], timeout=60)
     assert running.cancelled()
     assert ((await row(state)).status, (await row(state)).worker_id) == ("pending", None)
     async with delivering(state):

@@ -83,7 +83,7 @@ async def test_slow_receiver_delays_no_other(state: State, receiver: Receiver) -
             await add_job_with_events(state, slow.url, "completed", user=f"user{n}")
         await add_job_with_events(state, receiver.url, "completed")
         async with delivering(state_with(state, timeout_s=30)):
-            await until(lambda: len(receiver.calls) == 1, 8)
+            await until(lambda: len(receiver.calls) == 1, 60)
             await until(lambda: slow.most == MAX_CONCURRENT_PER_HOST)
             async with state.database.read() as connection:
                 claimed = await connection.scalar(sa.select(sa.func.count()).where(deliveries.c.worker_id.is_not(None)))
@@ -142,7 +142,7 @@ async def test_endless_response_head_is_refused(state: State) -> None:
     async with raw(send_endless_head) as (url, ends):
         await add_job_with_events(state, url, "completed")
         async with delivering(state_with(state, timeout_s=10, max_attempts=1)):
-            await until(all_are(state, "failed"), 8)
+            await until(all_are(state, "failed"), 60)
         await until(lambda: ends == ["cut"])
 
 

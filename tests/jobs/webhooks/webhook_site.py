@@ -79,7 +79,7 @@ async def update_deliveries(state: State, **values: Any) -> None:
         await connection.execute(sa.update(deliveries).values(**values))
 
 
-async def until(holds: Callable[[], Awaitable[bool]] | Callable[[], bool], most_s: float = 20) -> None:
+async def until(holds: Callable[[], Awaitable[bool]] | Callable[[], bool], most_s: float = 60.0) -> None:
     async with asyncio.timeout(most_s):
         while True:
             outcome = holds()

@@ -15,7 +15,7 @@ PICTURES = {"gallery"}
 
 def test_make_bench_runs_every_benchmark() -> None:
     description = subprocess.run(
-        ["make", "-n", "bench"], cwd=HOME, capture_output=True, text=True, check=True, timeout=30
+        ["make", "-n", "bench"], cwd=HOME, capture_output=True, text=True, check=True, timeout=60
     ).stdout
     benchmarks = {file.stem for file in HOME.glob("loadtests/benchmarks/*.py")} - {"__init__"}
     missing = {name for name in benchmarks if f"loadtests.benchmarks.{name}\n" not in description.replace(" ", "\n")}

@@ -124,7 +124,7 @@ async def test_every_second_request_of_a_caller_is_a_stream(monkeypatch: pytest.
     doors = {name: door(name) for name in one._doors()}
     assert sorted(doors) == sorted(name for caller in CALLERS for name in caller), "every door has its caller"
     monkeypatch.setattr(one, "_doors", lambda: doors)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await one._closed(("OpenAI", "OpenAI, stream"))
     await one.stop()
     assert outcome == [(name, number) for number in range(4) for name in ("OpenAI", "OpenAI, stream")]

@@ -77,7 +77,7 @@ async def test_job_and_its_webhook_are_one_trace(site: KeyedSite, traced: Collec
         worker = Worker(site.state, JobExecutor(site.state, site.app.state.service, site.illustrator))
         await worker.start()
         sending = asyncio.create_task(WebhookDelivery(site.state, lambda: worker.worker_id, "http://a").run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not receiver.calls:  # noqa: ASYNC110 - no event for it
                 await asyncio.sleep(0.02)
         sending.cancel()

@@ -153,7 +153,7 @@ def _messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def _until(is_so: object) -> None:
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while not is_so():  # type: ignore[operator]
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -139,7 +139,7 @@ async def test_jobs_get_the_arm_of_their_user(state: State) -> None:
     for user in users:
         ids[user] = (await queue.add(IllustrateRequest(IllustrateOptions("fox", seed=7)), JobOptions(user))).ids[0]
     await worker.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         for job_id in ids.values():
             while (await views.get(job_id)).status != COMPLETED:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)

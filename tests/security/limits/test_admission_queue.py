@@ -41,7 +41,7 @@ async def test_cancelled_request_leaves_the_queue() -> None:
         await asyncio.gather(waiting, return_exceptions=True)
         waiting = asyncio.create_task(admission.slot().__aenter__())  # there is a free place again
         await asyncio.sleep(0)
-    await asyncio.wait_for(waiting, 30)
+    await asyncio.wait_for(waiting, 60)
 
 
 class NamedRequests:
@@ -148,7 +148,7 @@ async def test_slot_granted_to_a_cancelled_request_is_passed_on() -> None:
         await asyncio.sleep(0.001)
     last = await queue.enter("last")
     queue.ends["last"].set()
-    await asyncio.wait_for(last, 30)
+    await asyncio.wait_for(last, 60)
 
 
 async def test_retry_after_follows_the_time_per_request() -> None:

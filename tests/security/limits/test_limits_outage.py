@@ -112,7 +112,7 @@ async def test_restarted_empty_redis_gets_the_used_counts(redis_server: RedisSer
 
 
 async def _wait_until_up(counters: Counters) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while counters._is_down:
             try:
                 await counters.add("probe", 1, 60)

@@ -55,7 +55,7 @@ class Site:
         """A client whose connection comes from ``peer``."""
         app = self.app(http, **rates)
         transport = httpx.ASGITransport(app, client=(peer, 5000), raise_app_exceptions=False)
-        return httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30)
+        return httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60)
 
     def app(self, http: HttpSettings = LISTENS, **rates: Any) -> Any:
         settings = Settings(rates=RatesSettings(**rates), http=http, proxy=ProxySettings(token=SecretStr(TOKEN)))

@@ -65,7 +65,7 @@ async def client_of(
     await worker.start()
     app = create_app(service, settings, illustrator=illustrator_with_policy, state=state, direct=direct)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60) as client:
         yield client
     await worker.close()
     await direct.close()

@@ -246,7 +246,7 @@ async def client_of(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     await worker.start()
     app = create_app(service, settings, illustrator=illustrator, state=state, direct=direct)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60) as client:
         yield client
     await worker.close()
     await direct.close()
