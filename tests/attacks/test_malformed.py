@@ -30,7 +30,7 @@ async def test_malformed_requests_cause_no_fault(tmp_path: Path) -> None:
     assert seen.faults == [], summary
     assert sum(seen.answers.values()) == REQUESTS, summary
     assert seen.end_mib - seen.warm_mib < MOST_GROWTH_MIB, summary
-    assert max(seen.health_s) < 5, summary
+    assert max(seen.health_s) < 30, summary
     assert len(seen.health_s) > 4, summary
     for one in ("http 200", "http 400", "http 401", "http 404", "http 413", "grpc INVALID_ARGUMENT", "socket 400",
                 "stream OK", "websocket 4404"):  # fmt: skip

@@ -26,9 +26,9 @@ from serve.state import State
 
 HEALTH = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 CLIENTS = 150
-GREEN_S = 10.0
+GREEN_S = 30.0
 """Time limit for responses of unaffected requests, on a busy machine too."""
-CONNECTED_S = 25.0
+CONNECTED_S = 90.0
 """How long slow senders stay connected here: below `limits.body_timeout_s` and HAProxy's default time for a head, and
 enough for all concurrent checks on a busy machine."""
 
@@ -223,7 +223,7 @@ async def test_flood_of_one_address_is_rate_limited(sqlite_state: State) -> None
                 async with site.door(key, peer="203.0.113.77") as ada:
                     assert (await ada.get("/v1/jobs")).status_code == 200
         assert statuses == {401: 100, 429: 1000 * PARTS - 100}
-        assert resident_mib() - warm < 12
+        assert resident_mib() - warm < 32
 
 
 async def test_idle_connections_do_not_delay_others(site: KeyedSite) -> None:

@@ -51,13 +51,13 @@ async def test_a_call_begins_under_its_deadline() -> None:
 
 async def _ask(channel: grpc.aio.Channel) -> None:
     unary = channel.unary_unary(f"/{SERVICE}/ModelInfer")
-    assert 3 < float(await unary(b"x", timeout=5)) < 5.1
+    assert 30 < float(await unary(b"x", timeout=60)) < 60.1
     assert await unary(b"x") == b"none"
     stream = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
-    told_s = [float(answer) async for answer in stream(iter([b"x", b"y"]), timeout=5)]
+    told_s = [float(answer) async for answer in stream(iter([b"x", b"y"]), timeout=60)]
     assert len(told_s) == 2
-    assert min(told_s) > 3
-    assert max(told_s) < 5.1, "its clock is not ours to the millisecond"
+    assert min(told_s) > 30
+    assert max(told_s) < 60.1, "its clock is not ours to the millisecond"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await channel.unary_unary(f"/{SERVICE}/Nothing")(b"x", timeout=5)
+        await channel.unary_unary(f"/{SERVICE}/Nothing")(b"x", timeout=60)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -58,6 +58,8 @@ class Response:
         if self.outcome == "late death":
             await asyncio.sleep(0.5)
             raise DIED
+        if self.outcome == "late answer":
+            await asyncio.sleep(0.5)
         if isinstance(self.outcome, BaseException) and not isinstance(self.outcome, AtelierError):
             raise self.outcome
         yield self.outcome
@@ -82,7 +84,7 @@ class Handle:
         return self.responses[-1]
 
 
-def vectorize(handle: Handle, timeout_s: float = 5.0) -> Any:
+def vectorize(handle: Handle, timeout_s: float = 30.0) -> Any:
     return RemoteVectorizer(handle, timeout_s).vectorize(b"", VectorizeOptions())  # type: ignore[arg-type]
 
 
@@ -229,10 +231,9 @@ async def test_a_wait_has_an_end_and_cancels_its_work() -> None:
 
 
 async def test_both_attempts_share_one_deadline() -> None:
-    start = time.monotonic()
+    """The second would be in time by itself."""
     with pytest.raises(DeadlineExceeded):
-        await vectorize(Handle("late death", "hang"), timeout_s=0.6)
-    assert time.monotonic() - start < 0.9
+        await vectorize(Handle("late death", "late answer"), timeout_s=0.8)
 
 
 async def test_health_is_not_waited_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +245,7 @@ async def test_health_is_not_waited_for_as_long(monkeypatch: pytest.MonkeyPatch)
 async def test_a_caller_who_leaves_cancels_the_work() -> None:
     handle = Handle("hang")
     task = asyncio.ensure_future(vectorize(handle))
-    await asyncio.sleep(0.05)
+    await until(lambda: bool(handle.responses))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -299,7 +300,7 @@ class StreamHandle:
         return self.streams[len(self.asked) - 1]
 
 
-def stream(handle: StreamHandle, timeout_s: float = 5.0, *follow: Any) -> Any:
+def stream(handle: StreamHandle, timeout_s: float = 30.0, *follow: Any) -> Any:
     return RemoteIllustrator(handle, timeout_s).stream(IllustrateOptions("red"), *follow)  # type: ignore[arg-type]
 
 
@@ -393,16 +394,16 @@ class Crossing(Handle):
 async def test_what_is_left_of_the_time_crosses_and_the_priority() -> None:
     """D-052. The earlier of the caller's deadline and the site's own limit; less for the second attempt."""
     handle = Crossing("late death", "svg", "svg")
-    with request_context.use(RequestContext(priority=Priority.LOW).with_timeout(2.0)):
+    with request_context.use(RequestContext(priority=Priority.LOW).with_timeout(20.0)):
         assert await vectorize(handle) == "svg"
     (first_s, first), (second_s, _) = handle.urgency
     assert first_s is not None
     assert second_s is not None
-    assert 1.5 < first_s <= 2.0
+    assert 10 < first_s <= 20
     assert second_s <= first_s - 0.4
     assert first == Priority.LOW
-    await vectorize(handle, timeout_s=0.5)
-    assert 0.0 < (handle.urgency[-1][0] or 0.0) <= 0.5
+    await vectorize(handle, timeout_s=15.0)
+    assert 0.0 < (handle.urgency[-1][0] or 0.0) <= 15.0
 
 
 async def test_nothing_is_asked_once_the_time_is_over() -> None:
@@ -429,13 +430,13 @@ async def test_a_replica_takes_out_who_waits_past_its_time_and_sheds_by_priority
     replica = Alone()
     replica._ensemble, replica._admission = ensemble, AdmissionQueue(1, 2)
     call = partial(Replica.call, replica, "vectorize", {})
-    first = asyncio.create_task(call(0.6, urgency=(5.0, Priority.NORMAL)))
+    first = asyncio.create_task(call(0.6, urgency=(60.0, Priority.NORMAL)))
     await asyncio.sleep(0)
     late, low = [
-        asyncio.create_task(call(0.0, urgency=urgency)) for urgency in ((0.1, Priority.NORMAL), (5.0, Priority.LOW))
+        asyncio.create_task(call(0.0, urgency=urgency)) for urgency in ((0.1, Priority.NORMAL), (60.0, Priority.LOW))
     ]
     await asyncio.sleep(0)
-    high = asyncio.create_task(call(0.0, urgency=(5.0, Priority.HIGH)))
+    high = asyncio.create_task(call(0.0, urgency=(60.0, Priority.HIGH)))
     assert isinstance(await low, Overloaded)
     assert isinstance(await late, DeadlineExceeded)
     assert [await first, await high] == ["svg", "svg"]
@@ -477,7 +478,7 @@ async def test_a_requests_own_deadline_counts_while_nobody_is_there_to_keep_it()
     remote = RemoteIllustrator(handle, 60.0, napping(True))  # type: ignore[arg-type]
     with pytest.raises(ScaledToZero):
         await remote.draw(IllustrateOptions("red apple", seed=1, timeout_s=0.2))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     await it_is_woken(handle)
 
 

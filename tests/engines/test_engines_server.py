@@ -145,7 +145,7 @@ from serve.engines.triton.server import TritonServer, _free_ports
 server = TritonServer(Path(sys.argv[1]), ["affine_onnxruntime", "affine_openvino"])
 server.start()
 print(server.pid, server.url, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -169,8 +169,8 @@ async def test_external_server_by_url_ends_with_its_owner(owner: subprocess.Pope
     assert len(pids) == 4  # the process_guard, tritonserver, two stubs
     owner.kill()
     owner.wait()
-    await asyncio.to_thread(wait_for, lambda: gone(pids), 5)
-    await asyncio.to_thread(wait_for, lambda: not regions(owner.pid), 5)
+    await asyncio.to_thread(wait_for, lambda: gone(pids))
+    await asyncio.to_thread(wait_for, lambda: not regions(owner.pid))
 
 
 def test_server_ends_with_its_killed_guard(repository: Path) -> None:
@@ -181,7 +181,7 @@ def test_server_ends_with_its_killed_guard(repository: Path) -> None:
     folder = Path(f"/proc/{server.pid}/cwd").readlink()
     assert len(pids) == 2  # tritonserver and its stub
     os.kill(server.pid, signal.SIGKILL)
-    wait_for(lambda: gone(pids), 10)
+    wait_for(lambda: gone(pids))
     assert not server.running
     server.restart()
     assert server.running
@@ -198,8 +198,8 @@ def test_hanging_stub_ends_after_its_guard_was_killed(repository: Path) -> None:
     os.kill(server.pid, signal.SIGKILL)
     began = time.monotonic()
     server.restart()
-    assert time.monotonic() - began < 8
-    wait_for(lambda: gone(pids), 30)
+    assert time.monotonic() - began < 60, "a stub that hangs may do so for ten minutes"
+    wait_for(lambda: gone(pids))
     server.stop()
 
 
@@ -277,12 +277,12 @@ async def test_killed_stub_is_noticed_between_probes(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     await asyncio.to_thread(server.start)
     engines = EngineClient(server.url)
-    watch = asyncio.create_task(Supervisor(server, engines, interval_s=60).run())
+    watch = asyncio.create_task(Supervisor(server, engines, interval_s=600).run())
     try:
         await asyncio.sleep(1)
         assert server.restarts == 0
         os.kill(stubs(server)[0], signal.SIGKILL)
-        await asyncio.to_thread(wait_for, lambda: server.restarts == 1, 5)
+        await asyncio.to_thread(wait_for, lambda: server.restarts == 1)
     finally:
         watch.cancel()
         await engines.close()
@@ -294,7 +294,7 @@ async def test_stub_that_resumed_late_is_replaced(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"], threads=2)
     await asyncio.to_thread(server.start)
     engines = EngineClient(server.url)
-    watcher = Supervisor(server, engines, interval_s=60, look_s=30)  # only calls detect it
+    watcher = Supervisor(server, engines, interval_s=600, look_s=300)  # only calls detect it
     refusals: set[str] = set()
     report, late, mark = engines.on_stub_lost, stubs(server)[0], server.serving_mark
     assert mark is not None

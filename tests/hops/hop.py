@@ -22,6 +22,8 @@ from tests.fakes import FakeEngines
 STEP_S = 0.05
 STEPS = 400
 """More steps than any test waits for."""
+FEW_STEPS = 100
+"""Fewer than any drawing has that a test leaves."""
 
 
 class CountedEngines(FakeEngines):
@@ -85,10 +87,12 @@ class Hop:
                 await asyncio.sleep(0.01)
 
     async def stands_still(self) -> bool:
-        """Whether no step starts after the current one."""
-        begun = self.engines.steps
-        await asyncio.sleep(6 * STEP_S)
-        return self.engines.steps <= begun + 1
+        """Waits until no step starts any more; whether that was long before the drawing's last."""
+        begun = -1
+        while begun != self.engines.steps:
+            begun = self.engines.steps
+            await asyncio.sleep(6 * STEP_S)
+        return begun < FEW_STEPS
 
 
 def received_context() -> request_context.RequestContext:

@@ -284,10 +284,10 @@ async def check_unavailable(objects: Objects, name: str, within_s: float) -> Non
 async def test_missing_folder_is_unavailable_until_it_returns(folder: Folder, database: Database) -> None:
     name = (await folder.objects.put(b"x", PNG)).name
     away = folder.path.rename(folder.path.with_name("away"))
-    await check_unavailable(folder.objects, name, 5)
+    await check_unavailable(folder.objects, name, 30)
     assert not folder.path.exists(), "nothing is written beside it"
     folder.path.write_bytes(b"not a folder")
-    await check_unavailable(folder.objects, name, 5)
+    await check_unavailable(folder.objects, name, 30)
     folder.path.unlink()
     await age(database)
     with pytest.raises(StateUnavailable):
@@ -302,7 +302,7 @@ async def test_unresponsive_store_times_out(s3: S3Server, database: Database) ->
     name = (await objects.put(b"x", PNG)).name
     s3.freeze()
     try:
-        await check_unavailable(objects, name, 5)
+        await check_unavailable(objects, name, 30)
         await age(database)
         with pytest.raises(StateUnavailable):
             await objects.delete_unused(DAY)
@@ -324,9 +324,9 @@ async def test_stopped_server_is_unavailable_until_it_returns(database: Database
         objects = Objects(Settings(objects=store), database)
         name = (await objects.put(b"x", PNG)).name
         server.stop()
-        await check_unavailable(objects, name, 3.5)
+        await check_unavailable(objects, name, 30)
         server.start()
-        await check_unavailable(objects, name, 3.5)  # the bucket does not exist
+        await check_unavailable(objects, name, 30)  # the bucket does not exist
         server.make_bucket(bucket)
         await objects.check()
         assert await objects.get((await objects.put(b"x", PNG)).name) == b"x"

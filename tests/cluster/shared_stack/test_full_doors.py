@@ -22,7 +22,7 @@ from serve.settings import Settings
 pytestmark = pytest.mark.cluster
 
 HEALTH = ("/health/live", "/health/ready", "/api/ai-health", "/v2/health/live", "/v2/health/ready")
-ANSWERED_WITHIN_S = 5.0
+ANSWERED_WITHIN_S = 0.8 * BODY_TIMEOUT_S
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ async def test_every_request_of_a_crowd_is_answered(stack: Stack) -> None:
         start = time.monotonic()
         answers = await asyncio.gather(*(one() for _ in range(640)))
         took = time.monotonic() - start
-    assert took < Settings().vectorizer.timeout_s + 15
+    assert took < Settings().vectorizer.timeout_s + 60
     counted = Counter(answer.status_code for answer in answers)
     assert set(counted) <= {200, 503, 504}
     assert counted[200] + counted[504] >= 64

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from waiting import until
 
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.ensembles.illustrator.illustrator import Illustrator
@@ -154,7 +154,7 @@ async def test_cancellation_stops_within_one_step(repository: Path) -> None:
     drawing = asyncio.create_task(
         illustrator(repository, fake_engines).draw(IllustrateOptions("red", num_inference_steps=200, n=2))
     )
-    await asyncio.sleep(0.1)
+    await until(lambda: bool(steps_of(fake_engines)))
     drawing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await drawing
@@ -166,13 +166,12 @@ async def test_cancellation_stops_within_one_step(repository: Path) -> None:
 
 async def test_deadline_is_checked_between_steps(repository: Path) -> None:
     fake_engines = Slow(engines().answers)
-    began = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         await illustrator(repository, fake_engines).draw(
             IllustrateOptions("red", num_inference_steps=500, timeout_s=0.2)
         )
-    assert time.monotonic() - began < 1
     begun = len(steps_of(fake_engines))
+    assert begun < 100
     await asyncio.sleep(0.1)
     assert len(steps_of(fake_engines)) == begun
 

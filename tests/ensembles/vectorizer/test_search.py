@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting import until
 
 from serve.ensembles.vectorizer.search import Search, Source
 from serve.ensembles.vectorizer.tasks import Trial
@@ -70,11 +71,11 @@ def search(workers: TimedWorkers, budget_s: float | None, data: bytes = b"good")
 
 async def test_trials_running_at_the_end_of_the_budget_are_cancelled() -> None:
     """D-053."""
-    workers = TimedWorkers({QUICK: 0.01, SLOW: 30, SLOWEST: 30})
-    trials = search(workers, budget_s=0.2)
+    workers = TimedWorkers({QUICK: 0.0, SLOW: 600, SLOWEST: 600})
+    trials = search(workers, budget_s=1.0)
     began = time.monotonic()
     await trials.attempt([QUICK, SLOW, SLOWEST], measure=True)
-    assert 0.15 < time.monotonic() - began < 1
+    assert 0.95 < time.monotonic() - began < 60
     assert list(trials.trials) == [QUICK]
     assert workers.cancelled == [SLOW, SLOWEST]
     assert trials.failed == 0
@@ -83,11 +84,11 @@ async def test_trials_running_at_the_end_of_the_budget_are_cancelled() -> None:
 
 
 async def test_first_trial_is_awaited_beyond_the_budget() -> None:
-    workers = TimedWorkers({SLOW: 0.3, SLOWEST: 30})
+    workers = TimedWorkers({SLOW: 0.3, SLOWEST: 600})
     trials = search(workers, budget_s=0.05)
     began = time.monotonic()
     await trials.attempt([SLOWEST, SLOW], measure=True)
-    assert 0.25 < time.monotonic() - began < 2
+    assert 0.25 < time.monotonic() - began < 60
     assert list(trials.trials) == [SLOW]
     assert workers.cancelled == [SLOWEST]
 
@@ -117,7 +118,7 @@ async def test_error_in_the_picture_is_raised() -> None:
 async def test_cancellation_cancels_the_trials() -> None:
     workers = TimedWorkers({QUICK: 30, SLOW: 30})
     running = asyncio.create_task(search(workers, budget_s=None).attempt([QUICK, SLOW], measure=True))
-    await asyncio.sleep(0.05)
+    await until(lambda: len(workers.began_with) == 2)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

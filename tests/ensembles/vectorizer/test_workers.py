@@ -106,10 +106,12 @@ async def test_worker_that_sends_noise_is_lost(answer: bytes) -> None:
 
 
 @in_module_loop
-async def test_tasks_run_in_parallel_processes(workers: WorkerPool) -> None:
-    began = time.monotonic()
-    await asyncio.gather(*(workers.run(None, time.sleep, 0.4) for _ in range(2)))
-    assert time.monotonic() - began < 0.75
+async def test_tasks_run_in_parallel_processes(workers: WorkerPool, tmp_path: Path) -> None:
+    """Each end of a pipe is opened only when the other one is."""
+    os.mkfifo(tmp_path / "pipe")
+    ends = (workers.run(None, os.open, str(tmp_path / "pipe"), end) for end in (os.O_RDONLY, os.O_WRONLY))
+    async with asyncio.timeout(60):
+        await asyncio.gather(*ends)
     assert os.getpid() not in workers.pids
 
 
@@ -119,7 +121,7 @@ async def test_task_over_its_deadline_is_killed(workers: WorkerPool) -> None:
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         await workers.run(time.monotonic() + 0.2, time.sleep, 30)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 15
     assert await workers.run(None, operator.add, 1, 2) == 3
     (killed,) = before - set(workers.pids)
     assert await until_gone(killed)
@@ -128,7 +130,7 @@ async def test_task_over_its_deadline_is_killed(workers: WorkerPool) -> None:
 @in_module_loop
 async def test_task_limit_excludes_the_wait_in_the_queue(workers: WorkerPool) -> None:
     await until_full(workers)
-    waits = [workers.run(None, time.sleep, 0.3, limit_s=0.5) for _ in range(5)]  # the last waits for 0.6 s
+    waits = [workers.run(None, time.sleep, 1.5, limit_s=4.0) for _ in range(5)]  # the last ends after 4.5 s
     assert await asyncio.gather(*waits) == [None] * 5
     with pytest.raises(DeadlineExceeded):
         await workers.run(None, time.sleep, 30, limit_s=0.1)
@@ -151,19 +153,22 @@ async def test_cancellation_frees_the_worker(workers: WorkerPool) -> None:
     assert all(isinstance(result, asyncio.CancelledError) for result in results)
     began = time.monotonic()
     assert await workers.run(None, operator.add, 2, 2) == 4
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 15
     assert all([await until_gone(pid) for pid in before])
 
 
 @in_module_loop
-async def test_task_of_a_killed_worker_is_repeated(workers: WorkerPool) -> None:
+async def test_task_of_a_killed_worker_is_repeated(workers: WorkerPool, tmp_path: Path) -> None:
     await until_full(workers)  # a replacement of a worker killed before may still be starting, and would be used first
     last_used = await workers.run(None, os.getpid)
-    running = asyncio.create_task(workers.run(None, time.sleep, 0.5))
+    os.mkfifo(tmp_path / "pipe")
+    running = asyncio.create_task(workers.run(None, os.open, str(tmp_path / "pipe"), os.O_RDONLY))
     await asyncio.sleep(0.15)
     os.kill(last_used, signal.SIGKILL)
-    assert await running is None
     assert await until_gone(last_used)
+    async with asyncio.timeout(60):
+        os.close(await asyncio.to_thread(os.open, tmp_path / "pipe", os.O_WRONLY))  # the other end is open by then
+        assert await running > 0
     assert last_used not in workers.pids
     assert await workers.run(None, operator.add, 3, 4) == 7
 
@@ -241,7 +246,7 @@ async def main():
     pool = WorkerPool(1)
     await pool.start()
     print(pool.pids[0], flush=True)
-    await pool.run(None, time.sleep, 60)
+    await pool.run(None, time.sleep, 600)
 asyncio.run(main())
 """
 

@@ -218,7 +218,7 @@ async def test_slow_delivery_is_released_on_shutdown(state: State, receiver: Rec
     await add_job_with_events(state, receiver.url, "completed")
     leases = await worker(state)
     running = asyncio.create_task(
-        WebhookDelivery(state_with(state, timeout_s=60), lambda: leases.worker_id, SITE).run()
+        WebhookDelivery(state_with(state, timeout_s=600), lambda: leases.worker_id, SITE).run()
     )
     await received.wait()
     assert (await row(state)).worker_id == leases.worker_id

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from email.utils import format_datetime
@@ -82,8 +81,8 @@ async def test_slow_receiver_delays_no_other(state: State, receiver: Receiver) -
         for n in range(40):  # more than are sent concurrently
             await add_job_with_events(state, slow.url, "completed", user=f"user{n}")
         await add_job_with_events(state, receiver.url, "completed")
-        async with delivering(state_with(state, timeout_s=30)):
-            await until(lambda: len(receiver.calls) == 1, 60)
+        async with delivering(state_with(state, timeout_s=600)):
+            await until(lambda: len(receiver.calls) == 1)
             await until(lambda: slow.most == MAX_CONCURRENT_PER_HOST)
             async with state.database.read() as connection:
                 claimed = await connection.scalar(sa.select(sa.func.count()).where(deliveries.c.worker_id.is_not(None)))
@@ -97,10 +96,8 @@ async def test_slow_response_head_times_out(state: State) -> None:
 
     async with raw(drip_head) as (url, ends):
         await add_job_with_events(state, url, "completed")
-        began = time.monotonic()
         async with delivering(state_with(state, timeout_s=0.4, max_attempts=1)):
             await until(all_are(state, "failed"))
-        assert time.monotonic() - began < 5
         await until(lambda: ends == ["cut"])
     assert (await row(state)).answer is None
 
@@ -141,8 +138,8 @@ async def test_endless_response_head_is_refused(state: State) -> None:
 
     async with raw(send_endless_head) as (url, ends):
         await add_job_with_events(state, url, "completed")
-        async with delivering(state_with(state, timeout_s=10, max_attempts=1)):
-            await until(all_are(state, "failed"), 60)
+        async with delivering(state_with(state, timeout_s=600, max_attempts=1)):
+            await until(all_are(state, "failed"))
         await until(lambda: ends == ["cut"])
 
 

@@ -168,7 +168,7 @@ def test_shutdown_does_not_wait_for_the_collector() -> None:
             pass
         began = time.perf_counter()
         export.stop(0.5)
-        assert time.perf_counter() - began < 5
+        assert time.perf_counter() - began < 20
 
 
 def test_headers_are_sent_but_hidden_from_triton_and_settings(collector: Collector) -> None:

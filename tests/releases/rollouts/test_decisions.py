@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -15,10 +14,12 @@ import pytest
 import sqlalchemy as sa
 from replica_rows import ME, read_rollout, write_finding, write_replica, write_rollout
 from versioned import ENGINE, GOOD
+from waiting import until
 
 from serve.errors import Conflict, EngineUnavailable
 from serve.releases.rollouts import changes, smoke_test, version_reconciler
 from serve.releases.rollouts.site import Rollout, default_version, ensemble_settings, list_versions
+from serve.releases.rollouts.version_reconciler import REPLICA_TIMEOUT_S
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import utc_now
@@ -32,10 +33,36 @@ def settings(repository_settings: Settings) -> Settings:
     return repository_settings
 
 
-async def begun(doing: Awaitable[Rollout]) -> asyncio.Task[Rollout]:
+class Clock:
+    """Of the reconciler, which reads it once for each look at the replicas."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.looks = 0
+
+    def monotonic(self) -> float:
+        self.looks += 1
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(version_reconciler, "time", found)
+    monkeypatch.setattr(version_reconciler, "POLL_S", 0.01)
+    return found
+
+
+async def looked(clock: Clock) -> None:
+    """Waits until the replicas have been read anew."""
+    before = clock.looks
+    await until(lambda: clock.looks >= before + 2)
+
+
+async def begun(doing: Awaitable[Rollout], clock: Clock) -> asyncio.Task[Rollout]:
     """Starts it and waits until it waits for the replicas."""
     task = asyncio.ensure_future(doing)
-    await asyncio.sleep(0.4)
+    await until(lambda: task.done() or clock.looks >= 3)
     assert not task.done(), task
     return task  # type: ignore[return-value]
 
@@ -50,11 +77,13 @@ async def begun(doing: Awaitable[Rollout]) -> asyncio.Task[Rollout]:
     ],
     ids=["rollback", "rollback by name", "split", "unload"],
 )
-async def test_decision_during_a_promotion_stands(state: State, decides: Decides, percentage: float) -> None:
+async def test_decision_during_a_promotion_stands(
+    state: State, clock: Clock, decides: Decides, percentage: float
+) -> None:
     """D-091: above all a rollback."""
     await write_rollout(state, Rollout(ENGINE, "1", candidate=GOOD, percentage=percentage, asked=1))
     await write_replica(state, "r1", 1, {"current": "1", "loaded": ["1", GOOD]})
-    promoting = await begun(changes.promote(state, ENGINE, None, ME))
+    promoting = await begun(changes.promote(state, ENGINE, None, ME), clock)
     decision = await decides(state)
     await write_finding(state, "r1", 2, GOOD, 2)
     with pytest.raises(Conflict, match="somebody else has changed engine 'times' meanwhile"):
@@ -79,11 +108,11 @@ async def test_concurrent_first_decisions_conflict(state: State) -> None:
             await connection.execute(sa.text("DELETE FROM rollouts"))
 
 
-async def test_refused_candidate_loses_its_traffic(state: State) -> None:
+async def test_refused_candidate_loses_its_traffic(state: State, clock: Clock) -> None:
     """D-091: unfit versions are not served."""
     await write_rollout(state, Rollout(ENGINE, "1", candidate=GOOD, percentage=50, asked=1))
     await write_replica(state, "r1", 1, {"current": "1", "loaded": ["1", GOOD]})
-    promoting = await begun(changes.promote(state, ENGINE, None, ME))
+    promoting = await begun(changes.promote(state, ENGINE, None, ME), clock)
     await write_finding(state, "r1", 2, GOOD, 2, reason="the checksum is another")
     with pytest.raises(Conflict, match="checksum"):
         await promoting
@@ -107,26 +136,29 @@ async def test_repeated_rollback_does_nothing_more(state: State) -> None:
         await changes.rollback(state, ENGINE, "3", ME)
 
 
-async def test_replica_that_dies_is_not_waited_for(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(version_reconciler, "REPLICA_TIMEOUT_S", 1.5)
+async def test_replica_that_dies_is_not_waited_for(state: State, clock: Clock) -> None:
     for replica in ("lives", "dies"):
         await write_replica(state, replica, 1, {"current": "1", "loaded": ["1"]})
-    loading, began = await begun(changes.load(state, ENGINE, GOOD, ME)), time.monotonic()
+    loading = await begun(changes.load(state, ENGINE, GOOD, ME), clock)
     await write_replica(state, "dies", 2, {"current": "1", "loaded": ["1"]})  # its last beat
     await write_finding(state, "lives", 2, GOOD, 1)
+    await looked(clock)
+    clock.now += 0.9 * REPLICA_TIMEOUT_S
+    await looked(clock)
+    assert not loading.done(), "it might be slow"
+    clock.now += 0.2 * REPLICA_TIMEOUT_S
     async with asyncio.timeout(60):
         assert (await loading).candidate == GOOD
-    assert time.monotonic() - began >= 1.0, "it might have been slow"
 
 
-async def test_slow_replica_is_waited_for(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(version_reconciler, "REPLICA_TIMEOUT_S", 1.0)
+async def test_slow_replica_is_waited_for(state: State, clock: Clock) -> None:
     await write_finding(state, "fast", 1, GOOD, 1)
     await write_replica(state, "slow", 1, {"current": "1", "loaded": ["1"]})
-    loading = await begun(changes.load(state, ENGINE, GOOD, ME))
+    loading = await begun(changes.load(state, ENGINE, GOOD, ME), clock)
     for beat in range(2, 6):
-        await asyncio.sleep(0.5)
+        clock.now += 0.6 * REPLICA_TIMEOUT_S
         await write_replica(state, "slow", beat, {"current": "1", "loaded": ["1"]})
+        await looked(clock)
         assert not loading.done()
     await write_finding(state, "slow", 6, GOOD, 1, reason="it gives no numbers")
     with pytest.raises(Conflict, match="no numbers"):

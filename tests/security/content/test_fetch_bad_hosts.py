@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
-import time
+import threading
 
 import pytest
 from aiohttp import web
@@ -55,12 +55,10 @@ async def test_declared_size_over_the_cap_is_refused_unread() -> None:
     async def large(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 999999999\r\n\r\n" + PNG)
         await writer.drain()
-        await asyncio.sleep(5)
+        await asyncio.sleep(600)
 
     async with raw(large) as (url, _):
-        began = time.monotonic()
-        assert isinstance(await refused(url), TooLarge)
-        assert time.monotonic() - began < 4, "it was not waited for"
+        assert isinstance(await refused(url, settings(timeout_s=300, idle_timeout_s=300)), TooLarge)
 
 
 @pytest.mark.parametrize("head", [b"Transfer-Encoding: chunked\r\n", b""])
@@ -103,16 +101,18 @@ async def drip(writer: asyncio.StreamWriter, begin: bytes, piece: bytes) -> None
 async def test_slow_response_is_cut_at_the_timeout(begin: bytes, piece: bytes) -> None:
     """The response is never silent for long and never complete."""
     async with raw(lambda writer: drip(writer, begin, piece)) as (url, _):
-        began = time.monotonic()
-        await refused(url, settings(timeout_s=1.0, idle_timeout_s=0.9))
-        assert time.monotonic() - began < 4
+        async with asyncio.timeout(60):
+            await refused(url, settings(timeout_s=1.0, idle_timeout_s=0.9))
 
 
 async def test_slow_name_resolution_is_cut_at_the_timeout() -> None:
-    names = PinnedResolver(lambda host, address: True, lambda *_: time.sleep(2) or [])  # type: ignore[func-returns-value]
-    began = time.monotonic()
-    await refused("http://pictures.example.com/", settings(timeout_s=0.2), names)
-    assert time.monotonic() - began < 1.5
+    answered = threading.Event()
+    names = PinnedResolver(lambda host, address: True, lambda *_: [answered.wait(300)][1:])
+    try:
+        async with asyncio.timeout(60):
+            await refused("http://pictures.example.com/", settings(timeout_s=0.2), names)
+    finally:
+        answered.set()
 
 
 @pytest.mark.parametrize("head", [b"X: " + b"x" * 5000, b"\r\n".join(b"X%d: y" % n for n in range(500)), b"bad header"])

@@ -39,12 +39,12 @@ print(found, after.ru_utime - before.ru_utime, (after.ru_maxrss - before.ru_maxr
 @pytest.mark.slow
 def test_bomb_is_refused_with_little_work(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED], input=BOMBS[name](), capture_output=True, timeout=60, cwd=HOME
+        [sys.executable, "-c", LIMITED], input=BOMBS[name](), capture_output=True, timeout=300, cwd=HOME
     )
     assert done.returncode == 0, done.stderr.decode()[-500:]
     outcome, seconds, mebibytes = done.stdout.decode().split("; ")
     assert outcome in ("413 image", "415 image", "422 image"), outcome
-    assert float(seconds) < 5
+    assert float(seconds) < 10
     assert float(mebibytes) < 100
 
 

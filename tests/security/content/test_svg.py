@@ -192,10 +192,10 @@ def nested(inside: str, times: int) -> bytes:
     ids=["use", "xlink", "pattern", "style", "mask", "clip", "marker", "deep", "deep script", "many", "large"],
 )
 def test_exponential_and_oversized_svgs_are_refused(data: bytes) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(TooLarge):
         sanitise(data)
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ async def test_process_counts_alone_and_settles_after_the_outage(
         with caplog.at_level(logging.WARNING, "serve.security.limits.counters"):
             assert await allowed(leases, 30) == 30
             assert await allowed(leases, 200, "192.0.2.2") == 100, "never more than the limit"
-        assert time.monotonic() - began < 10.0, "one request waits, and not all of them"
+        assert time.monotonic() - began < 60.0, "one request waits, and not all of them"
     finally:
         outage.end()
     assert caplog.text.count("counts alone") == 1
