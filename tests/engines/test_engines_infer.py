@@ -154,6 +154,7 @@ async def test_deadline_ends_the_wait(engines: EngineClient) -> None:
 async def test_cancelled_requests_return_at_once_and_count_as_in_flight(triton: TritonServer) -> None:
     engine = "slow_onnxruntime"
     engines = EngineClient(triton.url, timeout_s=60, max_in_flight=4)
+    await engines.infer(engine, slow_input())
     waiting = [asyncio.create_task(engines.infer(engine, slow_input())) for _ in range(4)]
     await until(lambda: len(engines._calls) == 4)
     for task in waiting:

@@ -26,8 +26,8 @@ SITE = "https://atelier.example"
 
 
 def with_webhooks(settings: Settings, **values: Any) -> Settings:
-    usual = {"secret": SecretStr(SECRET), "allow_private": True, "retry_s": 0.02, "timeout_s": 5.0}
-    return settings.model_copy(update={"webhooks": WebhookSettings(**usual | values)})
+    usual = {"secret": SecretStr(SECRET), "allow_private": True, "retry_s": 0.02, "timeout_s": 30.0}
+    return settings.model_copy(update={"webhooks": WebhookSettings(**usual).model_copy(update=values)})
 
 
 def state_with(state: State, **values: Any) -> State:
