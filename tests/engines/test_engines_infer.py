@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -151,12 +152,20 @@ async def test_deadline_ends_the_wait(engines: EngineClient) -> None:
         await engines.infer("affine_onnxruntime", {"x": ROWS}, timeout_s=0)
 
 
-async def test_cancelled_requests_return_at_once_and_count_as_in_flight(triton: TritonServer) -> None:
+async def test_cancelled_requests_return_at_once_and_count_as_in_flight(
+    triton: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = "slow_onnxruntime"
     engines = EngineClient(triton.url, timeout_s=60, max_in_flight=4)
-    await engines.infer(engine, slow_input())
+    call, inferring = engines._call, []
+
+    async def counted(method: str, *arguments: Any, **options: Any) -> Any:
+        inferring.extend([method] if method == "ModelInfer" else [])
+        return await call(method, *arguments, **options)
+
+    monkeypatch.setattr(engines, "_call", counted)
     waiting = [asyncio.create_task(engines.infer(engine, slow_input())) for _ in range(4)]
-    await until(lambda: len(engines._calls) == 4)
+    await until(lambda: len(inferring) == 4)
     for task in waiting:
         task.cancel()
     results = await asyncio.gather(*waiting, return_exceptions=True)
