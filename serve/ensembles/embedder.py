@@ -130,12 +130,17 @@ class Embedder:
         return np.asarray(self._picture.run(None, {"image": image[None]})[0][0], np.float32)
 
 
+def has_embedder(repository: Path, name: str = STARTER) -> bool:
+    """Whether ``repository`` has both engines."""
+    picture, text = _names(name)
+    files = [f"{picture}/manifest.json", f"{text}/tokenizer.json", *(f"{n}/1/model.onnx" for n in (picture, text))]
+    return all((repository / file).is_file() for file in files)
+
+
 @cache
 def embedder_in(repository: Path, name: str = STARTER) -> Embedder | None:
     """None where ``repository`` lacks one of the engines. Raises EngineUnavailable for a manifest of another kind."""
-    picture, text = _names(name)
-    files = [f"{picture}/manifest.json", f"{text}/tokenizer.json", *(f"{n}/1/model.onnx" for n in (picture, text))]
-    return Embedder(repository, name) if all((repository / file).is_file() for file in files) else None
+    return Embedder(repository, name) if has_embedder(repository, name) else None
 
 
 def required_embedder(repository: Path, name: str = STARTER) -> Embedder:

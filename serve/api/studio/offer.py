@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import version
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from serve.diffusion.controls import PREPROCESSORS
 from serve.diffusion.layout import MAX_RELATIONSHIPS, MAX_SUBJECTS, RELATIONS
+from serve.ensembles.embedder import has_embedder
 from serve.ensembles.illustrator.adapters import MAX_LORAS, MAX_PICTURES_EACH, MAX_SCALE, MAX_WEIGHT
 from serve.ensembles.illustrator.illustration import MAX_GUIDANCE, MAX_PICTURES, MAX_PROMPT_CHARACTERS, MAX_STEPS
 from serve.ensembles.illustrator.picture_source import FILLS, MAX_BLUR_PX, MAX_CANVAS_PX, MAX_MARGIN_PX
@@ -63,6 +65,7 @@ class OfferResponse(BaseModel):
     version: str
     families: list[FamilyOffer]
     keeps: Annotated[bool, Field(description="whether there are jobs, a gallery and references")]
+    finds_alike: Annotated[bool, Field(description="whether the gallery is searched by what pictures show")]
     mask_fills: Annotated[list[str], Field(description="what is under a mask before the first step")]
     preprocessors: Annotated[list[str], Field(description="what makes a control picture of a picture")]
     relations: Annotated[list[str], Field(description="between two subjects")]
@@ -84,6 +87,7 @@ async def offer(request: Request) -> OfferResponse:
         relations=list(RELATIONS),
         upscalers=[one.name for one in families[0].upscalers] if families else [],
         keeps=request.app.state.state is not None,
+        finds_alike=await asyncio.to_thread(has_embedder, settings.illustrator.model_repository),
         limits=LimitsOffer(
             max_upload_bytes=settings.limits.max_body_bytes,
             max_prompt_characters=MAX_PROMPT_CHARACTERS,

@@ -114,15 +114,33 @@ export interface GalleryFilter {
   since?: string;
 }
 
-export const useGallery = (filter: GalleryFilter) =>
+export const useGallery = (filter: GalleryFilter, enabled = true) =>
   useInfiniteQuery({
     queryKey: ["gallery", filter],
+    enabled,
     queryFn: ({ pageParam }) =>
       request<Schemas["GalleryPage"]>("GET", "/v1/generations", {
         query: { ...filter, status: "completed", limit: 48, cursor: pageParam },
       }),
     initialPageParam: null as string | null,
     getNextPageParam: (page) => page.next_cursor,
+    placeholderData: keepPreviousData,
+  });
+
+/** What pictures are compared with: a text, or a stored picture. */
+export type Like = { text?: string; result_id?: string };
+
+/** The most alike first, each generation once. */
+export const useAlike = ({ kind, model, favorite }: GalleryFilter, like?: Like) =>
+  useQuery({
+    queryKey: ["gallery", "alike", kind, model, favorite, like],
+    enabled: !!like,
+    queryFn: async () => {
+      const query = own({ kind, model, favorite, limit: 100, ...like });
+      const { matches } = await request<Schemas["SimilarPage"]>("GET", "/v1/generations/similar", { query });
+      const found = new Map(matches.map(({ generation }) => [generation.id, generation]));
+      return [...found.values()];
+    },
     placeholderData: keepPreviousData,
   });
 

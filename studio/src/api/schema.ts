@@ -4321,6 +4321,11 @@ export interface components {
              */
             keeps: boolean;
             /**
+             * Finds Alike
+             * @description whether the gallery is searched by what pictures show
+             */
+            finds_alike: boolean;
+            /**
              * Mask Fills
              * @description what is under a mask before the first step
              */

@@ -31,3 +31,20 @@ export function useUndoKeys(undo: () => void, redo: () => void = () => {}) {
     return () => window.removeEventListener("keydown", listen);
   }, []);
 }
+
+/** While `isOn`, Escape runs `act` and closes nothing. */
+export function useEscape(isOn: boolean, act: () => void) {
+  const latest = useRef(act);
+  latest.current = act;
+  useEffect(() => {
+    if (!isOn) return;
+    const listen = (event: KeyboardEvent) => {
+      if (event.key !== "Escape") return;
+      event.preventDefault();
+      event.stopPropagation();
+      latest.current();
+    };
+    window.addEventListener("keydown", listen, { capture: true });
+    return () => window.removeEventListener("keydown", listen, { capture: true });
+  }, [isOn]);
+}

@@ -9,10 +9,16 @@ interface Toast {
   kind: Kind;
   text: string;
   action?: { label: string; run: () => void };
+  /** Runs when it goes, except by its action. */
+  gone?: () => void;
+  left_ms: number;
+  timer?: ReturnType<typeof setTimeout>;
+  since?: number;
 }
 
 let toasts: Toast[] = [];
 let next = 1;
+let isHeld = false;
 const listeners = new Set<() => void>();
 
 function set(changed: Toast[]) {
@@ -20,15 +26,41 @@ function set(changed: Toast[]) {
   for (const listener of listeners) listener();
 }
 
-export function toast(kind: Kind, text: string, action?: Toast["action"], lasting_ms = action ? 8_000 : 5_000): number {
-  const id = next++;
-  set([...toasts.slice(-3), { id, kind, text, action }]);
-  setTimeout(() => dismiss(id), lasting_ms);
-  return id;
+export function toast(
+  kind: Kind,
+  text: string,
+  { action, gone, left_ms = action ? 8_000 : 5_000 }: Partial<Pick<Toast, "action" | "gone" | "left_ms">> = {},
+): number {
+  const one: Toast = { id: next++, kind, text, action, gone, left_ms };
+  for (const old of toasts.slice(0, -3)) dismiss(old.id);
+  set([...toasts, one]);
+  if (!isHeld) start(one);
+  return one.id;
 }
 
 export function dismiss(id: number) {
+  const one = toasts.find((toast) => toast.id === id);
+  if (!one) return;
+  clearTimeout(one.timer);
   set(toasts.filter((toast) => toast.id !== id));
+  if (toasts.length === 0) isHeld = false;
+  one.gone?.();
+}
+
+function start(one: Toast) {
+  one.since = Date.now();
+  one.timer = setTimeout(() => dismiss(one.id), one.left_ms);
+}
+
+/** No message goes while the pointer or the focus is on one: some need longer to reach its action. */
+function hold(held: boolean) {
+  if (held === isHeld) return;
+  isHeld = held;
+  for (const one of toasts)
+    if (held) {
+      clearTimeout(one.timer);
+      one.left_ms = Math.max(2_000, one.left_ms - (Date.now() - (one.since ?? Date.now())));
+    } else start(one);
 }
 
 /** The words of a problem as they came, so that a person can act on them. */
@@ -40,21 +72,12 @@ export function toastError(error: unknown) {
 /** Runs `commit` when the toast has gone and nobody has pressed Undo. `restore` puts the view back. */
 export function undoable(text: string, commit: () => void, restore: () => void) {
   let undone = false;
-  const end = setTimeout(() => undone || commit(), 6_000);
-  const id = toast(
-    "info",
-    text,
-    {
-      label: "Undo",
-      run: () => {
-        undone = true;
-        clearTimeout(end);
-        dismiss(id);
-        restore();
-      },
-    },
-    6_000,
-  );
+  const run = () => {
+    undone = true;
+    dismiss(id);
+    restore();
+  };
+  const id = toast("info", text, { action: { label: "Undo", run }, gone: () => undone || commit() });
 }
 
 export function Toasts() {
@@ -66,7 +89,15 @@ export function Toasts() {
     () => toasts,
   );
   return (
-    <section className="toasts" aria-label="Messages" aria-live="polite">
+    <section
+      className="toasts"
+      aria-label="Messages"
+      aria-live="polite"
+      onPointerEnter={() => hold(true)}
+      onPointerLeave={() => hold(false)}
+      onFocus={() => hold(true)}
+      onBlur={(event) => event.currentTarget.contains(event.relatedTarget) || hold(false)}
+    >
       {shown.map(({ id, kind, text, action }) => (
         <div key={id} className={`toast ${kind}`} role={kind === "error" ? "alert" : "status"}>
           <span>{text}</span>

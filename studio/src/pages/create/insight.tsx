@@ -26,13 +26,11 @@ export function Insight({ settings, change }: Props) {
       const found = await enhance(settings.prompt);
       change({ prompt: found.enhanced, negativePrompt: settings.negativePrompt || found.negative_prompt });
       setReasons(found.changes);
-      toast("success", "The prompt is richer", {
-        label: "Undo",
-        run: () => {
-          change(before);
-          setReasons([]);
-        },
-      });
+      const undo = () => {
+        change(before);
+        setReasons([]);
+      };
+      toast("success", "The prompt is richer", { action: { label: "Undo", run: undo } });
     } catch (error) {
       toastError(error);
     } finally {

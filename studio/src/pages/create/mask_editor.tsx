@@ -1,7 +1,8 @@
 // A mask painted over a picture: brush, eraser, undo. The mask has the picture's own pixels, whatever is shown.
 import { type PointerEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import { Button, Range, Segments } from "../../ui/controls";
-import { useUndoKeys } from "../../ui/shortcuts";
+import { useEscape, useUndoKeys } from "../../ui/shortcuts";
+import { toast } from "../../ui/toasts";
 import { type Point, paint, type Size, type Step, type Stroke, shaded, written } from "./mask";
 
 interface Props {
@@ -82,6 +83,7 @@ export function MaskEditor({ size, backdrop, under, mask, feather, label, done, 
     setUndone(undone.slice(0, -1));
   };
   useUndoKeys(undo, redo);
+  useEscape(steps.length > 0, () => toast("info", "Use this mask keeps what is painted, Cancel drops it"));
   const whole = (step: "all" | "none" | "invert") => {
     paint(context(), step);
     add(step);

@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "react";
 import { act, type ChatAnswer, conversationOf, deleteConversation, talk, useConversations } from "../../api/mind";
 import { queryClient } from "../../api/queries";
 import { Button, Text } from "../../ui/controls";
+import { copy } from "../../ui/copy";
 import { Fact } from "../../ui/facts";
 import { Empty } from "../../ui/feedback";
 import { plainFacts } from "../../ui/format";
@@ -151,7 +152,7 @@ export function Director() {
             <p>{prompt}</p>
             <div className="actions">
               <Button onPress={take}>Use in Create</Button>
-              <Button quiet onPress={() => navigator.clipboard.writeText(prompt)}>
+              <Button quiet onPress={() => copy(prompt)}>
                 Copy
               </Button>
             </div>

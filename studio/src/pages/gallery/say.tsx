@@ -2,6 +2,7 @@
 import { say, useSaid } from "../../api/mind";
 import { queryClient } from "../../api/queries";
 import { Button } from "../../ui/controls";
+import { Thumb } from "../../ui/thumb";
 import { toastError } from "../../ui/toasts";
 
 const STARS = [1, 2, 3, 4, 5];
@@ -33,7 +34,7 @@ export function Say({ generationId }: { generationId: string }) {
         </Button>
       ))}
       <Button quiet label="Like" pressed={liked} onPress={() => send("like", { liked: !liked })}>
-        {liked ? "👍" : "👍︎"}
+        <Thumb filled={liked} />
       </Button>
     </fieldset>
   );

@@ -2,8 +2,8 @@
 import { useQuery } from "@tanstack/react-query";
 import { request } from "../../api/client";
 import { Button, Dialog, Text } from "../../ui/controls";
+import { copy } from "../../ui/copy";
 import { Failed } from "../../ui/feedback";
-import { toast } from "../../ui/toasts";
 
 interface Props {
   result: string;
@@ -35,10 +35,9 @@ export function Share({ result, title, onShared, close }: Props) {
     "Embed code": `<img src="${escaped(url)}" alt="${escaped(title)}"${size} loading="lazy">`,
     Markdown: `![${title.replace(/[[\]]/g, "")}](${url})`,
   };
-  const copy = async (name: string, text: string) => {
-    await navigator.clipboard.writeText(text);
+  const take = async (name: string, text: string) => {
     onShared?.();
-    toast("success", `${name} copied`);
+    await copy(text, name);
   };
   return (
     <Dialog title="Share" isOpen onClose={close}>
@@ -46,7 +45,7 @@ export function Share({ result, title, onShared, close }: Props) {
         {Object.entries(forms).map(([name, text]) => (
           <div className="row" key={name}>
             <Text label={name} value={text} onChange={() => {}} rows={2} />
-            <Button onPress={() => copy(name, text)} label={`Copy: ${name}`}>
+            <Button onPress={() => take(name, text)} label={`Copy: ${name}`}>
               Copy
             </Button>
           </div>

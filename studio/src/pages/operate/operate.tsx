@@ -4,6 +4,7 @@ import { type ReactNode, useState } from "react";
 import { request, type Schemas, send } from "../../api/client";
 import { queryClient } from "../../api/queries";
 import { Button, Choice, Dialog, Segments, Text, Toggle } from "../../ui/controls";
+import { copy } from "../../ui/copy";
 import { Fact } from "../../ui/facts";
 import { Failed, Skeletons } from "../../ui/feedback";
 import { percent, seconds, when } from "../../ui/format";
@@ -195,7 +196,7 @@ function Accounts() {
       <Dialog title="The new key" isOpen={made !== undefined} onClose={() => setMade(undefined)}>
         <p>It is shown this once.</p>
         <code className="secret">{made}</code>
-        <Button onPress={() => made && navigator.clipboard.writeText(made)}>Copy</Button>
+        <Button onPress={() => made && copy(made, "Key")}>Copy</Button>
       </Dialog>
     </Card>
   );

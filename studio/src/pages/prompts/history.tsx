@@ -4,10 +4,11 @@ import { type PromptEntry, usePromptFavorite, usePromptHistory, whose } from "..
 import { useOffer } from "../../api/offer";
 import { queryClient } from "../../api/queries";
 import { Button, Text } from "../../ui/controls";
+import { copy } from "../../ui/copy";
 import { Empty, Failed, Skeletons } from "../../ui/feedback";
 import { when } from "../../ui/format";
 import { RemoveButton } from "../../ui/remove_button";
-import { toast, toastError, undoable } from "../../ui/toasts";
+import { toastError, undoable } from "../../ui/toasts";
 
 interface Props {
   favorites: boolean;
@@ -95,10 +96,6 @@ function Entry({ entry, use, remove }: { entry: PromptEntry; use: () => void; re
   const change = usePromptFavorite();
   const keywords = CATEGORIES.flatMap((category) => analysis.keywords[category].map(({ name }) => name));
   const names = [...new Set([...analysis.concepts.map(({ name }) => name), ...keywords])].slice(0, MOST_CHIPS);
-  const copy = async () => {
-    await navigator.clipboard.writeText(prompt);
-    toast("success", "Copied");
-  };
   return (
     <li className="prompt">
       <div className="grow">
@@ -124,7 +121,7 @@ function Entry({ entry, use, remove }: { entry: PromptEntry; use: () => void; re
         >
           {favorite ? "★" : "☆"}
         </Button>
-        <Button quiet label={`Copy: ${prompt}`} onPress={copy}>
+        <Button quiet label={`Copy: ${prompt}`} onPress={() => copy(prompt)}>
           Copy
         </Button>
         <RemoveButton label={`Delete: ${prompt}`} onPress={remove} />

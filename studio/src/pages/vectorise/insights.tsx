@@ -1,8 +1,8 @@
 // Why the stack did what it did (D-063): kind, confidence, tier, qualities, times, versions; and the ways to take it away.
 import { Button } from "../../ui/controls";
+import { copy } from "../../ui/copy";
 import { Fact } from "../../ui/facts";
 import { bytes, percent, seconds } from "../../ui/format";
-import { toast } from "../../ui/toasts";
 import type { Conversion, Converted } from "./conversions";
 import { nodes } from "./outlines";
 import { SaveAs } from "./save_as";
@@ -16,10 +16,6 @@ export function Insights({ conversion, result }: { conversion: Conversion; resul
   );
   const stages = Object.entries(about.timings_s ?? {}).filter(([, time]) => time >= 0.0005);
   const longest = Math.max(...stages.map(([, time]) => time), 0.001);
-  const copy = async (text: string, what: string) => {
-    await navigator.clipboard.writeText(text);
-    toast("success", `${what} copied`);
-  };
   return (
     <section className="card" aria-labelledby="insights">
       <div className="row spread">
