@@ -77,6 +77,7 @@ class OfferResponse(BaseModel):
 async def offer(request: Request) -> OfferResponse:
     """What the pages of the web application may show."""
     settings: Settings = request.app.state.settings
+    own = settings.illustrator
     illustrator: IllustratorService | None = request.app.state.illustrator
     families = [] if illustrator is None else await illustrator.families()
     return OfferResponse(
@@ -87,7 +88,7 @@ async def offer(request: Request) -> OfferResponse:
         relations=list(RELATIONS),
         upscalers=[one.name for one in families[0].upscalers] if families else [],
         keeps=request.app.state.state is not None,
-        finds_alike=await asyncio.to_thread(has_embedder, settings.illustrator.model_repository),
+        finds_alike=await asyncio.to_thread(has_embedder, own.model_repository, own.search_engines),
         limits=LimitsOffer(
             max_upload_bytes=settings.limits.max_body_bytes,
             max_prompt_characters=MAX_PROMPT_CHARACTERS,
