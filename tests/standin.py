@@ -34,11 +34,13 @@ class Served:
 
 
 class StandIn:
-    """``delay_s`` delays each conversion; ``broken`` makes the engine unhealthy; ``cancelled`` counts cancelled
-    conversions; ``degraded`` is reported by conversions."""
+    """``delay_s`` delays each conversion; ``gate`` holds all until it is set, and ``begun`` counts them; ``broken``
+    makes the engine unhealthy; ``cancelled`` counts cancelled conversions; ``degraded`` is reported by conversions."""
 
     def __init__(self, settings: Any = None) -> None:
         self.delay_s = 0.0
+        self.gate: asyncio.Event | None = None
+        self.begun = 0
         self.broken = False
         self.degraded: Sequence[str] = ()
         self.cancelled = 0
@@ -50,8 +52,11 @@ class StandIn:
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
         start = time.perf_counter()
         picture = await asyncio.to_thread(decode, data)
+        self.begun += 1
         try:
             await asyncio.sleep(self.delay_s)
+            if self.gate is not None:
+                await self.gate.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise

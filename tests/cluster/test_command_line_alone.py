@@ -19,10 +19,11 @@ SAMPLE = Path(__file__).parents[2] / "docs" / "media" / "sample.png"
 
 def test_without_a_stack(tmp_path: Path) -> None:
     """From any folder."""
-    environment = {**os.environ, "ATELIER_HTTP__PORT": str(free_ports(1)[0])}
+    patient = {f"ATELIER_VECTORIZER__{name}_S": "300" for name in ("TIMEOUT", "TRACE_TIMEOUT", "ENGINE_START_TIMEOUT")}
+    environment = {**os.environ, **patient, "ATELIER_HTTP__PORT": str(free_ports(1)[0])}
     command = [sys.executable, "-m", "serve.cli.main", "vectorize", str(SAMPLE), "-o", "out.svg"]
     command += ["--validate", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)["ai_metadata"]
     assert told["degraded"] == []
@@ -37,7 +38,7 @@ def test_a_start_that_fails_ends_the_command(tmp_path: Path) -> None:
         "ATELIER_VECTORIZER__MODEL_REPOSITORY": str(tmp_path),
     }
     command = [sys.executable, "-m", "serve.cli.main", "vectorize", str(SAMPLE), "-o", str(tmp_path / "out.svg")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert "image_features" in done.stderr
     assert "Traceback" not in done.stderr

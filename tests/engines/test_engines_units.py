@@ -152,7 +152,7 @@ import subprocess, sys, time
 depth = int(sys.argv[2])
 if depth:
     subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[1], str(depth - 1)])
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 WEIGHTS = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
 TABLE = np.arange(10, dtype=np.float32) * 1.5
-SLOW_SIDE, SLOW_LAYERS = 1024, 24
+SLOW_SIDE, SLOW_LAYERS = 1024, 12
 
 ONNX_TYPES = {
     "TYPE_FP32": TensorProto.FLOAT,

@@ -147,7 +147,7 @@ async def test_running_job_is_stopped_at_its_deadline_without_retry(
     quick: State, worker: Worker, illustrator: RecordsPriority
 ) -> None:
     illustrator.step_s = 0.05
-    order = replace(ANA, timeout_s=2.0)
+    order = replace(ANA, timeout_s=5.0)
     job_id = (await GenerationQueue(quick).add(drawing(num_inference_steps=900), order)).ids[0]
     view = await until(quick, job_id, over)
     assert (view.status, (view.error or {})["type"], view.attempt) == ("failed", "DeadlineExceeded", 1)

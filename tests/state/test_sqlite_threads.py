@@ -29,6 +29,6 @@ def test_loop_closed_before_a_statement_ends(tmp_path: Path) -> None:
     loop.run_until_complete(time_out())
     loop.close()
     closed.set()
-    connections[0]._thread.join(10)
+    connections[0]._thread.join(60)
     assert not connections[0]._thread.is_alive()
     assert connections[0]._connection is None, "it is closed, and with it its lock"

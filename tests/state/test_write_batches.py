@@ -75,7 +75,7 @@ async def test_concurrent_batches_are_all_written(state: State) -> None:
 
 @pytest.fixture
 async def impatient(tmp_path: Path) -> AsyncIterator[State]:
-    state = await State.open(Settings(state_dir=tmp_path, database=DatabaseSettings(timeout_s=0.2)))
+    state = await State.open(Settings(state_dir=tmp_path, database=DatabaseSettings(timeout_s=1.5)))
     yield state
     await state.close()
 

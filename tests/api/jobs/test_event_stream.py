@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 
 import pytest
+from waiting import until
 
 from serve.api.http.event_stream import WAITING_EVENTS, EventRelay
 
@@ -21,9 +22,10 @@ async def test_slow_reader_blocks_the_event_source() -> None:
             await asyncio.sleep(0)
 
     relay = EventRelay(source())
+    await until(lambda: len(made) > WAITING_EVENTS)
     await asyncio.sleep(0.05)
     assert len(made) == WAITING_EVENTS + 1
-    assert [await relay.next(1) for _ in range(101)] == [*map(str, range(100)), None]
+    assert [await relay.next(60) for _ in range(101)] == [*map(str, range(100)), None]
 
 
 async def test_stopping_closes_a_blocked_source() -> None:
@@ -53,9 +55,9 @@ async def test_error_follows_the_events_before_it() -> None:
 
     relay = EventRelay(source())
     await asyncio.sleep(0.05)
-    assert [await relay.next(1) for _ in range(WAITING_EVENTS)] == ["event"] * WAITING_EVENTS
+    assert [await relay.next(60) for _ in range(WAITING_EVENTS)] == ["event"] * WAITING_EVENTS
     with pytest.raises(TimeoutError, match="of the work"):
-        await relay.next(1)
+        await relay.next(60)
 
 
 async def test_events_at_the_heartbeat_timeout_are_not_lost() -> None:
@@ -70,4 +72,4 @@ async def test_events_at_the_heartbeat_timeout_are_not_lost() -> None:
     for _ in range(3):
         await asyncio.sleep(0)  # both are due by now
     time.sleep(0.05)  # noqa: ASYNC251  # that is what is tested
-    assert [await waiting, await relay.next(1)] == ["event", None]
+    assert [await waiting, await relay.next(60)] == ["event", None]

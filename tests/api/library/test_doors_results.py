@@ -362,8 +362,7 @@ async def test_cancellation_at_any_moment_leaves_no_render_process() -> None:
         rendering = asyncio.create_task(renditions.render(SVG.replace(b"</svg>", shapes + b"</svg>"), 2048, 1024))
         await asyncio.sleep(0.02 * moment)
         rendering.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await rendering
+        await asyncio.wait({rendering})  # on a busy machine it may have ended before
     assert not _renderers()
 
 

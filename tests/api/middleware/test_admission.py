@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from test_door_limits import GrpcContext, question, streamed
 from tritonclient.grpc import service_pb2 as pb
+from waiting import until
 
 from serve.api.app import answer, create_app
 from serve.api.http.bodies import DRAINED, ENVELOPE_BYTES
@@ -55,7 +56,7 @@ def client(inside: RayServe, **gateway: Any) -> httpx.AsyncClient:
 async def slow(release: asyncio.Event | None = None) -> AsyncIterator[bytes]:
     yield b"--x\r\n"
     if release is None:
-        await asyncio.sleep(20)
+        await asyncio.sleep(600)
     else:
         await release.wait()
         yield b"--x--\r\n"
@@ -95,13 +96,14 @@ async def test_body_arrives_complete(ray_serve: RayServe, logo: bytes) -> None:
 
 @pytest.mark.parametrize("path", ["/api/convert", "/v2/models/plus_one/infer"])
 async def test_full_gateway_returns_503_and_health_answers(service: StandIn, path: str, logo: bytes) -> None:
-    service.delay_s = 1.0
+    service.gate = asyncio.Event()
     inside = RayServe(create_app(service, Settings(limits=LIMITS)))
     async with client(inside, max_ongoing_requests=2) as door:
         post = [asyncio.ensure_future(door.post("/api/convert", files={"image": ("a", logo)})) for _ in range(2)]
-        await asyncio.sleep(0.3)
+        await until(lambda: service.begun == 2)
         refused(await door.post(path, content=b"{}"), 503)
         assert (await door.get("/health/live")).status_code == 200
+        service.gate.set()
         assert [done.status_code for done in await asyncio.gather(*post)] == [200, 200]
         assert (await door.post(path, content=b"{}")).status_code == 400  # a slot is free again
 
@@ -125,15 +127,16 @@ async def test_buffered_bodies_are_bounded(ray_serve: RayServe) -> None:
 
 async def test_buffered_bodies_count_inflated(service: StandIn, logo: bytes) -> None:
     """Bodies of 200 bytes that inflate to 100,000 count as 100,000 towards the bound."""
-    service.delay_s = 1.0
+    service.gate = asyncio.Event()
     inside = RayServe(create_app(service, Settings(limits=LIMITS)))
     form = httpx.Request("POST", "http://atelier", files={"image": ("a", logo + bytes(90_000))})
     packed = gzip.compress(form.read())
     headers = {"content-type": form.headers["content-type"], "content-encoding": "gzip"}
     async with client(inside, max_held_bytes=150_000) as door:
         first = asyncio.ensure_future(door.post("/api/convert", content=packed, headers=headers))
-        await asyncio.sleep(0.3)
+        await until(lambda: service.begun == 1)
         refused(await door.post("/api/convert", content=packed, headers=headers), 503)
+        service.gate.set()
         assert (await first).status_code == 200
         refused(await door.post("/api/convert", content=packed[:-9], headers=headers), 400)
         assert (await door.post("/api/convert", content=packed, headers=headers)).status_code == 200
@@ -178,13 +181,13 @@ async def test_ray_serve_control_headers_are_dropped() -> None:
 
 async def test_grpc_inferences_and_streams_are_bounded(logo: bytes) -> None:
     service = StandIn()
-    service.delay_s = 0.5
+    service.gate = asyncio.Event()
     settings = Settings(gateway=GatewaySettings(max_ongoing_requests=1))
     servicer = OpenInferenceServicer(Models(service, settings), settings)
     picture = pb.ModelInferRequest(model_name="vectorize")
     picture.inputs.add(name="image", datatype="BYTES", shape=[1]).contents.bytes_contents.append(logo)
     first = asyncio.ensure_future(streamed(servicer, picture.SerializeToString()))
-    await asyncio.sleep(0.2)
+    await until(lambda: service.begun == 1)
     context = GrpcContext()
     await servicer.ModelInfer(question(), context)
     assert context.status is not None
@@ -199,4 +202,5 @@ async def test_grpc_inferences_and_streams_are_bounded(logo: bytes) -> None:
 
     assert [answer async for answer in servicer.ModelStreamInfer(nothing(), context)] == []
     assert context.status is not None
+    service.gate.set()
     assert await first == [""]

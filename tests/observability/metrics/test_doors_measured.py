@@ -320,7 +320,7 @@ async def test_open_inference_costs_the_same_as_other_routes(site: KeyedSite) ->
 
 @pytest.mark.usefixtures("costly")
 async def test_joined_or_repeated_request_costs_nothing(site: KeyedSite) -> None:
-    site.app.state.service.delay_s = 0.3
+    site.app.state.service.delay_s = 1.5
     async with site.door((await site.key("ada")).secret) as ada:
 
         async def converted(**headers: str) -> dict[str, Any]:

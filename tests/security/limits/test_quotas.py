@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pictures import drawn, encode
 from standin import StandIn
+from waiting import until
 
 from serve.api.library.reference_store import SubjectReferenceManager
 from serve.ensembles.illustrator.illustration import IllustrateOptions
@@ -121,16 +122,19 @@ async def test_direct_requests_and_jobs_share_the_quota(state: State, quotas: Qu
 async def test_concurrent_direct_requests_stay_within_the_quota(state: State) -> None:
     """All pass the check of running requests; the count is taken before the next check."""
     user_quotas = Quotas(state.database, QuotasSettings(max_running=2))
-    started = 0
+    started, over = 0, asyncio.Event()
 
     async def run_request() -> None:
         nonlocal started
         await user_quotas.check_running("ada")
         async with user_quotas.running_request("ada"):
             started += 1
-            await asyncio.sleep(0.05)
+            await over.wait()
 
-    outcomes = await asyncio.gather(*(run_request() for _ in range(8)), return_exceptions=True)
+    requests = [asyncio.create_task(run_request()) for _ in range(8)]
+    await until(lambda: started + sum(one.done() for one in requests) == 8)
+    over.set()
+    outcomes = await asyncio.gather(*requests, return_exceptions=True)
     refused = sum(isinstance(run_request, TooManyJobs) for run_request in outcomes)
     assert started <= 2
     assert started + refused == 8
