@@ -32,7 +32,7 @@ app.command()(finish)
 app.command()(embed)
 app.command()(retrain)
 
-FAMILIES = ("vector", "mini", "upscaler", "style", "search")
+FAMILIES = ("vector", "mini", "adapters", "upscaler", "style", "search")
 MINI_CHECKPOINT = VAR / "mini" / "checkpoint"
 
 PresetName = Annotated[
@@ -47,8 +47,8 @@ LabelsTag = Annotated[
 Family = Annotated[
     str,
     typer.Argument(
-        help="vector: the engines of image to SVG. mini: the illustration family. upscaler: x2 and x4. style: those of "
-        "style transfer. search: those of search by likeness."
+        help="vector: the engines of image to SVG. mini: the illustration family. adapters: its ControlNet, IP-Adapter "
+        "and LoRAs. upscaler: x2 and x4. style: those of style transfer. search: those of search by likeness."
     ),
 ]
 MiniFolder = Annotated[
@@ -110,13 +110,17 @@ def train(
         ),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0, help="mini, upscaler, style, search: the time limit.")
+        float | None, typer.Option("--minutes", min=0, help="mini, adapters, upscaler, style, search: the limit.")
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="mini: CPU threads; as many as are free.")] = 1,
     compiled: Annotated[
         bool, typer.Option("--compile", help="mini: compile the UNet first, for two minutes; needs a C++ compiler.")
     ] = False,
     folder: MiniFolder = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="adapters: canny, ip, lora, or one LoRA by name; all in turn. May be repeated."),
+    ] = None,
 ) -> None:
     """Train what the engines are made of.
 
@@ -124,6 +128,8 @@ def train(
     mini: trains the illustration family into var/mini/checkpoint (a diffusers folder). It can be stopped at any time
     by SIGTERM or Ctrl-C, and the same command goes on where it stopped. The preset rgba trains its successor, which
     draws on a transparent ground and is not served yet.
+    adapters: trains adapters of the family in --repository into var/mini/adapters, until they are finished or --minutes
+    are over; the same command goes on where it stopped.
     upscaler: trains upscale_2x and upscale_4x on icons, --minutes each (12), and writes their engines; --stage train
     or engine.
     style: trains the network of style transfer for --minutes of processor time (8), and writes style_encoder and
@@ -135,6 +141,10 @@ def train(
         from build_engines.mini.commands import train_mini
 
         return train_mini(preset or "cpu", stages or [], minutes, threads, compiled, folder)
+    if family == "adapters":
+        from build_engines.mini.adapters.command import train_adapters
+
+        return train_adapters(kinds or [], minutes, threads, repository, folder)
     if family == "upscaler":
         return train_upscalers(minutes, threads, repository, version, stages or [])
     if family == "style":

@@ -103,7 +103,8 @@ class Adapted(nn.Module):
         self.own = tuple(own)
         self.adapters = adapters
         lora = [name for group in adapters.layers for name in (f"lora_{group}", f"lora_{group}_gains")]
-        images = ["image_tokens", "image_scales"] if adapters.image_prompt else []
+        prompt = adapters.image_prompt
+        images = [] if prompt is None else ["image_tokens", "image_scales", *prompt.mask_names]
         self.names = (*own, *lora, *images, *adapters.residuals)
         self._values: Values = {}
 
@@ -229,7 +230,7 @@ class AdapterBuild:
             image_prompt=image_prompt,
         )
         adapted = Adapted(network, root, own, adapters)
-        every = {**inputs, **self._random(adapters, len(inputs[own[0]])), **residuals}
+        every = {**inputs, **self._random(adapters, inputs[own[0]].shape), **residuals}
         every = {name: every[name] for name in adapted.names}
         with adapted.active():
             outputs = [tensor.name for tensor in self.engine.contract.outputs]
@@ -256,15 +257,17 @@ class AdapterBuild:
         self, network: nn.Module, inputs: Arrays, outputs: Sequence[str], axes: Mapping[str, Any], file: str
     ) -> dict[str, Any]:
         path = self.folder / file
-        onnx_file.save(onnx_file.trace(network, inputs, outputs, axes, path), self.precision, path)
+        first = self.folder / "model.onnx"
+        onnx_file.save(onnx_file.trace(network, inputs, outputs, axes, path), self.precision, path, first=first)
         with torch.no_grad():
             answer = network(*map(torch.from_numpy, inputs.values()))
         expected = [one.numpy() for one in (answer if isinstance(answer, tuple) else (answer,))]
         opener = partial(RUNTIMES[self.backend], path, self.engine.contract, outputs)
         return parity.check_file(file, outputs, {self.backend: opener}, [(inputs, expected)], self.precision)
 
-    def _random(self, adapters: EngineAdapters, rows: int) -> Arrays:
-        rng = np.random.default_rng(5)
+    def _random(self, adapters: EngineAdapters, shape: tuple[int, ...]) -> Arrays:
+        """``shape``: of the engine's first input."""
+        rng, rows = np.random.default_rng(5), shape[0]
         made: Arrays = {}
         for (group, layers), rank in zip(adapters.layers.items(), _RANKS, strict=False):
             width = sum(layer.width for layer in layers)
@@ -273,6 +276,8 @@ class AdapterBuild:
         if (prompt := adapters.image_prompt) is not None:
             made["image_tokens"] = rng.standard_normal((rows, 2, prompt.tokens, prompt.width), np.float32)
             made["image_scales"] = rng.random((rows, 2, len(prompt.blocks)), np.float32)
+            for name, (height, width) in zip(prompt.mask_names, prompt.grids(shape[2], shape[3]), strict=True):
+                made[name] = rng.random((rows, 2, height * width), np.float32)
         return made
 
 
@@ -283,6 +288,8 @@ def _axes(engine: Engine, adapters: EngineAdapters) -> dict[str, dict[int, str]]
         axes[f"lora_{group}"] = {0: f"{group}_ranks"}
         axes[f"lora_{group}_gains"] = {0: "batch", 1: f"{group}_ranks"}
     axes["image_tokens"] = axes["image_scales"] = {0: "batch", 1: "references"}
-    # Without a ControlNet each residual is one zero.
+    # Without a ControlNet each residual is one zero, without masks each mask is one one.
     axes |= {name: {axis: f"{name}_{axis}" for axis in range(4)} for name in adapters.residuals}
+    if adapters.image_prompt is not None:
+        axes |= {name: {axis: f"{name}_{axis}" for axis in range(3)} for name in adapters.image_prompt.mask_names}
     return axes

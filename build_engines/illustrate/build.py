@@ -104,6 +104,7 @@ def _write_adapters(
                 tokens=prompt.tokens,
                 width=prompt.width,
                 blocks=prompt.blocks,
+                levels=prompt.levels,
             )
     writing = AdapterBuild(engine, build_options.precision, backend, folder)
     adapters, facts = writing.write(network, loaded, examples.traced, controlnets, described)

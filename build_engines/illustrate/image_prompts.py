@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +19,17 @@ READ_AS_PLAIN, READ_HIDDEN = ("ImageProjection",), ("IPAdapterPlusImageProjectio
 
 
 class ImagePromptAttention(nn.Module):
-    """An attention processor that adds attention to the tokens of references, each with its row's scale for this block.
+    """An attention processor that adds attention to the tokens of references, each with its row's scale for this block
+    and its mask over the positions.
 
-    As diffusers' ``IPAdapterAttnProcessor2_0``; without ``read``, which gives the tensors ``image_tokens`` (B, S, T, D)
-    and ``image_scales`` (B, S, blocks), plain attention.
+    As diffusers' ``IPAdapterAttnProcessor2_0``; without ``read``, which gives ``image_tokens`` (B, S, T, D),
+    ``image_scales`` (B, S, blocks) and ``image_mask_LEVEL`` (B, S, positions), or ones of (1, 1, 1), plain attention.
+    ``level``: how often the positions are halved on each side.
     """
 
-    def __init__(self, index: int, key: nn.Linear, value: nn.Linear) -> None:
+    def __init__(self, index: int, key: nn.Linear, value: nn.Linear, level: int = 0) -> None:
         super().__init__()
-        self.index, self.key, self.value = index, key, value
+        self.index, self.key, self.value, self.level = index, key, value, level
         self.read: Callable[[str], torch.Tensor] | None = None
 
     def __call__(
@@ -43,7 +46,8 @@ class ImagePromptAttention(nn.Module):
         )
         made = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
         if self.read is not None:
-            made = made + self._image(query, self.read("image_tokens"), self.read("image_scales"))
+            mask = self.read(f"image_mask_{self.level}")
+            made = made + self._image(query, self.read("image_tokens"), self.read("image_scales"), mask)
         made = made.transpose(1, 2).flatten(2)
         made = attn.to_out[1](attn.to_out[0](made))
         if attn.residual_connection:
@@ -51,15 +55,27 @@ class ImagePromptAttention(nn.Module):
         answer: torch.Tensor = made / attn.rescale_output_factor
         return answer
 
-    def _image(self, query: torch.Tensor, tokens: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    def _image(
+        self, query: torch.Tensor, tokens: torch.Tensor, scales: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
         rows, references, length, heads = tokens.shape[0], tokens.shape[1], tokens.shape[2], query.shape[1]
         key, value = (
             part.reshape(rows, references, length, heads, -1).transpose(2, 3)
             for part in (self.key(tokens), self.value(tokens))
         )
         weights = (query[:, None] @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
-        read: torch.Tensor = ((weights @ value) * scales[:, :, self.index, None, None, None]).sum(1)
+        found = (weights @ value) * scales[:, :, self.index, None, None, None] * mask[:, :, None, :, None]
+        read: torch.Tensor = found.sum(1)
         return read
+
+
+def level_of(block: str, blocks: int) -> int:
+    """How often latents are halved before the attention layer ``block`` of a UNet with so many down blocks."""
+    side, _, rest = block.partition("_blocks.")
+    if not rest:
+        return blocks - 1
+    index = int(rest.partition(".")[0])
+    return index if side == "down" else blocks - 1 - index
 
 
 def _heads(states: torch.Tensor, heads: int) -> torch.Tensor:
@@ -102,12 +118,23 @@ class LoadedImagePrompt:
     tokens: int
     width: int
     blocks: tuple[str, ...]
+    levels: tuple[int, ...]
+
+
+def _load_encoder(folder: Path) -> Any:
+    """CLIP's, or of the starter family an autoencoder whose latents are read."""
+    if json.loads((folder / "config.json").read_text()).get("_class_name") == "AutoencoderTiny":
+        from build_engines.mini.adapters import features
+
+        return features.load(folder)
+    from transformers import CLIPVisionModelWithProjection
+
+    return CLIPVisionModelWithProjection.from_pretrained(folder, dtype=torch.float32)
 
 
 def load_image_prompt(unet: Any, weights: Path, encoder_folder: Path) -> LoadedImagePrompt:
     """Loads an IP-Adapter into ``unet``, which stays the same without image tokens. Raises Refused."""
     from safetensors import safe_open
-    from transformers import CLIPVisionModelWithProjection
 
     state: dict[str, dict[str, torch.Tensor]] = {"image_proj": {}, "ip_adapter": {}}
     try:
@@ -116,21 +143,24 @@ def load_image_prompt(unet: Any, weights: Path, encoder_folder: Path) -> LoadedI
                 part, _, name = key.partition(".")
                 state[part][name] = file.get_tensor(key).float()
         unet._load_ip_adapter_weights([state], low_cpu_mem_usage=False)
-        encoder = CLIPVisionModelWithProjection.from_pretrained(encoder_folder, dtype=torch.float32)
+        encoder = _load_encoder(encoder_folder)
     except Exception as error:  # whatever the libraries raise for other files
         raise Refused(f"the IP-Adapter {weights.name} cannot be loaded: {error}") from error
     projection = unet.encoder_hid_proj.image_projection_layers[0]
     if type(projection).__name__ not in READ_AS_PLAIN + READ_HIDDEN:
         raise Refused(f"IP-Adapters with {type(projection).__name__} are not supported")
     blocks: list[str] = []
+    levels: list[int] = []
     for name, module in unet.named_modules():
         processor: Any = getattr(module, "processor", None)
         if hasattr(processor, "to_k_ip"):
-            module.set_processor(ImagePromptAttention(len(blocks), processor.to_k_ip[0], processor.to_v_ip[0]))
+            levels.append(level_of(name, len(unet.config.block_out_channels)))
+            parts = processor.to_k_ip[0], processor.to_v_ip[0]
+            module.set_processor(ImagePromptAttention(len(blocks), *parts, levels[-1]))
             blocks.append(name)
     unet.encoder_hid_proj, unet.config.encoder_hid_dim_type = None, None
     wrapped = ImageEncoder(encoder, projection).eval().requires_grad_(False)
     side = int(encoder.config.image_size)
     with torch.no_grad():
         tokens = wrapped(torch.zeros(1, side, side, 3, dtype=torch.uint8))[0]
-    return LoadedImagePrompt(wrapped, side, tokens.shape[1], tokens.shape[2], tuple(blocks))
+    return LoadedImagePrompt(wrapped, side, tokens.shape[1], tokens.shape[2], tuple(blocks), tuple(levels))

@@ -16,6 +16,7 @@ from build_engines.export.contracts import Contract
 from build_engines.export.onnx_file import OPSET
 from build_engines.export.runtimes import Arrays
 from build_engines.illustrate.precision import Precision, store
+from build_engines.illustrate.shared_weights import share_weights
 
 #: A protobuf message holds at most 2 GiB.
 EXTERNAL_ABOVE_BYTES = 2**31 - 2**24
@@ -45,9 +46,17 @@ def write_onnx(
 
 
 def save(
-    model: onnx.ModelProto, precision: Precision, path: Path, external_above_bytes: int = EXTERNAL_ABOVE_BYTES
+    model: onnx.ModelProto,
+    precision: Precision,
+    path: Path,
+    external_above_bytes: int = EXTERNAL_ABOVE_BYTES,
+    first: Path | None = None,
 ) -> None:
+    """``first``: a model of the same folder, whose weights are not stored again."""
     store(model, precision)
+    if first is not None and share_weights(model, first):
+        path.write_bytes(model.SerializeToString())
+        return
     external = sum(len(t.raw_data) for t in model.graph.initializer) > external_above_bytes
     onnx.save_model(model, str(path), save_as_external_data=external, location=f"{path.name}.data", size_threshold=1024)
 

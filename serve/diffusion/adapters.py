@@ -59,13 +59,26 @@ class ControlNet(_Part):
 
 
 class ImagePrompt(_Part):
-    """An IP-Adapter: ``tokens`` of ``width`` for each reference; ``blocks`` are the attention layers, in order."""
+    """An IP-Adapter: ``tokens`` of ``width`` for each reference; ``blocks`` are the attention layers, in order.
+
+    ``levels``: how often each block's positions are halved on each side; empty for engines that take no masks.
+    """
 
     engine: str = Field(min_length=1)
     side_px: int = Field(ge=8, le=1024)
     tokens: int = Field(ge=1, le=1024)
     width: int = Field(ge=1)
     blocks: tuple[str, ...] = Field(min_length=1)
+    levels: tuple[Annotated[int, Field(ge=0, le=7)], ...] = ()
+
+    @property
+    def mask_names(self) -> tuple[str, ...]:
+        """The inputs of the masks over the positions of each level that has blocks."""
+        return tuple(f"image_mask_{level}" for level in sorted(set(self.levels)))
+
+    def grids(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Rows and columns of each of ``mask_names``, for latents of ``height`` x ``width``."""
+        return [(-(-height >> level), -(-width >> level)) for level in sorted(set(self.levels))]
 
 
 class EngineAdapters(_Part):

@@ -25,6 +25,16 @@ def latent_mask(mask: Bytes, downsample: int) -> Floats:
     return means
 
 
+def positions(mask: Bytes, grid: tuple[int, int]) -> Floats:
+    """``mask`` (H, W) over the positions of ``grid`` (rows, columns), row by row: bicubic, sampled at their centres, as
+    ``torch.nn.functional.interpolate`` does it."""
+    import cv2
+
+    rows, columns = grid
+    found = cv2.resize(mask.astype(np.float32) / 255, (columns, rows), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(found, np.float32).reshape(-1)
+
+
 def is_drawn(mask: Floats, done: int, evaluations: int) -> npt.NDArray[np.bool_]:
     """Where the sample is free after ``done`` of ``evaluations``; elsewhere it is the input picture with noise."""
     remaining = max(evaluations - done, 1) / evaluations

@@ -76,12 +76,16 @@ def mix(prompt: str, negative_prompt: str, weighted: Sequence[tuple[Style, float
             if (value := getattr(style, name)) is not None:
                 defaults.setdefault(name, value)
     colors = tuple(dict.fromkeys(color for style, _ in weighted for color in style.colors))
-    loras: dict[str, float] = {}
-    for style, weight in weighted:
-        for lora in style.loras:
-            total = loras.get(lora.name, 0.0) + weight * lora.weight
-            loras[lora.name] = max(-MAX_LORA_WEIGHT, min(MAX_LORA_WEIGHT, total))
+    loras = summed_loras(*({lora.name: weight * lora.weight} for style, weight in weighted for lora in style.loras))
     return MixedStyles(", ".join(filter(None, words)), ", ".join(filter(None, negatives)), defaults, colors, loras)
+
+
+def summed_loras(*weights: Mapping[str, float]) -> dict[str, float]:
+    """Weights by name, those of one LoRA added within the range of weights."""
+    loras: dict[str, float] = {}
+    for name, weight in (pair for one in weights for pair in one.items()):
+        loras[name] = max(-MAX_LORA_WEIGHT, min(MAX_LORA_WEIGHT, loras.get(name, 0.0) + weight))
+    return loras
 
 
 def _stressed(words: str, weight: float) -> str:

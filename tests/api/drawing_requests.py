@@ -57,8 +57,8 @@ def adapted_illustrator(
     values_of: Callable[[Mapping[str, NDArray[Any]]], NDArray[Any]],
     **answers: Answer,
 ) -> Illustrator:
-    """Its UNet takes ``adapters``, and adds the mean of the ``values_of`` each adapter's arrays, by its scale, to the
-    row. ``answers``: those of other engines."""
+    """Its UNet takes ``adapters``, and adds the mean of the ``values_of`` each adapter's arrays, by its scale and
+    mask, to the row. ``answers``: those of other engines."""
     bank = folder / "bank"
     bank.mkdir()
 
@@ -67,7 +67,9 @@ def adapted_illustrator(
         for row, (ids, scales) in enumerate(zip(inputs[IDS], inputs[SCALES], strict=True)):
             for number, scale in zip(ids, scales, strict=True):
                 if number:
-                    noise[row] += scale * values_of(np.load(adapter_path(bank, int(number)))).mean()
+                    file = np.load(adapter_path(bank, int(number)))
+                    mask = file["image_mask_0"].reshape(noise.shape[2:]) if "image_mask_0" in file else 1
+                    noise[row] += scale * values_of(file).mean() * mask
         return {"noise_pred": noise}
 
     repository = write_family(folder / "repository", {**FAMILY, "adapters": {"unet": adapters}})

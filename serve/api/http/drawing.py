@@ -29,7 +29,7 @@ from serve.api.http.models import (
 from serve.api.native.presets import Quality, steps_of
 from serve.api.native.styles import StyleBook, StyleFields
 from serve.diffusion.noise import MAX_SEED
-from serve.diffusion.styles import MixedStyles
+from serve.diffusion.styles import MixedStyles, summed_loras
 from serve.ensembles.illustrator.adapters import LoraUse
 from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, MEDIA_TYPES, TRANSPARENT, Encoding
 from serve.ensembles.illustrator.finishing.finish import Finish, Hires
@@ -187,7 +187,7 @@ class SizedDrawingFields(FinishFields, StyleFields, GuideFields, CompositionFiel
         texts: dict[str, Any] = {"prompt": mixed.prompt, "negative_prompt": mixed.negative_prompt}
         texts["regions"] = tuple(self._styled(region, book) for region in options.get("regions", ()))
         order = self.order(metadata, **{**defaults, **options, **texts})
-        order = order.with_style_loras({**preferred.loras, **mixed.loras})
+        order = order.with_style_loras(summed_loras(preferred.loras, mixed.loras))
         colors = tuple(dict.fromkeys([*preferred.colors, *mixed.colors]))
         if order.encoding.format != "svg" or not colors:
             return order

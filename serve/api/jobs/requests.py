@@ -114,7 +114,7 @@ async def parse_jobs(body: JobRequestBody | JobForm, headers: JobHeaders, reques
     drawing = await parse_drawing(drawing_input, settings, illustrator, book, inputs)
     drawing = replace(drawing, options=await resolve_loras(drawing.options, state))
     await keep_pictures(drawing.options, request)
-    batch = varied(drawing, body, settings.jobs.max_batch, lambda prompt: book.mixed(drawing_input, prompt, "").prompt)
+    batch = varied(drawing, body, settings.jobs.max_batch, lambda prompt: book.mixed(drawing_input, prompt, ""))
     if batch is None:
         return ParsedJobs([drawing], order)
     return ParsedJobs([await _with_loras(job, state) for job in batch], order, is_batch=True)

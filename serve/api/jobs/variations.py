@@ -11,6 +11,8 @@ from serve.api.jobs.request_models import (
     JobRequestBody,
 )
 from serve.diffusion.noise import MAX_SEED
+from serve.diffusion.styles import MixedStyles
+from serve.ensembles.illustrator.adapters import LoraUse
 from serve.ensembles.illustrator.illustration import RANDOM_SEED
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import InvalidRequest, rename_fields
@@ -33,11 +35,12 @@ def with_first_prompt(body: JobRequestBody, most: int) -> Mapping[str, Any]:
     if values.get("prompt") is not None:
         raise InvalidRequest("says the same as prompts; send one of them", "prompt")
     _check_length(body.prompts, "prompts", most)
-    return {**values, "prompt": body.prompts[0]}
+    first, _ = take_tags(body.prompts[0], "prompts")  # its LoRAs are its own alone
+    return {**values, "prompt": first or body.prompts[0]}
 
 
 def varied(
-    request: IllustrateRequest, body: JobRequestBody, most: int, styled: Callable[[str], str]
+    request: IllustrateRequest, body: JobRequestBody, most: int, styled: Callable[[str], MixedStyles]
 ) -> list[IllustrateRequest] | None:
     """The jobs of a batch, up to ``most``, by ``seeds``, ``prompts`` or ``count``; None for a single job.
 
@@ -47,11 +50,8 @@ def varied(
     if len(named) > 1:
         raise InvalidRequest(f"cannot be had together with {named[0]}; send one of them", named[1])
     if body.prompts is not None:
-        taken = [take_tags(prompt, "prompts") for prompt in body.prompts]
-        firsts = {lora.name for lora in taken[0][1]}  # the first prompt stood for all until now
-        common = tuple(lora for lora in request.options.loras if lora.name not in firsts)
         with rename_fields({"loras": "prompts"}):
-            return [_with(request, prompt=styled(prompt), loras=common + own) for prompt, own in taken]
+            return [_with_prompt(request, *take_tags(prompt, "prompts"), styled) for prompt in body.prompts]
     if body.seeds is not None:
         _check_length(body.seeds, "seeds", most)
         with rename_fields({"seed": "seeds"}):
@@ -61,6 +61,15 @@ def varied(
             raise InvalidRequest(f"must be from 1 to {most}", "count")
         return [_with(request, seed=seed) for seed in _following_seeds(request, body.count)]
     return None
+
+
+def _with_prompt(
+    request: IllustrateRequest, prompt: str, own: tuple[LoraUse, ...], styled: Callable[[str], MixedStyles]
+) -> IllustrateRequest:
+    """With the LoRAs of the prompt's tags, which replace those of the same names that styles have."""
+    mixed, named = styled(prompt), {lora.name for lora in own}
+    common = (lora for lora in request.options.loras if not (lora.name in mixed.loras and lora.name in named))
+    return _with(request, prompt=mixed.prompt, loras=(*common, *own))
 
 
 def _with(request: IllustrateRequest, **options: Any) -> IllustrateRequest:

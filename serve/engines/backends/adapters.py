@@ -83,6 +83,7 @@ class AdaptedModel:
             feeds |= self._low_rank(group, used, ids, scales)
         if self._image_prompt is not None:
             feeds |= self._references(used, ids, scales)
+            feeds |= self._masks(used, ids, scales)
         if self._residuals:
             feeds |= self._control(inputs, used, ids, scales)
         return feeds
@@ -106,14 +107,7 @@ class AdaptedModel:
     def _references(self, used: Mapping[int, Arrays], ids: NDArray[Any], scales: NDArray[Any]) -> Arrays:
         """Tokens of the references of each row, (rows, most, tokens, width), and scales by block."""
         prompt = self._image_prompt
-        own = [
-            [
-                (int(number), scale)
-                for number, scale in zip(row, gains, strict=True)
-                if "tokens" in used.get(int(number), ())
-            ]
-            for row, gains in zip(ids, scales, strict=True)
-        ]
+        own = _with_tokens(used, ids, scales)
         most = max(1, *map(len, own)) if own else 1
         tokens = np.zeros((len(ids), most, prompt["tokens"], prompt["width"]), np.float32)
         gains = np.zeros((len(ids), most, len(prompt["blocks"])), np.float32)
@@ -122,6 +116,21 @@ class AdaptedModel:
                 tokens[row, place] = used[number]["tokens"]
                 gains[row, place] = scale * used[number]["blocks"]
         return {"image_tokens": tokens, "image_scales": gains}
+
+    def _masks(self, used: Mapping[int, Arrays], ids: NDArray[Any], scales: NDArray[Any]) -> Arrays:
+        """Of the same references over the positions of each level, (rows, most, positions); where no reference of the
+        batch has a mask, one one."""
+        own = _with_tokens(used, ids, scales)
+        most, feeds = max(1, *map(len, own)) if own else 1, {}
+        for level in sorted(set(self._image_prompt.get("levels", ()))):
+            name = f"image_mask_{level}"
+            sizes = [used[number][name].size for row in own for number, _ in row if name in used[number]]
+            feeds[name] = np.ones((len(ids), most, sizes[0]) if sizes else (1, 1, 1), np.float32)
+            for row, references in enumerate(own):
+                for place, (number, _) in enumerate(references):
+                    if name in used[number]:
+                        feeds[name][row, place] = used[number][name]
+        return feeds
 
     def _control(self, inputs: Arrays, used: Mapping[int, Arrays], ids: NDArray[Any], scales: NDArray[Any]) -> Arrays:
         """Residuals of all ControlNets, summed by row; where no row has any, one zero that is added everywhere."""
@@ -176,6 +185,18 @@ def with_adapters(contract: Contract, plain: Run, open_model: OpenModel) -> Run:
     except RunFailed as error:
         raise contract.load_error(f"{ADAPTED_MODEL} cannot run on zeros: {error}") from error
     return model.run
+
+
+def _with_tokens(used: Mapping[int, Arrays], ids: NDArray[Any], scales: NDArray[Any]) -> list[list[tuple[int, float]]]:
+    """The references of each row, with their scales."""
+    return [
+        [
+            (int(number), scale)
+            for number, scale in zip(row, gains, strict=True)
+            if "tokens" in used.get(int(number), ())
+        ]
+        for row, gains in zip(ids, scales, strict=True)
+    ]
 
 
 def _bytes(files: Mapping[int, Arrays]) -> int:

@@ -79,8 +79,8 @@ class ControlUse:
 class ReferenceUse:
     """A ``picture`` of what is drawn again, by an IP-Adapter. ``weight`` is that of all attention layers. Those that
     decide on style (``up_blocks.0`` of SDXL) and layout (``down_blocks.2``) have ``style_scale`` and ``content_scale``,
-    and all others, or all without these, ``scale``. ``mask``: grey, scaled to the drawing; it acts where that is white,
-    and with that share where it is grey."""
+    and all others, or all without these, ``scale``. ``mask``: grey, scaled to the drawing; the attention to the
+    reference counts with it at every position."""
 
     picture: InputPicture
     weight: float = 1.0

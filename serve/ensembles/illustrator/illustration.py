@@ -144,8 +144,9 @@ class IllustrateOptions:
         for i, region in enumerate(self.regions):
             if len(self.loras) + len(region.loras) > MAX_LORAS:
                 raise InvalidRequest(f"and those of the drawing are more than {MAX_LORAS}", f"regions[{i}].loras")
-            everywhere = sum(use.mask is None for use in self.references)
-            if everywhere + len(region.references) > MAX_PICTURES_EACH:
+            if {use.name for use in self.loras} & {use.name for use in region.loras}:
+                raise InvalidRequest("names a LoRA of the drawing, which acts there already", f"regions[{i}].loras")
+            if len(self.references) + len(region.references) > MAX_PICTURES_EACH:
                 raise InvalidRequest(
                     f"and those of the drawing are more than {MAX_PICTURES_EACH}", f"regions[{i}].references"
                 )

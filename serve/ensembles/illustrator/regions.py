@@ -101,36 +101,29 @@ def region_from_json(document: Mapping[str, Any]) -> Region:
     return Region(**values)
 
 
-def shares_of(
-    masked: Mapping[str, InputPicture], regions: Sequence[Region], size: tuple[int, int], downsample: int
-) -> Floats:
-    """Shares of the base prompt, of each mask of ``masked`` (references' masks, by field) and of each region over the
-    latents of a drawing of ``size`` (width, height).
+def shares_of(regions: Sequence[Region], size: tuple[int, int], downsample: int) -> Floats:
+    """Shares of the base prompt and of each region over the latents of a drawing of ``size`` (width, height).
 
-    Decodes masks. Raises BadImage and InvalidRequest naming the field of ``masked``, ``regions[i].mask`` or
-    ``regions[i]``.
+    Decodes masks. Raises BadImage and InvalidRequest naming ``regions[i].mask`` or ``regions[i]``.
     """
     width, height = size
     layers = []
-    for field, picture in masked.items():
-        layers.append(masks.latent_mask(_decoded_mask(picture, field, size), downsample))
-        if layers[-1].max() < 1 / 255:
-            raise InvalidRequest("is black: the reference would act nowhere", field)
     for i, region in enumerate(regions):
         if region.box is not None:
             mask = region.box.mask(width, height)
         else:
             assert region.mask is not None
-            mask = _decoded_mask(region.mask, f"regions[{i}].mask", size)
+            mask = decoded_mask(region.mask, f"regions[{i}].mask", size)
         feather = max(1, min(size) // _FEATHER_SHARE) if region.feather is None else region.feather
         layer = masks.latent_mask(canvas.blurred(mask, feather), downsample)
         if layer.max() < 1 / 255:
             raise InvalidRequest("is too small: nothing would be drawn in it", f"regions[{i}]")
         layers.append(layer)
-    return layer_shares(layers, [*[1.0] * len(masked), *(region.weight for region in regions)])
+    return layer_shares(layers, [region.weight for region in regions])
 
 
-def _decoded_mask(picture: InputPicture, field: str, size: tuple[int, int]) -> canvas.Bytes:
+def decoded_mask(picture: InputPicture, field: str, size: tuple[int, int]) -> canvas.Bytes:
+    """The grey levels (H, W) of a mask, scaled to ``size`` (width, height). Raises BadImage naming ``field``."""
     limits = ImageLimits(
         max(1, len(picture.data)), picture.width * picture.height, max(picture.width, picture.height), 1
     )

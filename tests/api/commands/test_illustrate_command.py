@@ -304,9 +304,27 @@ def test_picture_mask_and_margins_are_sent(stack: Served, artist: IllustratorSta
     assert (record(Image.open("out.png")) or {})["source"]["strength"] == 0.5
 
 
+def test_references_and_control_pictures_are_sent(stack: Served, artist: IllustratorStandIn) -> None:
+    for name in ("bella.png", "bo.png", "edges.png"):
+        PICTURE.save(name)
+    Path("guides.json").write_text('{"references": [{"image": "bo.png", "weight": 0.5}]}')
+    chosen = ["--reference", "bella.png", "--control", "canny=edges.png", "--regions", "guides.json"]
+    done = run(PROMPT, "-o", "out.png", *chosen, stack=stack)
+    assert done.exit_code == 0, done.output
+    options = artist.asked[-1]
+    assert [use.weight for use in options.references] == [0.5, 1.0]
+    assert options.references[1].picture.data == Path("bella.png").read_bytes()
+    assert [(use.type, use.picture.data) for use in options.controls] == [("canny", Path("edges.png").read_bytes())]
+
+
 @pytest.mark.parametrize(
     ("arguments", "option"),
     [
+        (["--control", "canny"], "--control"),
+        (["--control", "canny=text.png"], "controls[0].image"),
+        (["--reference", "text.png"], "references[0].image"),
+        (["--lora", "ink:much"], "loras"),
+        (["--lora", "ink"], "loras"),
         (["--mask", "mask.png"], "--mask"),
         (["--strength", 0.5], "--strength"),
         (["--image", "in.png", "--strength", 0], "--strength"),

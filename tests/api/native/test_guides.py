@@ -42,6 +42,7 @@ ADAPTERS = {
         "tokens": 2,
         "width": 4,
         "blocks": ["down_blocks.2.x.attn2", "mid_block.x.attn2", "up_blocks.0.x.attn2"],
+        "levels": [1, 1, 0],
     },
 }
 BODY: dict[str, Any] = {"prompt": "red apple", "seed": 3}
@@ -175,7 +176,7 @@ async def test_references_are_encoded_again_by_a_new_image_encoder(tmp_path: Pat
     bank = AdapterBank(family, tmp_path)
     use = ReferenceUse(InputPicture("r", 64, 64, PNG))
     with bank.holding():
-        slots = [await bank.references([use], encode_image, version) for version in ("1", "1", "2")]
+        slots = [await bank.references([use], encode_image, version, (64, 64)) for version in ("1", "1", "2")]
     assert len(calls) == 2
     assert slots[0][0].number == slots[1][0].number != slots[2][0].number
 
@@ -187,8 +188,8 @@ LEFT = {"left": 0, "top": 0, "width": 0.5, "height": 1}
 
 
 async def test_reference_acts_where_its_mask_is(ada: httpx.AsyncClient, site: KeyedSite) -> None:
-    """B-031: outside of the mask the picture is the one without the reference (latent by latent), inside that with it;
-    grey is in between."""
+    """B-031, with a UNet whose positions are independent: where the mask is black the picture is the one without the
+    reference, where it is white the one with it; grey is in between."""
     plain, whole = await pixels(ada, DIFFUSION), await pixels(ada, DIFFUSION, references=[{"image": url()}])
     made = await drawn(ada, DIFFUSION, json={**BODY, "references": [{"image": url(), "mask": MASK}]})
     left = await pixels_at(ada, made["image_url"])

@@ -24,7 +24,7 @@ from serve.state import State
 from serve.state.tables import objects, utc_now
 from tests.jobs_standin import Hand
 
-PATH, DIFFUSION = "/v1/loras", "/api/diffusion/generate"
+PATH, DIFFUSION, ILLUSTRATIONS = "/v1/loras", "/api/diffusion/generate", "/api/illustrations/generate"
 QUERY = "down_blocks.0.attentions.0.to_q"
 LAYERS = {"layers": {"attention": [[QUERY, 4, 4]]}}
 BOX = {"left": 0, "top": 0, "width": 1, "height": 0.5}
@@ -97,7 +97,17 @@ async def test_field_tag_and_a1111_draw_the_same(ada: httpx.AsyncClient) -> None
     form = await drawn(ada, DIFFUSION, files={"prompt": (None, "red apple"), "seed": (None, "3"),
                                               "loras": (None, "ink:0.8, sketch:-0.5")})  # fmt: skip
     assert form["metadata"]["cached"] is True
-    assert not np.array_equal(await pixels_at(ada, field["image_url"]), await pixels_at(ada, plain["image_url"]))
+    ours = await pixels_at(ada, field["image_url"])
+    assert not np.array_equal(ours, await pixels_at(ada, plain["image_url"]))
+    for inputs in (
+        {"prompt": "red apple <lora:ink:0.8><lora:sketch:-0.5>"},
+        {"prompt": "red apple", "loras": "ink:0.8, sketch:-0.5"},
+    ):
+        tensors = [{"name": name, "shape": [1], "datatype": "BYTES", "data": [text]} for name, text in inputs.items()]
+        answer = await ada.post("/v2/models/illustrate/infer", json={"inputs": tensors, "parameters": {"seed": 3}})
+        assert answer.status_code == 200, answer.text
+        (image,) = (one for one in answer.json()["outputs"] if one["name"] == "image")
+        assert np.array_equal(np.reshape(image["data"], ours.shape), ours)
     body = {"prompt": "red apple <lora:ink:0.8> <lora:sketch:-0.5> <lora:none:1>", "seed": 3}
     answer = (await ada.post("/sdapi/v1/txt2img", json=body)).json()
     assert "Networks not found: none" in answer["info"]
@@ -145,6 +155,11 @@ async def test_each_prompt_of_a_batch_has_its_own_tags(ada: httpx.AsyncClient, s
         for one in jobs
         if isinstance(one, IllustrateRequest)
     ) == [("apple", ("sketch", 1.0, True)), ("green",), ("red", ("ink", 0.5, True))]
+    body = {"kind": "illustrate", "input": {"loras": "sketch:0.3"}, "prompts": ["red <lora:ink:0.5>", "green"]}
+    assert (await ada.post("/v1/jobs", json=body)).status_code == 202
+    jobs = [job.request for _ in body["prompts"] for job in await hand.claim()]
+    found = {one.prompt: {use.name for use in one.options.loras} for one in jobs if isinstance(one, IllustrateRequest)}
+    assert found == {"red": {"ink", "sketch"}, "green": {"sketch"}}
     for tag in ("<lora:ink:much>", "<lora:none>"):
         body = {"kind": "illustrate", "input": {}, "prompts": ["red", f"green {tag}"]}
         answer = await ada.post("/v1/jobs", json=body)
@@ -223,7 +238,18 @@ async def test_styles_bring_their_loras(state: State, illustrator: Illustrator, 
             assert await weights(ada, styles="house", loras="ink:0.1") == {"ink": 0.1, "sketch": -0.5}
             assert await weights(ada, styles="ink") == {}
             preferences = {"artisticStyle": "hatched"}
-            assert await weights(ada, "/api/illustrations/generate", stylePreferences=preferences) == {"ink": 1.0}
+            assert await weights(ada, ILLUSTRATIONS, stylePreferences=preferences) == {"ink": 1.0}
+            both = {"stylePreferences": preferences, "styles": "house:0.5"}
+            assert await weights(ada, ILLUSTRATIONS, **both) == pytest.approx({"ink": 1.4, "sketch": -0.25})
+            batch = {"kind": "illustrate", "input": {"styles": "house"}, "prompts": ["red <lora:ink:0.2>", "green"]}
+            assert (await ada.post("/v1/jobs", json=batch)).status_code == 202
+            jobs = [job.request for _ in batch["prompts"] for job in await (await Hand.of(site.state)).claim()]
+            found = {
+                one.prompt: {use.name: use.weight for use in one.options.loras}
+                for one in jobs
+                if isinstance(one, IllustrateRequest)
+            }
+            assert found == {"red, flat": {"ink": 0.2, "sketch": -0.5}, "green, flat": {"ink": 0.8, "sketch": -0.5}}
             body = {**BODY, "styles": "house"}
             plain = await drawn(ada, DIFFUSION, json={**BODY, "prompt": "red apple, flat"})
             styled = await drawn(ada, DIFFUSION, json=body)
@@ -315,6 +341,7 @@ async def test_bad_files_and_names_are_refused(ada: httpx.AsyncClient) -> None:
         ({"regions": [{"prompt": "<lora:ink:1>", "box": BOX}]}, "regions[0].prompt"),
         ({"regions": [{"prompt": "sky", "box": BOX, "loras": "none"}]}, "regions[0].loras"),
         ({"regions": [{"prompt": "<lora:ink> sky", "box": BOX, "loras": "ink"}]}, "regions[0].loras"),
+        ({"loras": "ink", "regions": [{"prompt": "sky", "box": BOX, "loras": "ink"}]}, "regions[0].loras"),
         ({"loras": "a,b", "regions": [{"prompt": "sky", "box": BOX, "loras": "c,d,e"}]}, "regions[0].loras"),
         ({"subjects": [{"name": "sky", "loras": "none"}]}, "regions[0].loras"),
         ({"regions": [{"prompt": "sky", "negative_prompt": "<lora:ink:1>", "box": BOX}]}, "regions[0].negative_prompt"),

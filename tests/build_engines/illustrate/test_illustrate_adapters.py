@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from built import ADAPTED, Built, drawn_both_ways
+from diffusers.image_processor import IPAdapterMaskProcessor
 from PIL import Image
 from random_adapters import merge, random_lora
 from test_illustrate_pictures import SCHEDULERS, psnr_db
@@ -74,10 +75,10 @@ def pipeline_of(family: Built, cls: Any = None, **parts: Any) -> Any:
     return pipeline
 
 
-def drawn_by_diffusers(pipeline: Any, **more: Any) -> np.ndarray:
+def drawn_by_diffusers(pipeline: Any, width: int = WIDTH, height: int = HEIGHT, **more: Any) -> np.ndarray:
     channels = pipeline.vae.config.latent_channels
-    noise = torch.from_numpy(gaussian(SEED, LATENTS, (channels, HEIGHT // 8, WIDTH // 8)))[None]
-    values = {"width": WIDTH, "height": HEIGHT, "num_inference_steps": STEPS, "guidance_scale": 6.0, "latents": noise}
+    noise = torch.from_numpy(gaussian(SEED, LATENTS, (channels, height // 8, width // 8)))[None]
+    values = {"width": width, "height": height, "num_inference_steps": STEPS, "guidance_scale": 6.0, "latents": noise}
     image = pipeline(PROMPT, **{**values, **more}, output_type="np").images[0]
     return (255 * image).round()
 
@@ -166,20 +167,52 @@ def test_pictures_with_references_equal_those_of_diffusers(built: Callable[[str]
     together, alone = asyncio.run(drawn(family, {}, wanted))
     expected = []
     for scale in (0.7, {"down": {"block_2": 0.4}, "up": {"block_0": 1.1}}):
-        pipeline = pipeline_of(family)
-        adapter = family.checkpoint.parent / "ip_adapter"
-        pipeline.load_ip_adapter(
-            str(adapter), subfolder="", weight_name="ip-adapter.safetensors", image_encoder_folder="image_encoder"
-        )
-        side = pipeline.image_encoder.config.image_size
-        size = {"shortest_edge": side}
-        pipeline.feature_extractor = CLIPImageProcessor(size=size, crop_size={"height": side, "width": side})
+        pipeline = with_ip_adapter(family)
         _set_scales(pipeline, scale)
         expected.append(drawn_by_diffusers(pipeline, ip_adapter_image=opened(reference)))
     expected.append(drawn_by_diffusers(pipeline_of(family)))
     _compare(name, together, alone, expected)
     assert psnr_db(expected[0], expected[2]) < 30
     assert psnr_db(expected[0], expected[1]) < 40
+
+
+def with_ip_adapter(family: Built) -> Any:
+    """diffusers' pipeline with the IP-Adapter that the engines were built with."""
+    pipeline = pipeline_of(family)
+    adapter = family.checkpoint.parent / "ip_adapter"
+    pipeline.load_ip_adapter(
+        str(adapter), subfolder="", weight_name="ip-adapter.safetensors", image_encoder_folder="image_encoder"
+    )
+    side = pipeline.image_encoder.config.image_size
+    size = {"shortest_edge": side}
+    pipeline.feature_extractor = CLIPImageProcessor(size=size, crop_size={"height": side, "width": side})
+    return pipeline
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+def test_pictures_with_masked_references_equal_those_of_diffusers(built: Callable[[str], Built], name: str) -> None:
+    """Two references with a mask each, which overlap, and one with a mask of its own; beside them one without."""
+    family, size = built(name), (64, 64)
+    pictures = [picture(3, (36, 28)), picture(5, (36, 28))]
+    halves = [white_part(size, slice(32, 64)), white_part(size, slice(0, 48))]
+    both = tuple(ReferenceUse(one, scale=0.7, mask=mask) for one, mask in zip(pictures, halves, strict=True))
+    square: dict[str, Any] = {"width": 64, "height": 64}
+    wanted = [options(references=both, **square), options(references=both[:1], **square), options(**square)]
+    wanted.append(options(references=(ReferenceUse(pictures[0], scale=0.7),), **square))
+    together, alone = asyncio.run(drawn(family, {}, wanted))
+    masks = IPAdapterMaskProcessor().preprocess([opened(one) for one in halves], height=64, width=64)
+    expected = []
+    for count in (2, 1):
+        pipeline = with_ip_adapter(family)
+        pipeline.set_ip_adapter_scale([[0.7] * count])
+        images = [[opened(one) for one in pictures[:count]]]
+        given = {"ip_adapter_masks": [masks[:count].reshape(1, count, 64, 64)]}
+        expected.append(drawn_by_diffusers(pipeline, ip_adapter_image=images, cross_attention_kwargs=given, **square))
+    expected.append(drawn_by_diffusers(pipeline_of(family), **square))
+    _compare(name, together[:3], alone[:3], expected)
+    assert psnr_db(expected[0], expected[1]) < 35
+    assert psnr_db(expected[1], expected[2]) < 35
+    assert psnr_db(together[1], together[3]) < 35
 
 
 def test_sixteen_mixed_drawings_at_once_equal_each_alone(built: Callable[[str], Built]) -> None:
@@ -224,11 +257,16 @@ def test_sixteen_mixed_drawings_at_once_equal_each_alone(built: Callable[[str], 
 
 
 def white_half(size: tuple[int, int]) -> InputPicture:
+    return white_part(size, slice(size[0] // 2, None))
+
+
+def white_part(size: tuple[int, int], columns: slice) -> InputPicture:
+    """A mask that is white in these columns."""
     pixels = np.zeros((size[1], size[0]), np.uint8)
-    pixels[:, size[0] // 2 :] = 255
+    pixels[:, columns] = 255
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
-    return InputPicture("half", *size, file.getvalue())
+    return InputPicture(f"white {columns}", *size, file.getvalue())
 
 
 def _set_scales(pipeline: Any, scale: Any) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from serve.diffusion import controls
+from serve.diffusion import controls, masks
 from serve.diffusion.canvas import Bytes, Size, fitted, flattened
 from serve.diffusion.family import Family
 from serve.diffusion.lora import parse_lora
@@ -26,6 +26,7 @@ from serve.diffusion.safetensors_file import FIELD
 from serve.engines.adapter_files import adapter_path, number_of, save_adapter
 from serve.ensembles.illustrator.adapters import HOW_TO_TAKE_LORAS, AdapterSlot, ControlUse, LoraUse, ReferenceUse
 from serve.ensembles.illustrator.picture_source import InputPicture
+from serve.ensembles.illustrator.regions import decoded_mask
 from serve.errors import AtelierError, InvalidRequest, OutOfSpace, Overloaded, UnsupportedOperation, rename_fields
 from serve.vector.image import FIELD as IMAGE_FIELD
 from serve.vector.image import ImageLimits, read
@@ -157,11 +158,16 @@ class AdapterBank:
         return slots
 
     async def references(
-        self, uses: Sequence[ReferenceUse], encode: EncodeReference, version: str, at: str = "references"
+        self,
+        uses: Sequence[ReferenceUse],
+        encode: EncodeReference,
+        version: str,
+        size: Size,
+        at: str = "references",
     ) -> list[AdapterSlot]:
-        """``encode`` runs the image encoder of ``version``.
+        """``encode`` runs the image encoder of ``version``. Masks are for a drawing of ``size`` (width, height).
 
-        Raises UnsupportedOperation naming ``at``, BadImage.
+        Raises UnsupportedOperation naming ``at``, BadImage, InvalidRequest naming a mask.
         """
         prompt = self.family.image_prompt
         if uses and prompt is None:
@@ -170,6 +176,10 @@ class AdapterBank:
         slots = []
         for i, use in enumerate(uses):
             assert prompt is not None
+            if use.mask is not None and not prompt.levels:
+                raise UnsupportedOperation(
+                    "the engines of this model take no masks; build them again", f"{at}[{i}].mask"
+                )
             scales = use.block_scales(prompt.blocks)
             tokens: dict[str, npt.NDArray[Any]] = {}
 
@@ -179,19 +189,32 @@ class AdapterBank:
                 scales: npt.NDArray[Any] = scales,
                 tokens: dict[str, npt.NDArray[Any]] = tokens,
                 side_px: int = prompt.side_px,
-                field: str = f"{at}[{i}].image",
+                at: str = f"{at}[{i}]",
             ) -> Arrays:
                 if not tokens:
                     async with self._decoding:
-                        pixels = await asyncio.to_thread(reference_pixels, use, side_px, field)
+                        pixels = await asyncio.to_thread(reference_pixels, use, side_px, f"{at}.image")
                     tokens |= await encode(pixels)
-                return {"tokens": tokens[name][0], "blocks": scales}
+                shares = await asyncio.to_thread(self._masks, use, size, f"{at}.mask")
+                return {"tokens": tokens[name][0], "blocks": scales, **shares}
 
-            key = f"{use.picture.name}|{version}|{scales.tobytes().hex()}"
+            masked = "" if use.mask is None else f"|{use.mask.name}|{size}"
+            key = f"{use.picture.name}|{version}|{scales.tobytes().hex()}{masked}"
             names = ("image_tokens", "no_image_tokens")
             own, none = [await self.add(f"{key}|{name}", partial(read, name)) for name in names]
             slots.append(AdapterSlot(own, 1.0, unconditional=none))
         return slots
+
+    def _masks(self, use: ReferenceUse, size: Size, field: str) -> Arrays:
+        """Over the positions of each level of the UNet, as diffusers' IPAdapterMaskProcessor has them: bicubic."""
+        prompt, downsample = self.family.image_prompt, self.family.latents.downsample
+        if use.mask is None or prompt is None:
+            return {}
+        mask = decoded_mask(use.mask, field, size)
+        if not mask.any():
+            raise InvalidRequest("is black: the reference would act nowhere", field)
+        grids = prompt.grids(size[1] // downsample, size[0] // downsample)
+        return {name: masks.positions(mask, grid) for name, grid in zip(prompt.mask_names, grids, strict=True)}
 
     async def add(self, content: str, make: Callable[[], Awaitable[Arrays]]) -> int:
         """The number of the adapter whose content is named so; ``make`` is called unless its file is there."""

@@ -1,4 +1,4 @@
-"""The layers of a drawing: the base prompt, its references with masks and its regions; their rows in every batch.
+"""The layers of a drawing: the base prompt and its regions; their rows in every batch.
 
 Each layer predicts the noise of the whole picture with its own prompts and adapters, and the predictions are summed by
 masks (`serve.diffusion.regions`). So an adapter of one layer leaves the predictions of all others as they are.
@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from serve.ensembles.illustrator.adapters import AdapterSlot, ReferenceUse, unconditional
+from serve.ensembles.illustrator.adapters import AdapterSlot, unconditional
 from serve.ensembles.illustrator.illustration import IllustrateOptions
-from serve.ensembles.illustrator.picture_source import InputPicture
 from serve.ensembles.illustrator.pipeline.text_conditioning import NEGATIVE_PROMPT, PROMPT, PromptText
 
 Slots = Sequence[AdapterSlot]
@@ -19,7 +18,7 @@ Slots = Sequence[AdapterSlot]
 
 @dataclass(frozen=True)
 class Layer:
-    """The rows of the base prompt, of masked references or of a region. ``unconditional``: None without guidance; it
+    """The rows of the base prompt or of a region. ``unconditional``: None without guidance; it
     may be a row of an earlier layer with the same negative prompt and the same adapters."""
 
     conditional: int
@@ -28,12 +27,10 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class DrawingSlots:
-    """``loras`` and ``others`` act in all layers. ``masked``: of the references of each mask. ``regions``: the LoRAs
-    and the references of each region."""
+    """``loras`` and ``others`` act in all layers. ``regions``: the LoRAs and the references of each region."""
 
     loras: Slots
     others: Slots
-    masked: Sequence[Slots]
     regions: Sequence[tuple[Slots, Slots]]
 
 
@@ -55,25 +52,14 @@ class Row:
     slots: Slots
 
 
-def masked_references(uses: Sequence[ReferenceUse]) -> list[tuple[str, InputPicture, list[int]]]:
-    """The masks of ``uses``, each with its field and the places of the references that have it."""
-    found: dict[str, tuple[str, InputPicture, list[int]]] = {}
-    for i, use in enumerate(uses):
-        if use.mask is not None:
-            found.setdefault(use.mask.name, (f"references[{i}].mask", use.mask, []))[2].append(i)
-    return list(found.values())
-
-
 def plan_layers(options: IllustrateOptions, guided: bool, slots: DrawingSlots) -> list[LayerPlan]:
-    """Of the base, of each mask of references, and of each region, whose negative prompt is that of the base where it
-    has none."""
+    """Of the base and of each region, whose negative prompt is that of the base where it has none."""
     everywhere = [*slots.loras, *slots.others]
     base = {
         NEGATIVE_PROMPT: PromptText(options.negative_prompt, slots.loras),
         PROMPT: PromptText(options.prompt, slots.loras),
     }
     plans = [LayerPlan(base, everywhere, False)]
-    plans += [LayerPlan(base, [*everywhere, *own], True) for own in slots.masked]
     for i, (region, (loras, references)) in enumerate(zip(options.regions, slots.regions, strict=True)):
         every_lora = [*slots.loras, *loras]
         texts = {NEGATIVE_PROMPT: base[NEGATIVE_PROMPT]}

@@ -33,7 +33,6 @@ from serve.ensembles.illustrator.pipeline.adapter_bank import AdapterBank
 from serve.ensembles.illustrator.pipeline.layers import (
     DrawingSlots,
     Layer,
-    masked_references,
     plan_layers,
     rows_of,
     texts_of,
@@ -109,11 +108,9 @@ class DiffusionPipeline:
         sampler = by_name(parameters.sampler)
         trajectory = sampler.trajectory(self.family.scheduler, parameters.num_inference_steps, strength)
         size = parameters.width, parameters.height
-        masked = masked_references(options.references)
         shares = None
-        if masked or options.regions:
-            fields = {field: mask for field, mask, _ in masked}
-            shares = await asyncio.to_thread(shares_of, fields, options.regions, size, self.family.latents.downsample)
+        if options.regions:
+            shares = await asyncio.to_thread(shares_of, options.regions, size, self.family.latents.downsample)
         slots = await self._slots(options, size, deadline, versions)
         layer_plans = plan_layers(options, is_guided(parameters.guidance_scale), slots)
         source = self._encode_source(options, parameters, deadline, versions)
@@ -139,20 +136,20 @@ class DiffusionPipeline:
     async def _slots(
         self, options: IllustrateOptions, size: tuple[int, int], deadline: float, versions: Mapping[str, str]
     ) -> DrawingSlots:
-        """The adapters of the drawing, of its masked references and of its regions."""
+        """The adapters of the drawing and of its regions."""
         encoder = "" if self.family.image_prompt is None else versions.get(self.family.image_prompt.engine, "")
         encode = partial(self._encode_reference, deadline=deadline, versions=versions)
         loras = await self._bank.loras(options.loras)
         controls = await self._bank.controls(options.controls, size)
-        every = await self._bank.references(options.references, encode, encoder)
+        references = await self._bank.references(options.references, encode, encoder, size)
         own = []
         for i, region in enumerate(options.regions):
             at = f"regions[{i}]"
             own_loras = await self._bank.loras(region.loras, f"{at}.loras")
-            own.append((own_loras, await self._bank.references(region.references, encode, encoder, f"{at}.references")))
-        everywhere = [slot for slot, use in zip(every, options.references, strict=True) if use.mask is None]
-        masked = [[every[i] for i in members] for _, _, members in masked_references(options.references)]
-        return DrawingSlots(loras, [*controls, *everywhere], masked, own)
+            at_references = f"{at}.references"
+            own_references = await self._bank.references(region.references, encode, encoder, size, at_references)
+            own.append((own_loras, own_references))
+        return DrawingSlots(loras, [*controls, *references], own)
 
     async def _encode_reference(
         self, pixels: Pixels, deadline: float, versions: Mapping[str, str]
