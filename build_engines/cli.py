@@ -158,14 +158,23 @@ def train(
 
 @app.command()
 def evaluate(
-    family: Annotated[str, typer.Argument(help="mini: the illustration family.")] = "mini",
+    family: Annotated[
+        str, typer.Argument(help="mini: the illustration family. adapters: contact sheets of its adapters.")
+    ] = "mini",
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A diffusers folder.")] = MINI_CHECKPOINT,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads; as many as are free.")] = 1,
     repository: Annotated[Path, typer.Option("--repository", help="Where its engines are, if any.")] = MODEL_REPOSITORY,
 ) -> None:
-    """Draw 260 captions and print how often a judge of real icons finds the right one; also two contact sheets."""
+    """Draw 260 captions and print how often a judge of real icons finds the right one; also two contact sheets.
+
+    adapters: three contact sheets of the family's ControlNet, references and LoRAs, drawn by its engines.
+    """
+    if family == "adapters":
+        from build_engines.mini.adapters.command import draw_sheets
+
+        return draw_sheets(repository)
     if family != "mini":
-        raise typer.BadParameter("only mini is evaluated by drawing", param_hint="FAMILY")
+        raise typer.BadParameter("only mini and its adapters are evaluated by drawing", param_hint="FAMILY")
     from build_engines.mini.commands import evaluate_mini
 
     evaluate_mini(checkpoint, threads, repository)

@@ -205,6 +205,7 @@ class AdapterBuild:
     precision: Precision
     backend: Backend
     folder: Path
+    lazy: bool = False
 
     def write(
         self,
@@ -228,6 +229,7 @@ class AdapterBuild:
             residuals=tuple(residuals),
             controls=controls,
             image_prompt=image_prompt,
+            lazy=self.lazy,
         )
         adapted = Adapted(network, root, own, adapters)
         every = {**inputs, **self._random(adapters, inputs[own[0]].shape), **residuals}

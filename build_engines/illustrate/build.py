@@ -106,7 +106,8 @@ def _write_adapters(
                 blocks=prompt.blocks,
                 levels=prompt.levels,
             )
-    writing = AdapterBuild(engine, build_options.precision, backend, folder)
+    lazy = build_options.adapters.lazy
+    writing = AdapterBuild(engine, build_options.precision, backend, folder, lazy)
     adapters, facts = writing.write(network, loaded, examples.traced, controlnets, described)
     design.family["adapters"][engine.part] = adapters.model_dump(mode="json")
     return facts

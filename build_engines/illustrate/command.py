@@ -57,6 +57,12 @@ IpAdapterOption = Annotated[
     Path | None,
     typer.Option("--ip-adapter", help="The .safetensors file of an IP-Adapter; beside it its image_encoder/."),
 ]
+LazyOption = Annotated[
+    bool,
+    typer.Option(
+        "--lazy-adapters", help="What takes adapters is opened by its first use: a quicker start, less memory."
+    ),
+]
 ImageEncoderOption = Annotated[Path | None, typer.Option("--image-encoder", help="The IP-Adapter's, elsewhere.")]
 
 
@@ -73,6 +79,7 @@ def illustrate(
     controlnet: ControlNetOption = None,
     ip_adapter: IpAdapterOption = None,
     image_encoder: ImageEncoderOption = None,
+    lazy_adapters: LazyOption = False,
 ) -> None:
     """Build the engines of a Stable Diffusion 1.5, 2.1 or SDXL checkpoint (turbo and LCM ones too).
 
@@ -91,6 +98,7 @@ def illustrate(
         "controlnet": controlnet,
         "ip-adapter": ip_adapter,
         "image-encoder": image_encoder,
+        "lazy-adapters": lazy_adapters,
     }
     try:
         _run(console, arguments, repository)
@@ -142,6 +150,7 @@ def _adapters(arguments: dict[str, Any]) -> AdapterOptions:
         arguments["loras"],
         tuple((name, Path(folder)) for name, _, folder in pairs),
         None if weights is None else (weights, encoder or weights.parent / "image_encoder"),
+        arguments["lazy-adapters"],
     )
 
 

@@ -28,12 +28,14 @@ MAX_CONTROLNETS = 8
 class AdapterOptions:
     """What the engines take besides: LoRAs where ``loras``, and these ControlNets and this IP-Adapter, which imply it.
 
-    ``controlnets``: names and folders. ``ip_adapter``: its weights and the folder of its image encoder.
+    ``controlnets``: names and folders. ``ip_adapter``: its weights and the folder of its image encoder. ``lazy``: see
+    `EngineAdapters`.
     """
 
     loras: bool = False
     controlnets: tuple[tuple[str, Path], ...] = ()
     ip_adapter: tuple[Path, Path] | None = None
+    lazy: bool = False
 
     def __bool__(self) -> bool:
         return self.loras or bool(self.controlnets) or self.ip_adapter is not None

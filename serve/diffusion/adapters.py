@@ -82,12 +82,16 @@ class ImagePrompt(_Part):
 
 
 class EngineAdapters(_Part):
-    """What one engine takes. ``layers``: by group; ``residuals``: names of the inputs that ControlNets add to."""
+    """What one engine takes. ``layers``: by group; ``residuals``: names of the inputs that ControlNets add to.
+
+    ``lazy``: its second network and its ControlNets are opened by their first use, not at start.
+    """
 
     layers: Mapping[str, tuple[_CompactLayer, ...]] = Field(default_factory=dict)
     residuals: tuple[str, ...] = ()
     controls: Mapping[str, ControlNet] = Field(default_factory=dict)
     image_prompt: ImagePrompt | None = None
+    lazy: bool = False
 
     @cached_property
     def positions(self) -> Mapping[str, tuple[str, int, Layer]]:

@@ -13,10 +13,14 @@ from build_engines import data
 from build_engines.data.icons import VAR
 from build_engines.mini.adapters.kinds import ADAPTERS, KINDS, Adapter
 from build_engines.mini.adapters.read_back import read_back, read_painter
+from build_engines.mini.adapters.sheets import write_sheets
 from build_engines.mini.captions import STYLES as ICON_STYLES
 from build_engines.mini.drawing import Painter
 from build_engines.mini.loop import Loop, Stop, samples_of
+from serve.settings import project_path
 
+KEPT_LORAS = Path(__file__).parents[1] / "weights" / "loras"
+"""The LoRAs that ship."""
 FOLDER = VAR / "mini" / "adapters"
 SAVED_EVERY_S = 60.0
 
@@ -40,6 +44,14 @@ def train_adapters(
         for adapter in wanted:
             finished = _train(adapter, read_painter(repository), folder, stop)
             typer.echo(f"{adapter.name}: {'finished' if finished else 'stopped; the same command goes on from here'}")
+
+
+def draw_sheets(repository: Path) -> None:
+    """Draws the contact sheets with the engines of ``repository`` into docs/media."""
+    if not data.installed():
+        data.install()
+    for path in write_sheets(repository, FOLDER.parent, KEPT_LORAS, project_path("docs/media")):
+        typer.echo(f"wrote {path}")
 
 
 def _train(adapter: Adapter, painter: Painter, folder: Path, stop: Stop) -> bool:

@@ -30,7 +30,7 @@ def features(latents: Tensor) -> Tensor:
     down = waves[:, None].expand(GRID, GRID, 4)
     across = waves[None].expand(GRID, GRID, 4)
     where = torch.cat([down, across], -1).reshape(1, GRID * GRID, 8)
-    return torch.cat([around, where.expand(len(latents), -1, -1)], -1)
+    return torch.cat([around, where.expand(latents.shape[0], -1, -1)], -1)
 
 
 class LatentFeatures(nn.Module):

@@ -12,6 +12,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,10 @@ class AdaptedModel:
         }
         self._residuals: Sequence[str] = description["residuals"]
         self._image_prompt = description["image_prompt"]
-        self._adapted = open_model(folder / ADAPTED_MODEL)
-        self._controls = {name: open_model(folder / one["file"]) for name, one in description["controls"].items()}
+        self.lazy = bool(description.get("lazy"))
+        open_one = partial(_first_use, open_model) if self.lazy else open_model
+        self._adapted = open_one(folder / ADAPTED_MODEL)
+        self._controls = {name: open_one(folder / one["file"]) for name, one in description["controls"].items()}
         self._files: OrderedDict[int, Arrays] = OrderedDict()
         self._stacked: dict[str, tuple[tuple[int, ...], NDArray[Any]]] = {}
 
@@ -173,13 +176,28 @@ class AdaptedModel:
         return arrays
 
 
+def _first_use(open_model: OpenModel, path: Path) -> Run:
+    """A function that opens ``path`` when it is first called. Raises FileNotFoundError for one that is not there."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    opened: list[Run] = []
+
+    def run(inputs: Arrays, names: Sequence[str]) -> Sequence[NDArray[Any]]:
+        if not opened:
+            opened.append(open_model(path))
+        return opened[0](inputs, names)
+
+    return run
+
+
 def with_adapters(contract: Contract, plain: Run, open_model: OpenModel) -> Run:
     """``plain``, or for an engine that takes adapters a function that runs it with them. Raises if it cannot run."""
     if PARAMETER not in contract.parameters:
         return plain
     try:
         model = AdaptedModel(contract, plain, open_model)
-        model.warm_up(contract.warmup_inputs(1), [spec.name for spec in contract.outputs])
+        if not model.lazy:
+            model.warm_up(contract.warmup_inputs(1), [spec.name for spec in contract.outputs])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise contract.load_error(f"{ADAPTERS_DESCRIPTION} cannot be used: {error!r}") from error
     except RunFailed as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ import pytest
 from PIL import Image
 
 from serve.diffusion.family import families_in, load, manifest_of
+from serve.diffusion.lora import parse_lora
+from serve.ensembles.illustrator.adapters import ControlUse, LoraUse, ReferenceUse
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Pixels
 from serve.ensembles.illustrator.illustrator import Illustrator
+from serve.ensembles.illustrator.picture_source import InputPicture
 from serve.settings import IllustratorSettings
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +29,7 @@ SHOWN = ("man lifting weights, flat", 7)
 
 
 def manifests() -> dict[str, Any]:
-    names = ("mini_text_encoder", "mini_unet", "mini_vae_decoder", "mini_vae_encoder")
+    names = ("mini_text_encoder", "mini_unet", "mini_vae_decoder", "mini_vae_encoder", "mini_image_encoder")
     return {name: json.loads((REPOSITORY / name / "manifest.json").read_text()) for name in names}
 
 
@@ -70,3 +74,70 @@ def test_pictures_match_the_readme_and_their_prompts() -> None:
         assert len(heart[heart.min(axis=2) < 128]) > 600
         assert ink.argmax() == channel
         assert ink[channel] > 1.5 * np.delete(ink, channel).max()
+
+
+WEIGHTS = ROOT / "build_engines" / "mini" / "weights"
+
+
+def test_adapters_state_their_sources() -> None:
+    adapters = json.loads((WEIGHTS / "adapters.json").read_text())
+    assert {one["name"] for one in adapters} == {"canny", "ip", "blueprint", "riso"}
+    for one in adapters:
+        assert {each["license"] for each in one["data"]} <= {"Apache-2.0", "MIT"}
+        if one["file"].endswith(".safetensors"):
+            assert hashlib.sha256((WEIGHTS / one["file"]).read_bytes()).hexdigest() == one["sha256"]
+    family = load(manifest_of(REPOSITORY, "mini"))
+    assert list(family.controls) == ["canny"]
+    assert family.image_prompt is not None
+    for name in ("blueprint", "riso"):
+        parse_lora((WEIGHTS / "loras" / f"{name}.safetensors").read_bytes(), family.adapters, "mini")
+
+
+def png(pixels: Pixels) -> InputPicture:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return InputPicture(hashlib.sha256(file.getvalue()).hexdigest(), 64, 64, file.getvalue())
+
+
+@pytest.mark.triton
+def test_adapters_of_the_family_do_what_they_are_for() -> None:
+    """A LoRA gives the ground its colour, edges give the shape, a reference its colour where its mask is white."""
+    rows, columns = np.mgrid[:64, :64]
+    inside = (rows > 8) & (rows < 56) & (np.abs(columns - 32) < (rows - 8) / 2)  # a triangle
+    triangle = np.where(inside[..., None], np.uint8(60), np.uint8(255)).repeat(3, 2)
+    orange = np.full((64, 64, 3), 255, np.uint8)
+    orange[10:54, 10:54] = (250, 150, 20)
+    left = np.zeros((64, 64, 3), np.uint8)
+    left[:, :32] = 255
+    lora = LoraUse("blueprint", 1.0, "blueprint.safetensors")
+    wanted: list[dict[str, Any]] = [
+        {},
+        {"loras": (lora,)},
+        {"controls": (ControlUse("canny", png(triangle), "canny", scale=1.2),)},
+        {"references": (ReferenceUse(png(orange), scale=1.6),)},
+        {"references": (ReferenceUse(png(orange), scale=1.6, mask=png(left)),)},
+    ]
+
+    async def fetch(name: str) -> bytes:
+        return await asyncio.to_thread((WEIGHTS / "loras" / name).read_bytes)
+
+    async def all_of_them() -> list[Pixels]:
+        illustrator = Illustrator(IllustratorSettings(model_repository=REPOSITORY), fetch=fetch)
+        await illustrator.start()
+        try:
+            options = [IllustrateOptions("green apple, flat", seed=3, **each) for each in wanted]
+            return [made.pictures[0].pixels for made in await asyncio.gather(*map(illustrator.draw, options))]
+        finally:
+            await illustrator.close()
+
+    plain, blue, shaped, coloured, half = (one.astype(int) for one in asyncio.run(all_of_them()))
+    red, _, ink = blue.mean(axis=(0, 1))
+    assert ink > red + 60, blue[0, 0]
+    assert plain[0, 0].min() > 230
+    overlaps = [
+        np.sum(drawn & inside) / np.sum(drawn | inside) for drawn in (one.min(2) < 200 for one in (plain, shaped))
+    ]
+    change = [np.abs(one - plain).mean(axis=(0, 2)) for one in (coloured, half)]
+    assert overlaps[1] > overlaps[0] + 0.08, overlaps
+    assert change[0].mean() > 3, change
+    assert change[1][:32].mean() > 1.5 * change[1][32:].mean(), change
