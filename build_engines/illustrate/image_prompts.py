@@ -71,11 +71,10 @@ class ImagePromptAttention(nn.Module):
 
 def level_of(block: str, blocks: int) -> int:
     """How often latents are halved before the attention layer ``block`` of a UNet with so many down blocks."""
-    side, _, rest = block.partition("_blocks.")
-    if not rest:
+    side, number = block.split(".")[:2]
+    if side == "mid_block":
         return blocks - 1
-    index = int(rest.partition(".")[0])
-    return index if side == "down" else blocks - 1 - index
+    return int(number) if side == "down_blocks" else blocks - 1 - int(number)
 
 
 def _heads(states: torch.Tensor, heads: int) -> torch.Tensor:
