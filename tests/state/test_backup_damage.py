@@ -28,6 +28,8 @@ from serve.state.backups.writing import backup
 pytestmark = pytest.mark.slow
 
 Parts = list[tuple[str, bytes]]
+ONE_DATABASE = pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True)
+"""For archives that are refused before the database is opened."""
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,7 @@ async def test_helpers_build_valid_backups(valid_backup: bytes, tmp_path: Path) 
 
 
 async def test_truncated_backups_are_refused(valid_backup: bytes) -> None:
-    for length in {*range(0, len(valid_backup), 509), *range(len(valid_backup) - 2000, len(valid_backup), 37)}:
+    for length in {*range(0, len(valid_backup), 1021), *range(len(valid_backup) - 2000, len(valid_backup), 73)}:
         with pytest.raises(BadBackup):
             checked(valid_backup[:length])
 
@@ -165,6 +167,7 @@ async def test_missing_and_additional_members_are_refused(state: State, valid_ba
         f"objects/{'0' * 64}.png/../x", "tables/../x.jsonl", "tables/Ünïcode.jsonl", "objects/", "", "manifest.json ",
     ],
 )  # fmt: skip
+@ONE_DATABASE
 async def test_member_names_outside_the_layout_are_refused(
     state: State, valid_backup: bytes, tmp_path: Path, name: str
 ) -> None:
@@ -172,6 +175,7 @@ async def test_member_names_outside_the_layout_are_refused(
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+@ONE_DATABASE
 async def test_non_file_members_are_refused(state: State, valid_backup: bytes, tmp_path: Path, kind: bytes) -> None:
     member = tarfile.TarInfo(parts_of(valid_backup)[0][0])
     member.type, member.linkname = kind, "/etc/passwd"
@@ -186,9 +190,9 @@ async def test_impossible_member_sizes_are_refused(valid_backup: bytes) -> None:
         checked(header("manifest.json", 2**40, 0) + valid_backup)
 
 
-@pytest.mark.parametrize(
-    ("table", "values", "reason"),
-    [
+async def test_invalid_rows_are_refused(state: State, valid_backup: bytes, tmp_path: Path) -> None:
+    """Even with correct checksums, the database stays unchanged."""
+    cases: list[tuple[str, dict[str, Any], str]] = [
         ("results", {"generation_id": "nobody"}, "contradict"),
         ("results", {"id": None}, "contradict"),
         ("results", {"created_at": "yesterday"}, "cannot be read"),
@@ -201,13 +205,9 @@ async def test_impossible_member_sizes_are_refused(valid_backup: bytes) -> None:
         ("generations", {"favorite": 1}, "cannot be read"),
         ("checkpoints", {"data": "!!"}, "cannot be read"),
         ("checkpoints", {"data": ["x"]}, "cannot be read"),
-    ],
-)
-async def test_invalid_rows_are_refused(
-    state: State, valid_backup: bytes, tmp_path: Path, table: str, values: dict[str, Any], reason: str
-) -> None:
-    """Even with correct checksums, the database stays unchanged."""
-    await check_refused(state, signed(with_row(parts_of(valid_backup), table, **values)), tmp_path, reason)
+    ]
+    for table, values, reason in cases if state.database.is_sqlite else cases[:3]:  # the others are read in vain
+        await check_refused(state, signed(with_row(parts_of(valid_backup), table, **values)), tmp_path, reason)
 
 
 async def test_malformed_lines_are_refused(state: State, valid_backup: bytes, tmp_path: Path) -> None:

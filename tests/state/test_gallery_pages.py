@@ -157,18 +157,18 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("cursor", BAD.values(), ids=BAD)
-async def test_invalid_cursors_are_refused(database: Database, cursor: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        await page(database, Filters(), NEWEST, cursor)
-    assert caught.value.field == "cursor"
+async def test_invalid_cursors_are_refused(database: Database) -> None:
+    for kind, cursor in BAD.items():
+        with pytest.raises(InvalidRequest) as caught:
+            await page(database, Filters(), NEWEST, cursor)
+        assert caught.value.field == "cursor", kind
 
 
-@pytest.mark.parametrize("limit", [0, -1, 101])
-async def test_page_size_is_limited(database: Database, limit: int) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        await page(database, Filters(), NEWEST, None, limit)
-    assert caught.value.field == "limit"
+async def test_page_size_is_limited(database: Database) -> None:
+    for limit in (0, -1, 101):
+        with pytest.raises(InvalidRequest) as caught:
+            await page(database, Filters(), NEWEST, None, limit)
+        assert caught.value.field == "limit"
 
 
 async def test_generations_by_id_keep_the_requested_order(database: Database) -> None:

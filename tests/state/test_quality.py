@@ -75,8 +75,8 @@ async def test_errors_and_groups_are_limited(database: Database) -> None:
     assert len(metrics["by_model"]) == 50
 
 
-@pytest.mark.parametrize("text", ["", "7", "d", "0d", "-1d", "7w", "7d ", "367d", "99999h", "٧d", "1e3d", "7D"])
-async def test_invalid_ranges_are_refused(database: Database, text: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        await MetricsCollector(database).get_quality_metrics(text)
-    assert caught.value.field == "range"
+async def test_invalid_ranges_are_refused(database: Database) -> None:
+    for text in ("", "7", "d", "0d", "-1d", "7w", "7d ", "367d", "99999h", "٧d", "1e3d", "7D"):
+        with pytest.raises(InvalidRequest) as caught:
+            await MetricsCollector(database).get_quality_metrics(text)
+        assert caught.value.field == "range", text

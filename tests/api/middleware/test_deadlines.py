@@ -134,12 +134,12 @@ async def test_conversion_without_state_ends_at_its_deadline(doors: Doors, logo:
     assert doors.service.cancelled == 2
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "soon", "1e3", "", "3601", "nan", "0.0", "1,2", "9" * 40])
 @pytest.mark.parametrize("door", DOORS)
-async def test_invalid_timeout_is_refused(doors: Doors, door: str, value: str) -> None:
-    answer = await doors.post(door, **{"X-Request-Timeout": value})
-    assert answer.status_code == 400
-    assert "X-Request-Timeout" in answer.text
+async def test_invalid_timeout_is_refused(doors: Doors, door: str) -> None:
+    for value in ("0", "-1", "soon", "1e3", "", "3601", "nan", "0.0", "1,2", "9" * 40):
+        answer = await doors.post(door, **{"X-Request-Timeout": value})
+        assert answer.status_code == 400, value
+        assert "X-Request-Timeout" in answer.text
     assert doors.hop.engines.steps == 0
 
 

@@ -45,7 +45,7 @@ ROLLED_BACK_S = 60.0
 """From the beginning of the command to the last request that begins with the version that is left. D-091 has 5 s, for
 a machine with nothing else to do: on two cores with a load average of 14 the command alone took 15 s. What depends less
 on that is looked at, too: 5 s after its end nobody has that version."""
-SEEN_S = 5.0
+SEEN_S = 30.0
 """After the command has ended, by when each door has the new share."""
 THINKS_S = 1.5
 """A pause of the mixed load's callers: the replicas that are started need the processors."""

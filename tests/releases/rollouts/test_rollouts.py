@@ -33,6 +33,8 @@ from serve.state import State
 from serve.state.tables import audit, replicas, utc_now
 
 ME = Actor(address="a test")
+ONE_DATABASE = pytest.mark.parametrize("database_settings", ["postgresql"], indirect=True)
+"""For tests of what Triton does: `test_decisions` and `test_version_reconciler` have the queries on both databases."""
 
 
 @pytest.fixture
@@ -97,6 +99,7 @@ async def test_load_split_promote_and_rollback_under_load(site: VersionedSite) -
 
 @pytest.mark.triton
 @pytest.mark.slow
+@ONE_DATABASE
 async def test_unfit_versions_are_refused_without_disturbing_requests(site: VersionedSite) -> None:
     """D-091: manifest, checksum, parity, a load and a real inference; each refusal gives its reason."""
     async with site.under_load(2):
@@ -113,6 +116,7 @@ async def test_unfit_versions_are_refused_without_disturbing_requests(site: Vers
 
 @pytest.mark.triton
 @pytest.mark.slow
+@ONE_DATABASE
 async def test_file_changed_after_loading_is_not_promoted(site: VersionedSite) -> None:
     await changes.load(site.state, ENGINE, GOOD, ME)
     path = site.state.settings.vectorizer.model_repository / ENGINE / GOOD / "model.onnx"
@@ -129,6 +133,7 @@ async def test_file_changed_after_loading_is_not_promoted(site: VersionedSite) -
 
 @pytest.mark.triton
 @pytest.mark.slow
+@ONE_DATABASE
 async def test_replica_started_later_loads_the_current_versions(site: VersionedSite) -> None:
     await changes.promote(site.state, ENGINE, GOOD, ME)
     async with contextlib.AsyncExitStack() as closing:
@@ -141,6 +146,7 @@ async def test_replica_started_later_loads_the_current_versions(site: VersionedS
 
 
 @pytest.mark.triton
+@ONE_DATABASE
 async def test_command_runs_the_smoke_test_when_no_replica_runs(state: State) -> None:
     for version in (BAD_PARITY, UNLOADABLE, NOT_A_NUMBER):
         with pytest.raises(Conflict, match=REASONS[version]):
@@ -150,6 +156,7 @@ async def test_command_runs_the_smoke_test_when_no_replica_runs(state: State) ->
 
 @pytest.mark.triton
 @pytest.mark.slow
+@ONE_DATABASE
 async def test_dead_replica_does_not_block_a_promotion(state: State, site: VersionedSite) -> None:
     row = {"id": "killed", "beat": 7, "engines": {ENGINE: {"current": "1", "loaded": ["1"]}}}
     async with state.database.write() as connection:

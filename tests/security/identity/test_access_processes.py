@@ -100,6 +100,7 @@ async def atelier(settings: Settings, *arguments: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("database_settings", ["postgresql"], indirect=True)  # each command imports much
 async def test_keys_command_changes_apply_to_a_running_process(state: State) -> None:
     settings = state.settings.model_copy(update={"access": AccessSettings(cache_s=0.2)})
     keys = await Keys.open(State(state.database, state.objects, settings))

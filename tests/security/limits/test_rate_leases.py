@@ -171,8 +171,8 @@ from serve.settings import DatabaseSettings, RatesSettings, Settings
 from serve.state.database import Database, database_url
 
 async def main(url, redis_url, requests):
-    rates = RatesSettings(redis_url=SecretStr(redis_url) if redis_url else None, timeout_s=5)
-    settings = Settings(database=DatabaseSettings(url=SecretStr(url)), rates=rates)
+    rates = RatesSettings(redis_url=SecretStr(redis_url) if redis_url else None, timeout_s=10)
+    settings = Settings(database=DatabaseSettings(url=SecretStr(url), timeout_s=60), rates=rates)
     database = Database(database_url(settings), settings.database)
     limiter = Limiter.create(rates, database)
     limiter.start()
@@ -198,5 +198,5 @@ def test_real_processes_share_one_limit(site: Site) -> None:
     home = Path(__file__).parents[3]
     command = [sys.executable, "-c", _PROCESS, url.get_secret_value(), redis_url, "600"]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=home) for _ in range(3)]
-    counts = [int(one.communicate(timeout=60)[0]) for one in running]
+    counts = [int(one.communicate(timeout=300)[0]) for one in running]
     assert 980 <= sum(counts) <= 1000
