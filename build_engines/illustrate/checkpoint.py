@@ -22,7 +22,7 @@ PIPELINES: dict[str, FamilyClass] = {
 _CLASSES = {
     "text_encoder": ("CLIPTextModel",),
     "text_encoder_2": ("CLIPTextModelWithProjection",),
-    "unet": ("UNet2DConditionModel", "HybridDenoiser"),
+    "unet": ("UNet2DConditionModel", "HybridDenoiser", "VectorDenoiser"),
     "vae": ("AutoencoderKL", "AutoencoderTiny", "RgbaAutoencoder"),
     "judge": ("CaptionJudge",),
 }

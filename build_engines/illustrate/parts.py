@@ -168,6 +168,7 @@ def guidance_embedding(guidance_scale: float, width: int) -> torch.Tensor:
 
 _OWN = {
     "HybridDenoiser": "build_engines.mini.training.hybrid",
+    "VectorDenoiser": "build_engines.mini.training.vector",
     "RgbaAutoencoder": "build_engines.mini.training.networks",
     "CaptionJudge": "build_engines.mini.training.judges",
 }

@@ -62,7 +62,11 @@ def save(painter: Painter, folder: Path, origin: Mapping[str, Any]) -> None:
 
 
 def save_parts(
-    folder: Path, parts: Mapping[str, SavePart], model_index: Mapping[str, Any], atelier: Mapping[str, Any]
+    folder: Path,
+    parts: Mapping[str, SavePart],
+    model_index: Mapping[str, Any],
+    atelier: Mapping[str, Any],
+    shift: float = 1.0,
 ) -> None:
     """Writes a diffusers folder of ``parts`` anew; a reader finds the old or the new one, not a mixture of files."""
     staged, replaced = folder.with_name(f".{folder.name}.staged"), folder.with_name(f".{folder.name}.replaced")
@@ -70,7 +74,7 @@ def save_parts(
     staged.mkdir(parents=True)
     for name, save_part in parts.items():
         save_part(staged / name)
-    FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS, shift=1.0).save_pretrained(
+    FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS, shift=shift).save_pretrained(
         staged / "scheduler"
     )
     _write(staged / "model_index.json", model_index)

@@ -75,9 +75,14 @@ class Painter:
             return to_pixels(self.autoencoder.decoder(latents / self.scale))
 
 
-def flow_sigmas(steps: int) -> npt.NDArray[np.float64]:
-    """From 1 down to 0, (steps + 1,): those of diffusers' FlowMatchEulerDiscreteScheduler with shift 1."""
-    return np.append(np.linspace(1.0, 1 / TRAIN_TIMESTEPS, steps), 0.0)
+def flow_sigmas(steps: int, shift: float = 1.0) -> npt.NDArray[np.float64]:
+    """From 1 down to 0, (steps + 1,): those of diffusers' FlowMatchEulerDiscreteScheduler with ``shift``."""
+
+    def shifted(sigmas: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return shift * sigmas / (1 + (shift - 1) * sigmas)
+
+    least = shifted(np.array([1 / TRAIN_TIMESTEPS]))[0]
+    return np.append(shifted(np.linspace(1.0, least, steps)), 0.0)
 
 
 def draw_all(

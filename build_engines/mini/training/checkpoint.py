@@ -14,16 +14,19 @@ from transformers import CLIPTextModel
 from build_engines.mini.checkpoint import MODEL_INDEX, SavePart, save_parts
 from build_engines.mini.corpus.pictures import SIDE_PX
 from build_engines.mini.tokenizer import save_tokenizer
-from build_engines.mini.training.denoisers import Hybrid
-from build_engines.mini.training.drawing import GUIDANCE_SCALE, STEPS, Painter
+from build_engines.mini.training.denoisers import Hybrid, Vector
+from build_engines.mini.training.drawing import GUIDANCE_SCALE, SHIFT, STEPS, Painter
 from build_engines.mini.training.flow import ConditionedDenoiser
 from build_engines.mini.training.hybrid import HybridDenoiser
 from build_engines.mini.training.judges import CaptionJudge
 from build_engines.mini.training.networks import RgbaAutoencoder
 from build_engines.mini.training.text import TOKENS, shipped
+from build_engines.mini.training.vector import VectorDenoiser
 
 _MODULE = "build_engines.mini.training"
-RGBA_INDEX = MODEL_INDEX | {"unet": [_MODULE, "HybridDenoiser"], "vae": [_MODULE, "RgbaAutoencoder"]}
+_DENOISERS: dict[str, type[HybridDenoiser] | type[VectorDenoiser]] = {
+    one.__name__: one for one in (HybridDenoiser, VectorDenoiser)
+}
 RGBA_ATELIER = {
     "defaults": {
         "size": [SIDE_PX, SIDE_PX],
@@ -40,7 +43,7 @@ RGBA_ATELIER = {
 class LoadedDenoiser(nn.Module):
     """The networks of a checkpoint folder, as ``Painter`` calls them."""
 
-    def __init__(self, text_encoder: CLIPTextModel, network: HybridDenoiser) -> None:
+    def __init__(self, text_encoder: CLIPTextModel, network: HybridDenoiser | VectorDenoiser) -> None:
         super().__init__()
         self.text_encoder, self.network = text_encoder, network
 
@@ -61,7 +64,8 @@ def holds_rgba(folder: Path) -> bool:
 
 def load(folder: Path) -> Painter:
     """What draws, from a folder that ``save`` wrote."""
-    network = HybridDenoiser.from_pretrained(folder / "unet")
+    index = json.loads((folder / "model_index.json").read_text())
+    network = _DENOISERS[index["unet"][1]].from_pretrained(folder / "unet")
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", attn_implementation="eager")
     autoencoder = RgbaAutoencoder.from_pretrained(folder / "vae")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
@@ -74,8 +78,8 @@ def load(folder: Path) -> Painter:
 def save(painter: Painter, folder: Path, origin: Mapping[str, Any], judge: CaptionJudge | None = None) -> None:
     """Writes the folder anew. Raises TypeError for a denoiser that no engine is made of (a UNet, a DiT)."""
     model = painter.model
-    if not isinstance(model, ConditionedDenoiser) or not isinstance(model.denoiser, Hybrid):
-        raise TypeError("engines are made of a hybrid denoiser that was trained here")
+    if not isinstance(model, ConditionedDenoiser) or not isinstance(model.denoiser, Hybrid | Vector):
+        raise TypeError("engines are made of a hybrid or vector denoiser that was trained here")
     painter.autoencoder.register_to_config(scaling_factor=painter.scale)
     parts: dict[str, SavePart] = {
         "unet": model.denoiser.network.save_pretrained,
@@ -83,7 +87,8 @@ def save(painter: Painter, folder: Path, origin: Mapping[str, Any], judge: Capti
         "vae": painter.autoencoder.save_pretrained,
         "tokenizer": lambda path: save_tokenizer(painter.tokenizer, path, TOKENS),
     }
-    index = dict(RGBA_INDEX)
+    name = type(model.denoiser.network).__name__
+    index = MODEL_INDEX | {"unet": [_MODULE, name], "vae": [_MODULE, "RgbaAutoencoder"]}
     if judge is not None:
         parts["judge"], index["judge"] = judge.save_pretrained, [_MODULE, "CaptionJudge"]
-    save_parts(folder, parts, index, RGBA_ATELIER | {"origin": dict(origin)})
+    save_parts(folder, parts, index, RGBA_ATELIER | {"origin": dict(origin)}, SHIFT)

@@ -38,7 +38,18 @@ class Experiment:
 
 
 _SMALL = AUTOENCODERS["8x8x32"]
-_HYBRID = replace(RGBA.denoiser, warm_up_steps=50)
+_VECTOR = replace(RGBA.denoiser, warm_up_steps=50)
+_HYBRID = replace(
+    _VECTOR,
+    kind="hybrid",
+    widths=(96, 384),
+    heads=(4, 6),
+    layers=4,
+    text_layers=2,
+    batch=64,
+    noise_mean=0.0,
+    noise_std=1.0,
+)
 _UNET = replace(_HYBRID, kind="unet", widths=(128, 256), heads=(4, 8), layers=1)
 _DIT = replace(_HYBRID, kind="dit", widths=(256,), heads=(4,), layers=8)
 _WIDE_DIT = replace(_DIT, widths=(384,), heads=(6,), layers=10, patch=2)
@@ -54,6 +65,8 @@ EXPERIMENTS = (
     Experiment("denoiser hybrid 96-384, 4 deep", _HYBRID),
     Experiment("denoiser hybrid 96-384, 4 deep, batch 32", replace(_HYBRID, batch=32)),
     Experiment("denoiser hybrid 96-384, 4 deep, compiled", _HYBRID, compiled=True),
+    Experiment("denoiser vector 768, 6 deep", _VECTOR),
+    Experiment("denoiser vector 512, 6 deep", replace(_VECTOR, widths=(512,))),
     Experiment("denoiser hybrid 128-384, 10 deep", replace(_HYBRID, widths=(128, 384), layers=10, blocks=2)),
 )
 

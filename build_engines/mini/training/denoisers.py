@@ -1,4 +1,4 @@
-"""The denoisers that are compared: diffusers' UNet, a small diffusion transformer, and ``hybrid``.
+"""The denoisers that are compared: diffusers' UNet, a small diffusion transformer, ``hybrid`` and ``vector``.
 
 Both take noisy latents (B, C, side, side), timesteps (B,) in [0, 1000] and text (B, T, width), and return the
 velocity (B, C, side, side).
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from build_engines.mini.training.hybrid import HybridDenoiser, preconditioned
 from build_engines.mini.training.presets import DenoiserPreset
+from build_engines.mini.training.vector import VectorDenoiser
 
 
 class UNet(nn.Module):
@@ -135,8 +136,29 @@ class Hybrid(nn.Module):
         self._residual = torch.compile(self.network.residual, *args, **kwargs)
 
 
-KINDS: dict[str, type[UNet] | type[DiT] | type[Hybrid]] = {"unet": UNet, "dit": DiT, "hybrid": Hybrid}
+class Vector(nn.Module):
+    """``VectorDenoiser`` of the preset's sizes."""
+
+    def __init__(self, preset: DenoiserPreset, channels: int, side: int) -> None:
+        super().__init__()
+        self.network = VectorDenoiser(
+            sample_size=side,
+            in_channels=channels,
+            out_channels=channels,
+            components=min(preset.components, channels * side * side),
+            width=preset.widths[0],
+            layers=preset.layers,
+            cross_attention_dim=preset.text_width,
+        )
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        velocity: Tensor = self.network.velocity(noisy, timesteps, text)
+        return velocity
 
 
-def make_denoiser(preset: DenoiserPreset, channels: int, side: int) -> UNet | DiT | Hybrid:
+Denoiser = UNet | DiT | Hybrid | Vector
+KINDS: dict[str, type[Denoiser]] = {"unet": UNet, "dit": DiT, "hybrid": Hybrid, "vector": Vector}
+
+
+def make_denoiser(preset: DenoiserPreset, channels: int, side: int) -> Denoiser:
     return KINDS[preset.kind](preset, channels, side)

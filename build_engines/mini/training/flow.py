@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from build_engines.mini.flow import TRAIN_TIMESTEPS
 from build_engines.mini.loop import Descent
 from build_engines.mini.pictures import Variant
 from build_engines.mini.tokenizer import encode, make_tokenizer
-from build_engines.mini.training.denoisers import make_denoiser
+from build_engines.mini.training.denoisers import Vector, make_denoiser
 from build_engines.mini.training.latents import Latents
 from build_engines.mini.training.presets import DenoiserPreset
 from build_engines.mini.training.text import TOKENS, make_text_encoder
@@ -116,6 +117,9 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         self._rows = group_rows(latents.variants)
         weights = [self._weight(rows.plain[0]) for rows in self._rows]
         self._weights = np.asarray(weights) / sum(weights)
+        for network in (self.model, self.average):
+            if isinstance(network.denoiser, Vector):
+                network.denoiser.network.fit(*self._pictures())
         self._writers = CaptionWriter(corpus.concepts), CaptionWriter(corpus.concepts, CURATED)
 
     def _weight(self, row: int) -> float:
@@ -125,6 +129,11 @@ class FlowLearner(Descent[ConditionedDenoiser]):
             return _PICTOGRAM_WEIGHT
         kind = concept.kinds[0] if concept.kinds else None
         return _KIND_WEIGHTS.get(kind, 1.0) * _SET_WEIGHTS.get(entry.set, 1.0)
+
+    def _pictures(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """Latents of the icons as they are, and how often each is shown."""
+        plain = [rows.plain[0] for rows in self._rows]
+        return np.asarray(self.latents.values[plain], np.float32), self._weights
 
     def pick(self, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Latents, noise (B, C, side, side), sigmas (B,) and token ids (B, 16) of step ``n``."""
@@ -136,17 +145,23 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         captions = [w.write(rng, self.corpus.entries[v.index], v.colour) for w, v in zip(writers, chosen, strict=True)]
         wanted = np.asarray(self.latents.values[rows], np.float32)
         noise = rng.standard_normal(wanted.shape, np.float32)
-        sigmas = 1 / (1 + np.exp(-rng.standard_normal(self.batch, np.float32)))
+        levels = self.preset.noise_mean + self.preset.noise_std * rng.standard_normal(self.batch, np.float32)
+        sigmas = 1 / (1 + np.exp(-levels))
         ids = encode(self.tokenizer, captions, TOKENS)
         return torch.from_numpy(wanted), torch.from_numpy(noise), torch.from_numpy(sigmas), torch.from_numpy(ids)
 
     def loss(self, model: ConditionedDenoiser, n: int) -> Tensor:
-        """The mean squared error of the velocity on the batch of step ``n``."""
+        """The mean squared error of the velocity on the batch of step ``n``; of a vector denoiser, in proportion to
+        that of the best linear guess."""
         wanted, noise, sigmas, ids = self.pick(n)
         share = sigmas[:, None, None, None]
         noisy = ((1 - share) * wanted + share * noise).contiguous(memory_format=torch.channels_last)
-        error: Tensor = model(noisy, sigmas * TRAIN_TIMESTEPS, ids) - (noise - wanted)
-        return error.square().mean()
+        timesteps = sigmas * TRAIN_TIMESTEPS
+        error: Tensor = model(noisy, timesteps, ids) - (noise - wanted)
+        squares = error.square().mean((1, 2, 3))
+        if isinstance(model.denoiser, Vector):
+            squares = squares * model.denoiser.network.loss_weights(timesteps)
+        return squares.mean()
 
     def step(self, n: int) -> float:
         preset = self.preset

@@ -1,7 +1,8 @@
 """The weights that training goes on from where no folder of an earlier run is left: losing it costs hours, not days.
 
 `build_engines/mini/weights` keeps the autoencoder and the averaged denoiser, matrices in 8 bits with one scale for each
-row (training mends the rounding within its first steps), the rest in float16. The optimiser's state is not kept.
+row (training mends the rounding within its first steps), the rest and matrices that are not trained in float16. The
+optimiser's state is not kept.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ def save(network: nn.Module, path: Path, samples: int = 0) -> None:
     """Writes the weights of ``network``. ``samples``: how many pictures of its training they have seen."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stored: dict[str, Tensor] = {}
+    constants = {name for name, _ in network.named_buffers()}
     for name, value in network.state_dict().items():
-        if value.ndim < 2:
+        if value.ndim < 2 or name in constants:
             stored[name] = value.half()
             continue
         scale = value.flatten(1).abs().amax(1).clamp(min=1e-8) / 127

@@ -175,7 +175,7 @@ class Run:
             return
         painter = self.painter(learner)
         save_sheet(painter, self.folder / "samples" / f"{seen:08d}.png")
-        if self.preset.denoiser.kind == "hybrid":
+        if self.preset.denoiser.kind in ("hybrid", "vector"):
             checkpoint.save(painter, self.folder / "checkpoint", self.origin(), self.finished_judge())
 
     def _decoder(self) -> bool:

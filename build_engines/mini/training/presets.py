@@ -41,19 +41,24 @@ AUTOENCODERS = {
 class DenoiserPreset:
     """The denoiser and its text encoder; ``samples``: wanted in all, the last ``falling`` of them at a falling rate.
 
-    ``blocks``: of convolutions before and after the transformer of a hybrid; ``patch``: of a DiT.
+    ``components``: principal components of the latents that a vector denoiser works on; ``heads``: of a transformer;
+    ``blocks``: of convolutions before and after the transformer of a hybrid; ``patch``: of a DiT. Noise levels of
+    training are logit-normal with ``noise_mean`` and ``noise_std``.
     """
 
-    kind: str = "hybrid"
-    widths: tuple[int, ...] = (96, 384)
-    heads: tuple[int, ...] = (4, 6)
-    layers: int = 4
+    kind: str = "vector"
+    widths: tuple[int, ...] = (768,)
+    layers: int = 6
+    components: int = 512
+    heads: tuple[int, ...] = ()
     blocks: int = 1
     patch: int = 1
     text_width: int = 256
-    text_layers: int = 2
+    text_layers: int = 1
     text_heads: int = 4
-    batch: int = 64
+    batch: int = 256
+    noise_mean: float = 1.5
+    noise_std: float = 1.5
     learning_rate: float = 1e-3
     warm_up_steps: int = 300
     samples: int = 6_000_000

@@ -46,13 +46,15 @@ class WordEmbedding(nn.Module):
             self.residual.weight[: self._own][without] = torch.randn(int(without.sum()), width) * _STD
 
     def forward(self, ids: Tensor) -> Tensor:
-        vectors = self.vectors[ids]
+        used, places = torch.unique(ids, return_inverse=True)  # of which a batch of captions has few
+        vectors = self.vectors[used]
+        meant = (self.direct(vectors) + self.hidden(vectors))[places]
         own = self.residual(ids.clamp(max=self._own)) * (ids < self._own)[..., None]
         if self.training:
-            has_vector = vectors.abs().sum(-1, keepdim=True) > 0
+            has_vector = (vectors.abs().sum(-1) > 0)[places][..., None]
             kept = torch.rand(ids.shape, device=ids.device)[..., None] >= _RESIDUAL_DROPOUT
             own = own * (kept | ~has_vector)
-        made: Tensor = self.direct(vectors) + self.hidden(vectors) + own
+        made: Tensor = meant + own
         return made
 
 

@@ -184,7 +184,7 @@ def loop(path: Path, steps: int) -> Loop:
     return Loop(path, steps, checkpoint_s=1e9, stop=Stop())
 
 
-@pytest.mark.parametrize("part", ["autoencoder", "unet", "dit", "hybrid"])
+@pytest.mark.parametrize("part", ["autoencoder", "unet", "dit", "hybrid", "vector"])
 def test_a_resumed_training_equals_one_in_one_go(
     part: str, known: Corpus, encoded: latents.Latents, tmp_path: Path
 ) -> None:
@@ -286,7 +286,7 @@ def test_half_of_the_prompts_hold_words_without_captions() -> None:
     assert len({*KNOWN_THINGS, *UNKNOWN_THINGS, *DECOYS}) == 120
 
 
-@pytest.mark.parametrize("part", ["autoencoder", "unet", "dit", "hybrid"])
+@pytest.mark.parametrize("part", ["autoencoder", "unet", "dit", "hybrid", "vector"])
 def test_loss_falls(part: str, known: Corpus, encoded: latents.Latents) -> None:
     learner: AutoencoderLearner | FlowLearner
     if part == "autoencoder":
