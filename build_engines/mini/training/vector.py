@@ -68,7 +68,7 @@ class VectorDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         components: int = 512,
         width: int = 768,
         layers: int = 6,
-        condition_width: int = 256,
+        condition_width: int = 512,
         cross_attention_dim: int = 256,
         addition_embed_type: str | None = None,
         time_cond_proj_dim: int | None = None,

@@ -47,7 +47,6 @@ TINY_RGBA = TrainingPreset(
         channels=4, widths=(8, 8, 16), last_width=8, blocks=(0, 0, 1), decoder_blocks=(1, 0, 0, 0), batch=4, samples=16
     ),
     DenoiserPreset(
-        kind="hybrid",
         widths=(32, 32),
         heads=(2, 2),
         layers=2,

@@ -28,6 +28,7 @@ from build_engines.mini.training.drawing import Painter
 from build_engines.mini.training.flow import FlowLearner
 from build_engines.mini.training.pipeline import Run
 from build_engines.mini.training.text import shipped
+from build_engines.mini.training.vector import VectorDenoiser
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -214,6 +215,27 @@ def test_a_deeper_network_begins_as_the_one_before(known: Corpus, encoded: laten
     torch.testing.assert_close(made, wanted)
     with pytest.raises(ValueError, match="another network"):
         grown.restore(flow_learner(known, encoded, "unet").state())
+
+
+def test_vector_denoiser_begins_as_the_best_linear_guess() -> None:
+    rng = np.random.default_rng(0)
+    spread = rng.standard_normal((6, 36)) * np.linspace(3, 0.3, 6)[:, None]
+    latents_of = (rng.standard_normal((4000, 6)) @ spread + rng.standard_normal(36)).astype(np.float32)
+    network = VectorDenoiser(3, 4, 4, components=6, width=8, layers=1, cross_attention_dim=8)
+    network.fit(latents_of.reshape(-1, 4, 3, 3), np.full(4000, 1 / 4000))
+    noise, sigma = rng.standard_normal(latents_of.shape).astype(np.float32), 0.7
+    noisy = (1 - sigma) * latents_of + sigma * noise
+    with torch.no_grad():
+        made = network.velocity(
+            torch.from_numpy(noisy).reshape(-1, 4, 3, 3), torch.full((4000,), 700.0), torch.zeros(4000, 2, 8)
+        )
+        weight = network.loss_weights(torch.tensor([700.0])).item()
+    inputs = np.column_stack([noisy, np.ones(4000)])
+    wanted = noise - latents_of
+    best = inputs @ np.linalg.lstsq(inputs, wanted, rcond=None)[0]
+    errors = [float(((found - wanted) ** 2).mean()) for found in (made.flatten(1).numpy(), best)]
+    assert errors[0] == pytest.approx(errors[1], rel=0.05)
+    assert errors[0] * weight == pytest.approx(1.0, rel=0.1)
 
 
 def test_latents_have_unit_size_and_resume(known: Corpus, encoded: latents.Latents, tmp_path: Path) -> None:

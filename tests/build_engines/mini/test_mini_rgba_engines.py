@@ -130,7 +130,7 @@ def test_a_loaded_checkpoint_draws_alike_and_is_not_saved_again(
     prompts = ["red apple", "kitten"]
     wanted, made = painter.draw_all(prompts, [1, 2], chunk=1), loaded.draw_all(prompts, [1, 2])
     assert np.abs(wanted.astype(int) - made).mean() < 1
-    with pytest.raises(TypeError, match="hybrid"):
+    with pytest.raises(TypeError, match="vector"):
         checkpoint.save(loaded, tmp_path / "checkpoint", {})
 
 
