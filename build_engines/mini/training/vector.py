@@ -9,6 +9,7 @@ with every other denoiser.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -120,16 +121,17 @@ class VectorDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return UNet2DConditionOutput(velocity) if return_dict else (velocity,)
 
     def velocity(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
-        """The predicted n - x, in the shape of ``noisy``."""
-        sigma = _sigmas(timesteps)
-        flat = noisy.flatten(1)
+        """The predicted n - x, in the shape of ``noisy``. Another size than its own is resampled: the network knows
+        pictures of one size."""
+        sigma, side = _sigmas(timesteps), self.config.sample_size
+        flat = _resampled(noisy, (side, side)).flatten(1)
         seen = (flat - (1 - sigma) * self.mean) @ self.basis
         variance = (1 - sigma).square() * self.variances + sigma.square()
         residual = self.residual(seen * variance.rsqrt(), sigma, text)
         guess = (1 - sigma) * self.variances / variance * seen
         found = guess + (self.variances / variance).sqrt() * sigma * residual
         velocity: Tensor = (flat - self.mean - found @ self.basis.T) / sigma
-        return velocity.reshape(noisy.shape)
+        return _resampled(velocity.reshape(-1, noisy.shape[1], side, side), noisy.shape[2:])
 
     def residual(self, x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
         """What the network itself gives (B, components), of ``x`` (B, components) at unit variance."""
@@ -148,6 +150,10 @@ class VectorDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         sigma = _sigmas(timesteps)
         error = self.variances / ((1 - sigma).square() * self.variances + sigma.square())
         return self.mean.shape[0] / error.sum(1)
+
+
+def _resampled(x: Tensor, size: Sequence[int]) -> Tensor:
+    return x if x.shape[2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
 def _sigmas(timesteps: Tensor) -> Tensor:
