@@ -1,4 +1,5 @@
-"""Strokes of constant width: broken ones are found by their outline, and nothing else is taken for one."""
+"""Strokes of constant width: broken, curved, closed and branching ones are found by the area that they cover, and
+nothing else is taken for one."""
 
 from __future__ import annotations
 
@@ -8,10 +9,11 @@ import pytest
 
 from loadtests.benchmarks.structure import degraded
 from loadtests.vectorize.scenes import SIDE, matched, primitives, scenes
+from loadtests.vectorize.stroke_pictures import counted, pictures
 from serve.vector.compare import Reference, render
 from serve.vector.coverage import trace_coverage
 from serve.vector.coverage.curves import Segments
-from serve.vector.coverage.ordering.strokes import find_stroke
+from serve.vector.coverage.strokes.fitting import find_stroke
 from serve.vector.coverage.text import Stroke
 from serve.vector.parameters import CoverageParameters
 from serve.vector.rewrite.cutting import contours_of
@@ -43,7 +45,7 @@ def outline(points: list[tuple[float, float]], width: float, cap: str, join: str
 
 
 def found(points: list[tuple[float, float]], width: float, cap: str, join: str) -> Stroke | None:
-    return find_stroke(outline(points, width, cap, join), noisy=False)
+    return find_stroke([outline(points, width, cap, join)], decimals=1, noisy=False)[0]
 
 
 @pytest.mark.parametrize("cap", CAPS)
@@ -57,7 +59,8 @@ def test_broken_strokes_have_their_nodes(points: list[tuple[float, float]], cap:
     assert stroke is not None
     assert (stroke.cap, stroke.join) == (cap, join)
     assert stroke.width == pytest.approx(12, abs=0.1)
-    nodes = [*stroke.line[:, 1:3].tolist(), stroke.line[-1, 7:].tolist()]
+    (line,) = stroke.lines
+    nodes = [*line[:, 1:3].tolist(), line[-1, 7:].tolist()]
     ways = [np.array(nodes), np.array(nodes[::-1])]
     assert len(nodes) == len(points)
     assert min(abs(way - points).max() for way in ways) < 0.2
@@ -75,7 +78,26 @@ def test_other_outlines_are_no_strokes(corners: list[tuple[float, float]]) -> No
     points = np.array(corners, np.float64)
     ends = np.roll(points, -1, axis=0)
     lines = [points + (ends - points) * share / 3 for share in range(4)]
-    assert find_stroke(np.concatenate([np.ones((len(points), 1)), *lines], axis=1), noisy=False) is None
+    area = np.concatenate([np.ones((len(points), 1)), *lines], axis=1)
+    assert find_stroke([area], decimals=1, noisy=False)[0] is None
+
+
+@pytest.mark.parametrize("name", ["zigzag", "s", "signals", "heart-thin", "wye", "plus", "clock", "download", "tree"])
+def test_drawn_strokes_are_strokes_again(name: str) -> None:
+    picture = next(one for one in pictures() if one.name == name)
+    clean = render(picture.svg, SIDE, SIDE)
+    traced = trace_coverage(clean, CoverageParameters(refine=1))
+    wanted, found, made, right = counted(picture.svg, traced)
+    assert found == wanted
+    assert right == made
+    assert Reference(clean).fidelity(traced).ssim > 0.998
+
+
+def test_areas_are_no_strokes() -> None:
+    for picture in pictures():
+        if not picture.strokes:
+            traced = trace_coverage(render(picture.svg, SIDE, SIDE), CoverageParameters(refine=1))
+            assert counted(picture.svg, traced)[2] == 0, picture.name
 
 
 @pytest.mark.parametrize("condition", ["clean", "JPEG 75 4:2:0"])

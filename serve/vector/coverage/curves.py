@@ -233,6 +233,14 @@ def _fit_run(points: Points, tolerance: float, smooth: bool, start: Points, end:
 
 
 @kernel
+def fit_open(points: Points, tolerance: float, smooth: bool) -> Segments:
+    """Segments (n, 9) along ``points`` (m, 3), as `fit_contour`, from the first to the last; ``smooth``: these are the
+    same, with no corner there."""
+    out, free = np.empty((points.shape[0] + 4, 9)), np.zeros(2)
+    return out[: _fit_run(points, tolerance, smooth, free, free, out, 0)].copy()
+
+
+@kernel
 def fit_contour(points: Points, tolerance: float, corner_angle: float, noise: float) -> Segments:
     """Segments (n, 9) of the closed contour ``points`` (m, 3), which they leave by at most about ``tolerance``.
 

@@ -135,7 +135,7 @@ def _side(
 
 
 @kernel
-def _residual_along(residual: FloatImage, x: float, y: float, contrast: Floats) -> float:
+def residual_along(residual: FloatImage, x: float, y: float, contrast: Floats) -> float:
     """``residual`` at (x, y), interpolated between pixel centres, projected on ``contrast`` (4,)."""
     height, width = residual.shape[:2]
     fx, fy = min(width - 1.001, max(0.0, x - 0.5)), min(height - 1.001, max(0.0, y - 0.5))
@@ -186,7 +186,7 @@ def _offset(
         return False, 0.0
     total = 0.0
     for o in range(-1, 2):
-        total += _residual_along(residual, x + o * nx, y + o * ny, contrast)
+        total += residual_along(residual, x + o * nx, y + o * ny, contrast)
     return True, pull * min(MOST, max(-MOST, -total / norm))
 
 

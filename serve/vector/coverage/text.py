@@ -85,9 +85,10 @@ def _decimal(value: int, scale: int) -> str:
 
 @dataclass(frozen=True)
 class Stroke:
-    """``line`` (n, 9), open; ``cap``, ``join``: as SVG names them."""
+    """``lines``: (n, 9) each, of which those are closed that ``closed`` says; ``cap``, ``join``: as SVG names them."""
 
-    line: Segments
+    lines: tuple[Segments, ...]
+    closed: tuple[bool, ...]
     width: float
     cap: str
     join: str
@@ -98,4 +99,5 @@ class Stroke:
         return f'fill="none" stroke-width="{number(self.width, decimals)}"{cap}{join}'
 
     def data(self, decimals: int) -> str:
-        return outline_data(self.line, decimals, closed=False)
+        parts = zip(self.lines, self.closed, strict=True)
+        return "".join(outline_data(line, decimals, closed=closed) for line, closed in parts)

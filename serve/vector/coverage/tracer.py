@@ -205,3 +205,7 @@ def warm() -> None:
         picture[45:57, left + 4 : left + 8, :3] = picture[49:53, left : left + 12, :3] = 0
     trace_coverage(picture, CoverageParameters(denoise=12.0, refine=1))
     trace_coverage(np.zeros((4, 4, 4), np.uint8), CoverageParameters())
+    arc = np.full((64, 64, 4), 255, np.uint8)
+    beyond = np.hypot(abs(x - 31.5) - 22, y - 43.5)
+    arc[..., :3] = 255 * np.clip(np.where(y < 44, abs(np.hypot(x - 31.5, y - 43.5) - 22), beyond) - 3, 0, 1)[..., None]
+    trace_coverage(arc, CoverageParameters())  # a stroke

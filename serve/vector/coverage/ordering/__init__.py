@@ -9,9 +9,10 @@ from serve.vector.coverage.flat import FloatImage
 from serve.vector.coverage.ordering.likeness import as_like
 from serve.vector.coverage.ordering.order import in_order
 from serve.vector.coverage.ordering.repeats import Place, apart, same_forms, together
-from serve.vector.coverage.ordering.strokes import find_strokes
 from serve.vector.coverage.ordering.uses import with_uses
 from serve.vector.coverage.paints import PaintTable
+from serve.vector.coverage.strokes.found import find_strokes
+from serve.vector.coverage.strokes.polishing import polished
 from serve.vector.coverage.writer import Shape
 from serve.vector.parameters import CoverageParameters
 
@@ -30,9 +31,17 @@ def ordered(
     if parameters.reuse:
         moved = same_forms(after, paints, parameters.decimals, parameters.max_paths - len(after), noisy=noisy)
     strokes = find_strokes(
-        after, moved, parameters.decimals, parameters.max_paths - len(after) - len(moved), noisy=noisy
+        after,
+        moved,
+        parameters.decimals,
+        parameters.max_paths - len(after) - len(moved),
+        noisy=noisy,
+        refined=parameters.refine > 0,
     )
     parts = apart(shapes, after, moved, strokes)
     before = [part.before if part.is_redrawn else part.after for part in parts]
-    kept = as_like(before, [part.after for part in parts], paints, target, parameters.decimals)
+    drawn = [part.after for part in parts]
+    if strokes and parameters.refine:
+        drawn = polished(drawn, paints, target)
+    kept = as_like(before, drawn, paints, target, parameters.decimals)
     return together(parts, kept)

@@ -18,6 +18,9 @@ from serve.vector.coverage.writer import Shape, to_svg
 ALLOWED = 6.0
 """Squared error in 8-bit steps that a change may add for each pixel of the outline: what an edge of full contrast adds
 that lies 0.01 px off, or one of little contrast at 0.05 px."""
+STROKE_OFF_PX = 0.08
+"""As far as this the sides of a stroke may lie off that takes the place of an outline, on average."""
+LEAST_CONTRAST = 400.0
 REACH_PX = 2
 Floats = npt.NDArray[np.float32]
 
@@ -47,9 +50,20 @@ def as_like(
     result = list(after)
     for (i, (*_, length)), side in zip(boxes.items(), sides, strict=True):
         x0, y0, x1, y1 = side - (left, top, left, top)
-        if table[y1, x1] - table[y0, x1] - table[y1, x0] + table[y0, x0] > ALLOWED * length:
+        allowed = ALLOWED
+        if after[i].stroke is not None:
+            contrast = _contrast(paints.colors[after[i].paint, 0], wanted[y0:y1, x0:x1])
+            allowed = max(allowed, STROKE_OFF_PX**2 * contrast)
+        if table[y1, x1] - table[y0, x1] - table[y1, x0] + table[y0, x0] > allowed * length:
             result[i] = before[i]
     return result
+
+
+def _contrast(colour: Floats, around: FloatImage) -> float:
+    """Squared distance of ``colour`` (4,) to what lies beside it in the picture, in 8-bit steps."""
+    apart = np.square(around - colour).sum(axis=2)
+    other = apart[apart > LEAST_CONTRAST]
+    return float(np.median(other)) if len(other) else 0.0
 
 
 def _error(

@@ -29,6 +29,14 @@ Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Found:
+    """``holes``: the outlines of the same shape that are holes of the stroke's area."""
+
+    stroke: Stroke
+    holes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class _Outline:
     """``polygon`` (n, 2) around its centroid ``centre``; ``size``: width and height."""
 
@@ -84,14 +92,16 @@ class Part:
 
 
 def apart(
-    before: Sequence[Shape], after: Sequence[Shape], moved: Mapping[Place, Segments], strokes: Mapping[Place, Stroke]
+    before: Sequence[Shape], after: Sequence[Shape], moved: Mapping[Place, Segments], strokes: Mapping[Place, Found]
 ) -> list[Part]:
     """The shapes ``after``, which were those ``before``, with their ``moved`` outlines, and those that are ``strokes``,
     as shapes of their own."""
     parts = []
     for i, (old, new) in enumerate(zip(before, after, strict=True)):
-        own = [j for j in range(len(new.outlines)) if (i, j) in moved or (i, j) in strokes]
-        rest = [j for j in range(len(new.outlines)) if j not in own]
+        found = {j: one for (k, j), one in strokes.items() if k == i}
+        own = [j for j in range(len(new.outlines)) if (i, j) in moved or j in found]
+        holes = {hole for one in found.values() for hole in one.holes}
+        rest = [j for j in range(len(new.outlines)) if j not in own and j not in holes]
         if not own:
             parts.append(Part(i, old, new))
             continue
@@ -99,9 +109,12 @@ def apart(
             left = _only(old, rest)
             parts.append(Part(i, left, left if old is new else _only(new, rest)))
         for j in own:
-            outline = moved.get((i, j), new.outlines[j])
-            one = replace(new, outlines=[outline], wholes=[None], stroke=strokes.get((i, j)))
-            parts.append(Part(i, _only(old, [j]), one))
+            if j in found:
+                members = [j, *found[j].holes]
+                parts.append(Part(i, _only(old, members), replace(_only(new, members), stroke=found[j].stroke)))
+            else:
+                one = replace(new, outlines=[moved[i, j]], wholes=[None])
+                parts.append(Part(i, _only(old, [j]), one))
     return parts
 
 
