@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from build_engines import data
+from build_engines.captions.command import caption
 from build_engines.data.icons import VAR
 from build_engines.embed.command import embed
 from build_engines.export.engine import MODEL_REPOSITORY
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(illustrate)
 app.command()(finish)
 app.command()(embed)
+app.command()(caption)
 app.command()(retrain)
 
 FAMILIES = ("vector", "mini", "adapters", "upscaler", "style", "search")

@@ -80,7 +80,7 @@ class TextTower(nn.Module):
 
 def load(folder: Path) -> Loaded:
     """Raises Refused with the reason for a folder of another kind."""
-    config = _json(folder, "config.json")
+    config = read_json(folder, "config.json")
     kind = str(config.get("model_type"))
     if kind not in CLASSES:
         known = ", ".join(CLASSES)
@@ -93,7 +93,7 @@ def load(folder: Path) -> Loaded:
     words = tokenizer.get_vocab_size()
     if words > text.vocab_size:
         raise Refused(f"its tokenizer has {words} tokens, its text tower knows {text.vocab_size}")
-    pictures = read_preprocessing(_json(folder, "preprocessor_config.json"))
+    pictures = read_preprocessing(read_json(folder, "preprocessor_config.json"))
     sides = model.config.vision_config.image_size
     if pictures.side_px != sides:
         raise Refused(f"preprocessor_config.json states {pictures.side_px} px, its picture tower takes {sides} px")
@@ -172,17 +172,18 @@ def _model(folder: Path, kind: str) -> Any:
 
 
 def _pad_id(folder: Path, tokenizer: Tokenizer, text: Any) -> int:
-    stated = _json(folder, "tokenizer_config.json", {}).get("pad_token")
+    stated = read_json(folder, "tokenizer_config.json", {}).get("pad_token")
     token = stated.get("content") if isinstance(stated, dict) else stated
     found = None if token is None else tokenizer.token_to_id(token)
     return int(found if found is not None else (text.pad_token_id or 0))
 
 
 def _is_gemma(folder: Path) -> bool:
-    return "Gemma" in str(_json(folder, "tokenizer_config.json", {}).get("tokenizer_class"))
+    return "Gemma" in str(read_json(folder, "tokenizer_config.json", {}).get("tokenizer_class"))
 
 
-def _json(folder: Path, name: str, otherwise: dict[str, Any] | None = None) -> dict[str, Any]:
+def read_json(folder: Path, name: str, otherwise: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An object of the folder; ``otherwise`` where there is no such file. Raises Refused."""
     path = folder / name
     if not path.is_file() and otherwise is not None:
         return otherwise

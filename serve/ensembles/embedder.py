@@ -121,12 +121,11 @@ class Embedder:
     def picture(self, data: bytes, media_type: str) -> Embedding:
         """Unit vector of an encoded picture or an SVG, on white. Raises BadImage and its kind for what cannot be
         read."""
-        return self.pixels(_pixels(data, media_type, self._like.side_px))
+        return self.pixels(pixels_of(data, media_type, self._like.side_px))
 
     def pixels(self, rgb: Rgb) -> Embedding:
         """Unit vector of a picture (H, W, 3)."""
-        like = self._like
-        image = fitted(rgb, like.side_px) if like.fit == "pad" else _resized(rgb, like)
+        image = prepared_pixels(rgb, self._like)
         return np.asarray(self._picture.run(None, {"image": image[None]})[0][0], np.float32)
 
 
@@ -173,6 +172,11 @@ def _fingerprint(paths: Sequence[Path]) -> str:
     return found.hexdigest()[:16]
 
 
+def prepared_pixels(rgb: Rgb, like: Preprocessing) -> Rgb:
+    """``rgb`` (H, W, 3) as the picture engine takes it, (side, side, 3)."""
+    return fitted(rgb, like.side_px) if like.fit == "pad" else _resized(rgb, like)
+
+
 def _resized(rgb: Rgb, like: Preprocessing) -> Rgb:
     """``rgb`` stretched to the square, or scaled by its shorter side and cut to the middle."""
     picture, side_px, way = Image.fromarray(rgb), like.side_px, _RESAMPLINGS[like.resample]
@@ -203,7 +207,8 @@ def fitted(rgb: Rgb, side_px: int) -> Rgb:
     return square
 
 
-def _pixels(data: bytes, media_type: str, side_px: int) -> Rgb:
+def pixels_of(data: bytes, media_type: str, side_px: int) -> Rgb:
+    """An encoded picture, or an SVG at twice ``side_px``, on white, (H, W, 3). Raises BadImage and its kind."""
     if media_type != SVG:
         return _on_white(data)
     if len(data) > MAX_DRAWING_BYTES:

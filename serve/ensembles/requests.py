@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
+from serve.ensembles.captioner.options import CaptionOptions
 from serve.ensembles.illustrator.adapters import LoraUse, control_from_json, reference_from_json, use_to_json
 from serve.ensembles.illustrator.encoding import AUTO, Encoding
 from serve.ensembles.illustrator.finishing.finish import Finish, Hires
@@ -169,7 +170,26 @@ class VectorizeRequest:
         return {"kind": self.kind, "image": self.image, "options": options}
 
 
-JobRequest = IllustrateRequest | VectorizeRequest
+@dataclass(frozen=True)
+class CaptionRequest:
+    """Captions of pictures. ``images`` are their names in the object store."""
+
+    images: tuple[str, ...]
+    options: CaptionOptions = field(default_factory=CaptionOptions)
+    kind: ClassVar[str] = "caption"
+    lane: ClassVar[str] = ILLUSTRATE
+    prompt: ClassVar[str] = ""
+    repeatable: ClassVar[bool] = False
+
+    @property
+    def kept_objects(self) -> Sequence[str]:
+        return self.images
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "images": list(self.images), "options": self.options.to_json()}
+
+
+JobRequest = IllustrateRequest | VectorizeRequest | CaptionRequest
 
 
 def from_json(document: Mapping[str, Any]) -> JobRequest:
@@ -192,6 +212,8 @@ def from_json(document: Mapping[str, Any]) -> JobRequest:
         return IllustrateRequest(options, Encoding(**document["encoding"]), document["more"], named)
     if document["kind"] == VectorizeRequest.kind:
         return VectorizeRequest(document["image"], VectorizeOptions(**document["options"]))
+    if document["kind"] == CaptionRequest.kind:
+        return CaptionRequest(tuple(document["images"]), CaptionOptions.from_json(document["options"]))
     raise InvalidRequest("is no kind of job", "kind")
 
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import UploadFile
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, WrapValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, WithJsonSchema, WrapValidator
 
+from serve.api.captions.fields import MAX_PICTURES, CaptionFields
 from serve.api.http.callers import KeyHeader
 from serve.api.http.drawing import Count, Prompt, SizedDrawingFields
 from serve.api.http.finishing import FinishRequest
+from serve.api.http.input_pictures import PictureOriginFields
 from serve.api.http.models import (
     Cursor,
     Flag,
@@ -34,7 +36,7 @@ from serve.jobs.queue.views import MAX_JOBS_PER_PAGE
 from serve.settings.egress_policy import MAX_URL
 from serve.state.job_states import KINDS, STATUSES
 
-PROMPT_TO_SVG, FINISH, RESTYLE = "prompt_to_svg", "finish", "restyle"
+PROMPT_TO_SVG, FINISH, RESTYLE, CAPTION = "prompt_to_svg", "finish", "restyle", "caption"
 MAX_WAIT_S = 60.0
 FAL_PRIORITY = "X-Fal-Queue-Priority"
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 0.1, 7 * 86_400.0
@@ -139,6 +141,14 @@ class RestyleInput(TransferRequest):
     model_config = ConfigDict(json_schema_extra={})
 
 
+class CaptionInput(CaptionFields):
+    """of caption"""
+
+    pictures: Annotated[
+        list[PictureOriginFields], FailFast(), Field(min_length=1, max_length=MAX_PICTURES, description="in order")
+    ]
+
+
 class JobRequestBody(JobFields):
     """``input`` is validated by the model of its kind. ``seeds``, ``prompts`` or ``count`` make a batch."""
 
@@ -152,8 +162,10 @@ class JobRequestBody(JobFields):
     )
     kept_empty: ClassVar = ("input", "seeds", "prompts")
 
-    kind: Annotated[str, one_of((ILLUSTRATE, VECTORIZE, PROMPT_TO_SVG, FINISH, RESTYLE))]
-    input: Annotated[DrawingInput | ConversionInput | FinishInput | RestyleInput, WrapValidator(_any_object)] = Field(
+    kind: Annotated[str, one_of((ILLUSTRATE, VECTORIZE, PROMPT_TO_SVG, FINISH, RESTYLE, CAPTION))]
+    input: Annotated[
+        DrawingInput | ConversionInput | FinishInput | RestyleInput | CaptionInput, WrapValidator(_any_object)
+    ] = Field(
         default_factory=dict,  # type: ignore[assignment]
     )
     seeds: Annotated[

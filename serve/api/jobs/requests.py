@@ -15,14 +15,18 @@ from typing import Any
 
 from fastapi import Request
 
+from serve.api.captions.captioners import captioner_of
 from serve.api.http.callers import KeyHeader
 from serve.api.http.drawing import SizedDrawingFields, family_for
 from serve.api.http.models import validate
+from serve.api.http.stateful import state_of
 from serve.api.jobs.kept_pictures import RESULT, keep, keep_picture
 from serve.api.jobs.request_models import (
+    CAPTION,
     FINISH,
     PROMPT_TO_SVG,
     RESTYLE,
+    CaptionInput,
     ConversionInput,
     DrawingInput,
     FinishInput,
@@ -41,7 +45,7 @@ from serve.api.restyling.requests import restyling_request
 from serve.diffusion.samplers import by_name
 from serve.ensembles.illustrator.illustration import HOW_TO_BUILD, IllustrateOptions, no_illustrator_error
 from serve.ensembles.illustrator.service import FamilyInfo, IllustratorService
-from serve.ensembles.requests import VECTORIZE, IllustrateRequest, JobRequest, VectorizeRequest
+from serve.ensembles.requests import VECTORIZE, CaptionRequest, IllustrateRequest, JobRequest, VectorizeRequest
 from serve.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest, NotFound, Overloaded, rename_fields
 from serve.jobs.loras import resolve_loras
 from serve.jobs.queue.generation_queue import PRIORITIES
@@ -50,6 +54,7 @@ from serve.jobs.webhooks.client import check_webhook_url
 from serve.observability import request_context
 from serve.settings import Settings
 from serve.state import State
+from serve.state.objects.names import media_type_of
 from serve.vector.image import FIELD
 
 NO_INPUTS: Mapping[str, Any] = {}
@@ -103,6 +108,9 @@ async def parse_jobs(body: JobRequestBody | JobForm, headers: JobHeaders, reques
         restyling = await restyling_request(validate(RestyleInput, body.input), request, order.user_id)
         await keep_pictures(restyling.options, request)
         return ParsedJobs([restyling], order)
+    if body.kind == CAPTION:
+        refuse_variations(body, "is for prompts; a picture is captioned once")
+        return ParsedJobs([await caption_request(validate(CaptionInput, body.input), request, order.user_id)], order)
     values = with_first_prompt(body, settings.jobs.max_batch)
     if body.kind == PROMPT_TO_SVG:
         if "output_format" in values:
@@ -118,6 +126,21 @@ async def parse_jobs(body: JobRequestBody | JobForm, headers: JobHeaders, reques
     if batch is None:
         return ParsedJobs([drawing], order)
     return ParsedJobs([await _with_loras(job, state) for job in batch], order, is_batch=True)
+
+
+async def caption_request(body: CaptionInput, request: Request, user_id: str) -> CaptionRequest:
+    """With its pictures in the object store. Raises Unsupported and NotFound as `Captioner.check`, and the errors of
+    `PictureSources.picture`."""
+    options = body.options()
+    (await captioner_of(request)).check(options)
+    state, sources, names = await state_of(request), PictureSources(request), []
+    for i, one in enumerate(body.pictures):
+        with rename_fields({name: f"pictures[{i}].{name}" for name in one.origins}):
+            picture = await sources.picture(one, user_id)
+            if picture is None:
+                raise InvalidRequest("needs a picture", f"pictures[{i}].image")
+        names.append((await state.objects.put(picture.data, media_type_of(picture.data))).name)
+    return CaptionRequest(tuple(names), options)
 
 
 async def _with_loras(job: IllustrateRequest, state: State) -> IllustrateRequest:

@@ -39,7 +39,7 @@ _OPEN_PAGES = frozenset(
 _FIGURES = frozenset(["/api/admin/quality", "/api/admin/costs"])
 _MADE = (
     "/v1/jobs", "/v1/batches", "/v1/images", "/generate", "/api/generate", "/api/illustrations", "/api/diffusion",
-    "/api/pictures", "/api/style-transfer",
+    "/api/pictures", "/api/style-transfer", "/api/captions",
     "/api/convert", "/api/convert-ai", "/api/analyze-image", "/sdapi", "/internal", "/controlnet",
     "/api/llm/act", "/api/orchestrator/generate",
 )  # fmt: skip

@@ -23,6 +23,7 @@ from serve.diffusion.family import families_in, parse
 from serve.engines.client import EngineClient
 from serve.engines.engine_set import EngineSet, EngineSetService
 from serve.engines.service import EngineAddress
+from serve.ensembles.captioner.captioner import captioning_engines_in
 from serve.ensembles.embedder import embedder_in
 from serve.ensembles.engine_calls import EngineCalls
 from serve.ensembles.illustrator.adapters import LoraInfo, read_lora
@@ -92,6 +93,7 @@ class Illustrator(EngineSetService):
         finishers = finishers_in(repository)
         styling = style_engines_in(repository)
         finishing_engines = [one.name for one in finishers] + ([ENCODER, PAINTER] if styling is not None else [])
+        finishing_engines += [part for one in captioning_engines_in(repository) for part in (one.picture, one.decoder)]
         super().__init__(
             EngineSet(
                 repository,

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from serve.ensembles.illustrator.illustration import RANDOM_SEED
-from serve.ensembles.requests import File, JobRequest, Outcome, VectorizeRequest, digest
+from serve.ensembles.requests import File, IllustrateRequest, JobRequest, Outcome, digest
 from serve.jobs.direct.in_flight import IdempotencyClaim
 from serve.releases.experiments.assignment import Exposure
 from serve.releases.flags import unit_of
@@ -96,13 +96,13 @@ def claim_of(original: JobRequest, caller: Caller) -> IdempotencyClaim | None:
     """What the caller's idempotency key stands for; LoRAs by their names, whatever files they are now."""
     if caller.idempotency_key is None:
         return None
-    sent = original if isinstance(original, VectorizeRequest) else original.without_lora_files()
+    sent = original.without_lora_files() if isinstance(original, IllustrateRequest) else original
     # Differs from the hash of a job's body: one key cannot identify both a job and a synchronous request.
     return IdempotencyClaim(caller.user_id, caller.idempotency_key, digest(["direct", sent.to_json()]))
 
 
 def with_seed(request: JobRequest) -> JobRequest:
-    return request if isinstance(request, VectorizeRequest) else request.seeded()
+    return request.seeded() if isinstance(request, IllustrateRequest) else request
 
 
 def without_seed(document: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -20,7 +20,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.ensembles.illustrator.illustration import ILLUSTRATE
 from serve.ensembles.info_cache import EnsembleInfoCache
-from serve.ensembles.requests import File, IllustrateRequest, JobRequest, Outcome, digest, without_cost
+from serve.ensembles.requests import (
+    CaptionRequest,
+    File,
+    IllustrateRequest,
+    JobRequest,
+    Outcome,
+    VectorizeRequest,
+    digest,
+    without_cost,
+)
 from serve.ensembles.vectorizer.vectorization import VectorizerService, is_lasting
 from serve.errors import NotFound, OutOfSpace, StateUnavailable
 from serve.jobs.direct.direct_request import BYPASS, HIT, MISS, CacheStatus, Caller
@@ -108,14 +117,14 @@ class ResultCache:
 
         ``request`` has its defaults filled in; ``document`` is its JSON, if already computed.
         """
-        if not request.repeatable or not self.cache.enabled:
+        if not request.repeatable or not self.cache.enabled or isinstance(request, CaptionRequest):
             return None
         versions: dict[str, str] = {}
         if isinstance(request, IllustrateRequest):
             versions |= version_labels(
                 await self._ensemble_info.illustrator_versions(), request.options.engine_versions
             )
-        if not isinstance(request, IllustrateRequest) or request.encoding.format == "svg":
+        if isinstance(request, VectorizeRequest) or request.encoding.format == "svg":
             versions |= version_labels(await self._ensemble_info.vectorizer_versions(), request.options.engine_versions)
         text = digest([request.kind, document or request.to_json(), versions, SOFTWARE, *self._site_settings(request)])
         return CacheKey(text, request.kind, versions)

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.ensembles.requests import JobRequest, VectorizeRequest, digest, from_json
+from serve.ensembles.requests import IllustrateRequest, JobRequest, digest, from_json
 from serve.errors import Conflict, NotFound
 from serve.jobs.queue import insertion
 from serve.jobs.queue.fair_order import QueueLimits, QueuePlace, UserLocks, assign_places, lock_user_queue
@@ -213,7 +213,7 @@ class GenerationQueue:
 
 def _with_seed(request: JobRequest) -> JobRequest:
     """Fixes the seed, so that another attempt, or a resumed job, draws the same picture."""
-    return request if isinstance(request, VectorizeRequest) else request.seeded()
+    return request.seeded() if isinstance(request, IllustrateRequest) else request
 
 
 async def _replayed(connection: AsyncConnection, target: str, batch: bool) -> Submission | None:

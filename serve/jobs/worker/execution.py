@@ -11,13 +11,14 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serve.ensembles.captioner.captioner import Captioner, open_captioner
 from serve.ensembles.illustrator.encoding import Encoding, encode_preview
 from serve.ensembles.illustrator.illustration import Illustration, no_illustrator_error
 from serve.ensembles.illustrator.service import Checkpoint, IllustratorService, Preview, Progress, StreamOptions
 from serve.ensembles.info_cache import EnsembleInfoCache
-from serve.ensembles.requests import IllustrateRequest, JobRequest, Outcome, VectorizeRequest
+from serve.ensembles.requests import CaptionRequest, IllustrateRequest, JobRequest, Outcome, VectorizeRequest
 from serve.ensembles.vectorizer.vectorization import VectorizerService
-from serve.errors import EngineFailure, OutOfSpace, StateUnavailable
+from serve.errors import BadImage, EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs.direct.result_cache import CacheKey, ResultCache
 from serve.jobs.outcomes import encode_illustration, vectorization_outcome
 from serve.jobs.quality_samples import sample_writes
@@ -31,7 +32,7 @@ from serve.releases.flags import Flags, unit_of
 from serve.releases.rollouts.version_selector import R, VersionSelector, exposures_of
 from serve.security.signing.content_credentials import signer_of
 from serve.state import State
-from serve.state.objects.names import Stored
+from serve.state.objects.names import Stored, media_type_of
 from serve.state.objects.objects import protect
 from serve.state.write_batches import execute
 
@@ -65,6 +66,7 @@ class JobExecutor:
         self._experiments = Experiments(state.settings.experiments, Flags(state.settings.flags, state.database))
         self._version_selector = VersionSelector(state.database, self._ensemble_info)
         self._signer = signer_of(state.settings)
+        self._captioner: Captioner | None = None
         self._preview = replace(PREVIEW, mark=state.settings.provenance.mark)
 
     async def run(self, job: ClaimedJob, leases: Leases) -> JobResult:
@@ -74,6 +76,8 @@ class JobExecutor:
         if key is not None and (cached := await self._cached_result(key)) is not None:
             return cached
         stage = None
+        if isinstance(request, CaptionRequest):
+            return JobResult(await self._caption(request), [])
         if isinstance(request, VectorizeRequest):
             outcome = await self._vectorize(request)
         else:
@@ -89,6 +93,8 @@ class JobExecutor:
     async def _resolve_request(self, job: ClaimedJob) -> JobRequest:
         """The request with its experiment arm, the family's defaults, and engine versions that stay fixed for all
         attempts; an unknown model is reported by the Illustrator."""
+        if isinstance(job.request, CaptionRequest):
+            return job.request
         unit = unit_of(job.user_id, job.id)
         if isinstance(job.request, VectorizeRequest):
             return await self._assign_versions(job, job.request, unit, [])
@@ -122,6 +128,22 @@ class JobExecutor:
     async def _vectorize(self, request: VectorizeRequest) -> Outcome:
         image = await self._objects.get(request.image)
         return vectorization_outcome(await self._vectorizer.vectorize(image, request.options))
+
+    async def _caption(self, request: CaptionRequest) -> Outcome:
+        """One picture after the other; a picture that cannot be read has its reason in place of a caption."""
+        if self._captioner is None:
+            own = self._settings.illustrator
+            self._captioner = await asyncio.to_thread(open_captioner, own, self._illustrator)
+        began, captions = time.monotonic(), []
+        for name in request.images:
+            data = await self._objects.get(name)
+            try:
+                made = await self._captioner.caption(data, media_type_of(data), request.options)
+                captions.append(made.to_json())
+            except BadImage as error:
+                captions.append({"error": error.message})
+        models = request.options.models or self._captioner.models
+        return Outcome([], {"captions": captions}, ", ".join(models), time.monotonic() - began)
 
     async def _illustrate(
         self, job: ClaimedJob, request: IllustrateRequest, leases: Leases

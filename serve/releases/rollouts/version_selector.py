@@ -73,7 +73,7 @@ def with_versions(request: R, versions: Mapping[str, str]) -> R:
     return replace(request, options=replace(request.options, engine_versions=dict(versions)))
 
 
-def exposures_of(request: JobRequest, user_id: str) -> list[Exposure]:
+def exposures_of(request: IllustrateRequest | VectorizeRequest, user_id: str) -> list[Exposure]:
     """Exposures to the versions of a request."""
     return exposed(request.options.engine_versions, user_id)
 

@@ -1,0 +1,1 @@
+"""BLIP-class checkpoints as engines that caption pictures."""
