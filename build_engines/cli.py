@@ -12,6 +12,7 @@ import typer
 from build_engines import data
 from build_engines.captions.command import caption
 from build_engines.data.icons import VAR
+from build_engines.director.command import director
 from build_engines.embed.command import embed
 from build_engines.export.engine import MODEL_REPOSITORY
 from build_engines.illustrate.command import illustrate
@@ -32,6 +33,7 @@ app.command()(illustrate)
 app.command()(finish)
 app.command()(embed)
 app.command()(caption)
+app.command()(director)
 app.command()(retrain)
 
 FAMILIES = ("vector", "mini", "adapters", "upscaler", "style", "search")

@@ -26,7 +26,7 @@ from serve.cluster.ray_process import count_ongoing, freeze_gc, prepare
 from serve.cluster.scale_to_zero import IdleState
 from serve.ensembles.illustrator.illustration import ILLUSTRATE
 from serve.ensembles.vectorizer.vectorization import VECTORIZE
-from serve.errors import AtelierError, EngineFailure
+from serve.errors import AtelierError, EngineFailure, EngineUnavailable
 from serve.jobs.direct.service import DirectService
 from serve.observability import request_context, tracing
 from serve.observability.request_context import DEFAULT_URGENCY, Urgency
@@ -157,13 +157,27 @@ class VectorizerReplica(Replica):
         await self._begin(settings, settings.vectorizer)
 
 
+def engines_beside(settings: Settings) -> tuple[str, ...]:
+    """Engines that the Illustrator serves besides its families. Raises EngineUnavailable for a language model that is
+    not in its repository."""
+    own, engine = settings.illustrator, settings.director.engine
+    if engine is None:
+        return required_engines(settings.moderation)
+    if own.engines_url is None and not (own.model_repository / engine / "config.pbtxt").is_file():
+        how = f"python -m build_engines director --source FILE.gguf --name {engine}"
+        raise EngineUnavailable(
+            f"there is no engine '{engine}' in {own.model_repository.name}/; {how}", "director.engine"
+        )
+    return (*required_engines(settings.moderation), engine)
+
+
 class IllustratorReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         prepare(settings, "Illustrator", NICENESS)
         from serve.ensembles.illustrator.illustrator import Illustrator  # lazy: nor Triton and tokenizers
 
         self._admission = admission_queue_of(settings.illustrator, ILLUSTRATE)
-        others, wanted = required_engines(settings.moderation), await current_versions(settings)
+        others, wanted = engines_beside(settings), await current_versions(settings)
         fetch = object_reader(settings)
         illustrator = Illustrator(settings.illustrator, others=others, engine_versions=wanted, fetch=fetch)
         self._ensemble = moderated(illustrator, settings.moderation)

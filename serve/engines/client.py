@@ -18,6 +18,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from serve.engines import tensors, triton_errors
 from serve.engines.grpc_options import channel_options
+from serve.engines.streaming import stream_infer
 from serve.engines.tensors import Region, RegionPool
 from serve.engines.warmup_inputs import warmup_inputs
 from serve.errors import (
@@ -126,6 +127,11 @@ class EngineClient:
             self.on_inference(engine, inputs)
         return result
 
+    @property
+    def connection(self) -> Any:
+        """The stub of Triton's gRPC service."""
+        return self._connect()
+
     def succeeded(self, engine: str) -> int:
         """Number of successful inferences, probes among them."""
         return self._succeeded[engine]
@@ -163,7 +169,15 @@ class EngineClient:
         """One real inference on zeros of the configured shape (or that of ``model_warmup``). Raises if it fails."""
         if engine not in self._configs:
             self._configs[engine] = await self.config(engine)
-        return await self.infer(engine, warmup_inputs(self._configs[engine]), timeout_s=timeout_s, version=version)
+        config = self._configs[engine]
+        if not (config.get("model_transaction_policy") or {}).get("decoupled"):
+            return await self.infer(engine, warmup_inputs(config), timeout_s=timeout_s, version=version)
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        found: dict[str, NDArray[Any]] = {}
+        async for response in stream_infer(self, engine, warmup_inputs(config), timeout_s=limit_s, version=version):
+            found |= response
+        self._succeeded[engine] += 1
+        return found
 
     async def load(self, engine: str, *, timeout_s: float) -> None:
         """Make Triton reload the folder of ``engine``. Versions that are loaded and stay keep serving meanwhile.

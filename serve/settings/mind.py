@@ -32,6 +32,12 @@ class TasteSettings(Section):
 class DirectorSettings(Section):
     """The defaults are those of C-071."""
 
+    engine: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
+        description="An engine on llama.cpp in the Illustrator's model repository (python -m build_engines director); "
+        "it wins over base_url.",
+    )
     base_url: ServiceUrl | None = Field(
         None,
         description="An OpenAI-compatible API of a language model, such as http://127.0.0.1:11434/v1; none: the art "

@@ -30,9 +30,11 @@ from serve.api.mind.fields import OwnerQuery
 from serve.api.mind.prompts import analyser
 from serve.api.openapi.operation import UNKNOWN, event_stream
 from serve.ensembles.director.art_director import Answered, ArtDirector
-from serve.ensembles.director.chat_model import ChatOptions, Message
+from serve.ensembles.director.chat_model import ChatModel, ChatOptions, Message
 from serve.ensembles.director.conversation import ConversationManager
+from serve.ensembles.director.llama_chat import EngineChat
 from serve.ensembles.director.rules import Reply
+from serve.ensembles.illustrator.service import IllustratorService
 from serve.errors import AtelierError, NotFound
 from serve.security.fetching.chat_service import OpenAIChat
 from serve.settings import DirectorSettings, Settings
@@ -46,9 +48,13 @@ router = APIRouter(prefix="/api/llm")
 MAX_TITLE = 60
 
 
-def create_director(settings: DirectorSettings) -> ArtDirector:
-    """By rules, unless ``director.base_url`` names a language model."""
-    model = OpenAIChat(settings) if settings.base_url is not None else None
+def create_director(settings: DirectorSettings, illustrator: IllustratorService | None = None) -> ArtDirector:
+    """By rules, unless ``director.engine`` or ``director.base_url`` names a language model."""
+    model: ChatModel | None = None
+    if settings.engine is not None and illustrator is not None:
+        model = EngineChat(illustrator, settings.engine, settings.timeout_s)
+    elif settings.base_url is not None:
+        model = OpenAIChat(settings)
     names = ("temperature", "top_p", "top_k", "repeat_penalty", "max_tokens")
     options = ChatOptions(**{name: getattr(settings, name) for name in names})
     return ArtDirector(analyser(), model, options, settings.n_ctx)
@@ -59,7 +65,7 @@ async def director_of(request: Request) -> ArtDirector:
     known: ArtDirector | None = getattr(request.app.state, "director", None)
     if known is None:
         settings: Settings = request.app.state.settings
-        known = request.app.state.director = create_director(settings.director)
+        known = request.app.state.director = create_director(settings.director, request.app.state.illustrator)
     return known
 
 

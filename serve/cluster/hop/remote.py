@@ -102,6 +102,17 @@ class RemoteIllustrator(RemoteEnsemble):
         result: Sequence[FamilyInfo] = await self._call_cached("families")
         return result
 
+    async def chat(self, engine: str, asked: Mapping[str, Any], timeout_s: float) -> AsyncGenerator[str]:
+        """Not repeated when a replica dies: pieces were read already."""
+        context = request_context.current().with_timeout(min(timeout_s, self._timeout_s))
+        stream = self._stream(context, "chat", engine, asked, timeout_s)
+        try:
+            async with self._start_if_idle(), contextlib.aclosing(stream) as items:
+                async for item in items:
+                    yield item
+        except ReplicaLost:
+            raise EngineLost(f"the {self._name} is restarting; try again") from None
+
     async def check_lora(self, data: bytes) -> LoraInfo:
         result: LoraInfo = await self._call("check_lora", data)
         return result

@@ -21,6 +21,7 @@ STUB_MODULES = (
     "__init__.py",
     "engines/__init__.py",
     "engines/adapter_files.py",
+    "engines/gguf_file.py",
     "engines/warmup_inputs.py",
     "engines/backends/__init__.py",
     "engines/backends/adapters.py",

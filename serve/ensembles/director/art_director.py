@@ -12,7 +12,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
@@ -90,7 +90,7 @@ class ArtDirector:
 
         async def by_model(model: ChatModel) -> Refinement:
             asked = filled("refine_prompt", original_prompt=original_prompt, feedback=feedback)
-            got = _parsed(_Refined, await self._complete(model, asked))
+            got = _parsed(_Refined, await self._complete(model, asked, _Refined))
             if not await asyncio.to_thread(self._keeps_subject, original_prompt, feedback, got.refined_prompt):
                 raise UselessReply("lost the subject of the prompt")
             more = await asyncio.to_thread(self.rules.generate_variations, got.refined_prompt)
@@ -106,7 +106,7 @@ class ArtDirector:
         async def by_model(model: ChatModel) -> Advice:
             described = await asyncio.to_thread(self._described, prompt)
             asked = filled("suggest_styles", original_prompt=prompt, analysis=described)
-            got = _parsed(_Suggested, await self._complete(model, asked))
+            got = _parsed(_Suggested, await self._complete(model, asked, _Suggested))
             more = await asyncio.to_thread(self.rules.generate_variations, prompt)
             variations = [*got.variations, *more][:VARIATIONS]
             return Advice([one.model_dump() for one in got.suggestions], variations)
@@ -181,16 +181,22 @@ class ArtDirector:
             return True
         return bool(things & {one.name for one in self._analyser.analyse(refined).objects})
 
-    async def _complete(self, model: ChatModel, asked: str) -> str:
+    async def _complete(self, model: ChatModel, asked: str, form: type[BaseModel] | None = None) -> str:
+        """``form``: what the answer is to be, as JSON."""
         messages = [Message("system", template("art_director")), Message("user", asked)]
         if sum(tokens_of(one.content) for one in messages) + self._options.max_tokens > self._max_context:
             raise UselessReply("has a context that is too small for this text")
-        return "".join([piece async for piece in self._stream(model, messages)])
+        options = (
+            self._options if form is None else replace(self._options, schema=_without_lengths(form.model_json_schema()))
+        )
+        return "".join([piece async for piece in self._stream(model, messages, options)])
 
-    async def _stream(self, model: ChatModel, messages: Sequence[Message]) -> AsyncGenerator[str, None]:
+    async def _stream(
+        self, model: ChatModel, messages: Sequence[Message], options: ChatOptions | None = None
+    ) -> AsyncGenerator[str, None]:
         """Pieces of the answer. Raises UselessReply for one that is too long."""
         size = 0
-        async with contextlib.aclosing(model.stream(messages, self._options)) as pieces:
+        async with contextlib.aclosing(model.stream(messages, options or self._options)) as pieces:
             async for piece in pieces:
                 size += len(piece)
                 if size > MAX_REPLY_CHARACTERS:
@@ -236,9 +242,20 @@ def _parsed(model: type[M], text: str) -> M:
     """The JSON object in ``text``. Raises UselessReply."""
     start, end = text.find("{"), text.rfind("}")
     try:
-        return model.model_validate(without_controls(json.loads(text[start : end + 1])))
+        return model.model_validate(without_controls(json.loads(text[start : end + 1], strict=False)))
     except (ValueError, ValidationError, RecursionError):
         raise UselessReply("answered in another form than asked for") from None
+
+
+def _without_lengths(schema: Any) -> Any:
+    """A grammar of thousands of optional characters is slow; lengths are checked afterwards."""
+    if isinstance(schema, dict):
+        return {
+            key: _without_lengths(value)
+            for key, value in schema.items()
+            if key not in ("minLength", "maxLength", "maxItems")
+        }
+    return [_without_lengths(one) for one in schema] if isinstance(schema, list) else schema
 
 
 def _pieces(text: str) -> Sequence[str]:

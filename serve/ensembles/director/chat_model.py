@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from serve.errors import EngineUnavailable
 
@@ -36,6 +36,8 @@ class ChatOptions:
     top_k: int = 40
     repeat_penalty: float = 1.1
     max_tokens: int = 512
+    schema: Mapping[str, Any] | None = None
+    """JSON schema that the answer has to keep, where the model can be held to one."""
 
 
 class ChatModel(Protocol):

@@ -24,6 +24,7 @@ from serve.engines.client import EngineClient
 from serve.engines.engine_set import EngineSet, EngineSetService
 from serve.engines.service import EngineAddress
 from serve.ensembles.captioner.captioner import captioning_engines_in
+from serve.ensembles.director.llama_chat import chat_pieces
 from serve.ensembles.embedder import embedder_in
 from serve.ensembles.engine_calls import EngineCalls
 from serve.ensembles.illustrator.adapters import LoraInfo, read_lora
@@ -160,6 +161,11 @@ class Illustrator(EngineSetService):
             )
             for name, pipeline in pipelines
         )
+
+    async def chat(self, engine: str, asked: Mapping[str, Any], timeout_s: float) -> AsyncGenerator[str]:
+        async with contextlib.aclosing(chat_pieces(self.engine_set.client, engine, asked, timeout_s)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def check_lora(self, data: bytes) -> LoraInfo:
         families = [pipeline.family for pipeline in self._pipelines.values()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from serve.diffusion.family import Sizes
 from serve.engines.service import EngineService
@@ -143,6 +143,13 @@ class IllustratorService(EngineService, Protocol):
 
     async def families(self) -> Sequence[FamilyInfo]:
         """The families; the first is the default. Empty: no illustration model is installed."""
+        ...
+
+    def chat(self, engine: str, asked: Mapping[str, Any], timeout_s: float) -> AsyncGenerator[str]:
+        """Pieces of a language model's answer (`serve.engines.backends.llama`): ``asked`` has ``messages`` and options.
+
+        Closing it ends the answer. Raises EngineFailure, EngineUnavailable, Overloaded, DeadlineExceeded.
+        """
         ...
 
     async def check_lora(self, data: bytes) -> LoraInfo:

@@ -100,6 +100,11 @@ class FallbackIllustrator(DelegatedEngines):
         self._info = LastKnownInfo(primary, self._own.breaker) if self._steps else primary
         self._user_id = ANONYMOUS
 
+    async def chat(self, engine: str, asked: Mapping[str, Any], timeout_s: float) -> AsyncGenerator[str]:
+        async with contextlib.aclosing(self._primary.chat(engine, asked, timeout_s)) as pieces:
+            async for piece in pieces:
+                yield piece
+
     def for_user(self, user_id: str) -> FallbackIllustrator:
         """A copy for ``user_id``: a flag may decide which backend is first."""
         mine = copy.copy(self)

@@ -1,0 +1,1 @@
+"""Language models of GGUF files as engines of the art director."""
