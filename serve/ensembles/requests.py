@@ -189,7 +189,24 @@ class CaptionRequest:
         return {"kind": self.kind, "images": list(self.images), "options": self.options.to_json()}
 
 
-JobRequest = IllustrateRequest | VectorizeRequest | CaptionRequest
+@dataclass(frozen=True)
+class RetrainRequest:
+    """One step of the engine `quality`'s continuous learning: what it is, is found when it begins."""
+
+    kind: ClassVar[str] = "retrain"
+    lane: ClassVar[str] = ILLUSTRATE
+    prompt: ClassVar[str] = ""
+    repeatable: ClassVar[bool] = False
+
+    @property
+    def kept_objects(self) -> Sequence[str]:
+        return ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "engine": "quality", "options": {}}
+
+
+JobRequest = IllustrateRequest | VectorizeRequest | CaptionRequest | RetrainRequest
 
 
 def from_json(document: Mapping[str, Any]) -> JobRequest:
@@ -214,6 +231,8 @@ def from_json(document: Mapping[str, Any]) -> JobRequest:
         return VectorizeRequest(document["image"], VectorizeOptions(**document["options"]))
     if document["kind"] == CaptionRequest.kind:
         return CaptionRequest(tuple(document["images"]), CaptionOptions.from_json(document["options"]))
+    if document["kind"] == RetrainRequest.kind:
+        return RetrainRequest()
     raise InvalidRequest("is no kind of job", "kind")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -45,6 +46,26 @@ class SamplesSettings(Section):
     max_rows: int = Field(20_000, ge=1, le=10_000_000, description="Recorded conversions that are kept, the newest.")
 
 
+class LearningSettings(Section):
+    """Continuous learning of the engine `quality` (D-080 to D-083, D-092); it needs `vectorizer.samples.collect`."""
+
+    enabled: bool = Field(
+        False, description="Whether workers add a job of the kind retrain when the predictions have drifted."
+    )
+    every_h: float = Field(6.0, ge=0.1, le=8760, description="How often that is looked at.")
+    window: int = Field(200, ge=30, le=10_000, description="Conversions whose errors are compared with the manifest.")
+    least_conversions: int = Field(200, ge=50, le=100_000, description="Recorded conversions, to retrain at all.")
+    percentage: float = Field(10.0, gt=0, le=100, description="Users that get a retrained version on trial.")
+    trial_conversions: int = Field(100, ge=30, le=100_000, description="Of each version, to judge a trial.")
+    trial_max_h: float = Field(336.0, gt=0, le=8760, description="Longest trial; then the version is taken back.")
+    epochs: int = Field(20, ge=1, le=20, description="Of a retraining (D-081).")
+    preset: Literal["quick", "full"] = Field("full", description="How many original pictures it learns from, too.")
+    timeout_s: float = Field(10_800.0, gt=0, le=86_400, description="Longest time of a retraining.")
+    python: ProjectPath | None = Field(
+        None, description="Interpreter with the training's packages (atelier[build]); none: the worker's own."
+    )
+
+
 class VectorizerSettings(EnsembleSettings):
     engine_timeout_s: float = Field(10.0, gt=0, le=600, description="Longest wait for one inference.")
     engine_start_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest wait for the embedded Triton.")
@@ -61,6 +82,7 @@ class VectorizerSettings(EnsembleSettings):
     trace_timeout_s: float = Field(20.0, gt=0, le=600, description="Longest tracing; then VTracer takes over.")
     image: ImageLimitsSettings = Field(ImageLimitsSettings(), description="Limits of input pictures.")
     samples: SamplesSettings = Field(SamplesSettings(), description="Conversions recorded for training.")
+    learning: LearningSettings = Field(LearningSettings(), description="Retraining by drift.")
 
 
 class IllustratorSettings(EnsembleSettings):

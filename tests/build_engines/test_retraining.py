@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import hashlib
 import json
@@ -24,6 +25,12 @@ from build_engines.train.shipped import quality_of
 from build_engines.train.site_samples import Learnt, read_samples
 from serve.engines.triton.manifests import check_files, check_manifest, version_label, version_numbers
 from serve.errors import Conflict, InvalidRequest
+from serve.jobs.retraining import retrain
+from serve.releases.rollouts.learning import next_step
+from serve.settings import Settings
+from serve.settings.ensembles import LearningSettings
+from serve.state import State
+from serve.state.tables import generations, quality_samples, utc_now
 
 ENGINES = ("quality", "image_features")
 FEATURES = version_label(MODEL_REPOSITORY / "image_features", "1") or ""
@@ -102,6 +109,56 @@ def test_unusual_pictures_are_learned_and_become_the_next_version(
     assert manifest["version"].endswith("+site2")
     assert manifest["metrics"]["ssim"]["mean_absolute_error"] == pytest.approx(new["ssim"].mean(), abs=1e-3)
     assert quality_of(engine / "1" / "model.onnx").state_dict().keys() == after.state_dict().keys()
+
+
+async def recorded(state: State, learnt: Learnt, network: Quality, label: str, prefix: str) -> None:
+    """Conversions of ``learnt`` as a stack records them, with the first trial as the one that was chosen."""
+    labels, rows, made = learnt.labels, [], []
+    with torch.no_grad():
+        guess = network.logarithms(learnt.embedding, torch.from_numpy(labels.candidates)).numpy()
+    for i in range(len(learnt)):
+        name, actual = f"{prefix}{i}", float(labels.measures[i, 0, 0])
+        predicted = float(1 - np.exp2(min(guess[i, 0, 0], 0)))
+        trials = np.concatenate([labels.candidates[i], labels.measures[i][:, [0, 2, 3]]], axis=1)
+        rows.append({
+            "generation_id": name, "image_sha256": hashlib.sha256(name.encode()).hexdigest(),
+            "embedding": learnt.embedding[i].numpy().astype("<f2").tobytes(), "trials": trials.tolist(),
+            "parameters": {}, "predicted_quality": predicted, "actual_quality": actual,
+            "prediction_error": actual - predicted, "engine_versions": {"quality": label, "image_features": FEATURES},
+            "with_picture": False, "created_at": utc_now(),
+        })  # fmt: skip
+        made.append({"id": name, "user_id": "ada", "kind": "vectorize", "status": "completed", "created_at": utc_now()})
+    async with state.database.write() as connection:
+        await connection.execute(generations.insert(), made)
+        await connection.execute(quality_samples.insert(), rows)
+
+
+@pytest.mark.triton
+async def test_a_site_of_unusual_pictures_learns_end_to_end(
+    state: State, shipped: Quality, original: Data, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its conversions are recorded, drift is found, the engine is really trained and exported, a Triton examines it, a
+    tenth of the users gets it, and what they convert promotes it: better here, no worse elsewhere (D-080 to D-083)."""
+    monkeypatch.setattr(retraining, "originals", lambda *_: (original, {}))
+    learning = LearningSettings(window=100, least_conversions=100, trial_conversions=40)
+    own = state.settings.vectorizer.model_copy(update={"model_repository": repository, "learning": learning})
+    site = State(state.database, state.objects, state.settings.model_copy(update={"vectorizer": own}))
+    label = version_label(repository / "quality", "1") or ""
+    await recorded(site, pictures(shipped, 160, 6, unusual=True), shipped, label, "before")
+
+    async def train(_settings: Settings, samples: Path) -> str:
+        return await asyncio.to_thread(retraining.make_version, run(samples, repository))
+
+    assert (await next_step(site)).act == "train"
+    details = (await retrain(site, train)).details["retraining"]
+    assert (details["version"], details["percentage"]) == ("2", 10)
+    after, new = quality_of(repository / "quality" / "2" / "model.onnx"), version_label(repository / "quality", "2")
+    await recorded(site, pictures(shipped, 60, 21, unusual=True), shipped, label, "old")
+    await recorded(site, pictures(shipped, 60, 22, unusual=True), after, new or "", "new")
+    ended = (await retrain(site)).details["retraining"]
+    assert ended["act"] == "promote", ended
+    assert worse(errors(shipped, original.judge), errors(after, original.judge)) == []
+    assert (await next_step(site)).act == "wait"
 
 
 @pytest.mark.parametrize("poison", ["random", "swapped", "constant"])

@@ -11,10 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from serve.api.admin.quality import Admin
 from serve.api.admin.releases import Metrics, Share
 from serve.api.http.bodies import CappedRoute
-from serve.api.http.models import RequestModel, Time
+from serve.api.http.models import RequestModel, Time, Url
 from serve.api.http.ownership import actor_of
 from serve.api.http.stateful import StateOf
+from serve.api.jobs.dependencies import JobServicesOf
+from serve.api.middleware.authentication import principal_of
 from serve.api.openapi.operation import CONFLICT, UNKNOWN
+from serve.ensembles.requests import RetrainRequest
+from serve.ensembles.vectorizer.vectorization import QUALITY
+from serve.errors import NotFound
+from serve.jobs.queue.insertion import JobOptions
 from serve.releases.rollouts import changes
 from serve.releases.rollouts.report import compare_versions
 from serve.releases.rollouts.site import Rollout, list_versions
@@ -49,6 +55,11 @@ class RolloutResponse(BaseModel):
     previous: Annotated[str | None, Field(examples=["1"])]
     candidate: Annotated[str | None, Field(examples=[None])]
     percentage: Annotated[Share, Field(description="of users, the candidate's", examples=[10])]
+
+
+class RetrainingResponse(BaseModel):
+    job_id: str
+    status_url: Url
 
 
 class VersionRequest(RequestModel):
@@ -145,6 +156,16 @@ async def unload(body: VersionRequest, request: Request, engine: EnginePath, sta
 async def report(engine: EnginePath, state: StateOf) -> dict[str, Any]:
     """The figures of an engine's versions side by side, with 95 % confidence intervals."""
     return await compare_versions(state.database, engine)
+
+
+@router.post("/{engine}/retrain", status_code=202, response_model=RetrainingResponse, response_description="The job")
+async def retrain(request: Request, engine: EnginePath, services: JobServicesOf) -> dict[str, Any]:
+    """Add a job that does the next step of the engine's continuous learning: nothing, a retraining, or the end of a
+    trial. Its `details` say which, and why. 404 for engines other than `quality`."""
+    if engine != QUALITY:
+        raise NotFound(f"only '{QUALITY}' is retrained", "engine")
+    added = await services.queue.add(RetrainRequest(), JobOptions(user_id=principal_of(request).acting_user_id(None)))
+    return {"job_id": added.ids[0], "status_url": f"/v1/jobs/{added.ids[0]}"}
 
 
 def _rollout(rollout: Rollout) -> dict[str, Any]:

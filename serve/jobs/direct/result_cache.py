@@ -26,6 +26,7 @@ from serve.ensembles.requests import (
     IllustrateRequest,
     JobRequest,
     Outcome,
+    RetrainRequest,
     VectorizeRequest,
     digest,
     without_cost,
@@ -117,7 +118,7 @@ class ResultCache:
 
         ``request`` has its defaults filled in; ``document`` is its JSON, if already computed.
         """
-        if not request.repeatable or not self.cache.enabled or isinstance(request, CaptionRequest):
+        if not request.repeatable or not self.cache.enabled or isinstance(request, CaptionRequest | RetrainRequest):
             return None
         versions: dict[str, str] = {}
         if isinstance(request, IllustrateRequest):

@@ -16,13 +16,21 @@ from serve.ensembles.illustrator.encoding import Encoding, encode_preview
 from serve.ensembles.illustrator.illustration import Illustration, no_illustrator_error
 from serve.ensembles.illustrator.service import Checkpoint, IllustratorService, Preview, Progress, StreamOptions
 from serve.ensembles.info_cache import EnsembleInfoCache
-from serve.ensembles.requests import CaptionRequest, IllustrateRequest, JobRequest, Outcome, VectorizeRequest
+from serve.ensembles.requests import (
+    CaptionRequest,
+    IllustrateRequest,
+    JobRequest,
+    Outcome,
+    RetrainRequest,
+    VectorizeRequest,
+)
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import BadImage, EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs.direct.result_cache import CacheKey, ResultCache
 from serve.jobs.outcomes import encode_illustration, vectorization_outcome
 from serve.jobs.quality_samples import sample_writes
 from serve.jobs.records import object_store_items
+from serve.jobs.retraining import retrain
 from serve.jobs.worker.claims import ClaimedJob
 from serve.jobs.worker.leases import Leases
 from serve.jobs.worker.progress import ProgressReporter
@@ -55,6 +63,7 @@ class JobExecutor:
     """Composes the ensembles; without an illustrator, illustrations fail with an error that says what to run."""
 
     def __init__(self, state: State, vectorizer: VectorizerService, illustrator: IllustratorService | None) -> None:
+        self._state = state
         self._database = state.database
         self._objects = state.objects
         self._settings = state.settings
@@ -76,6 +85,8 @@ class JobExecutor:
         if key is not None and (cached := await self._cached_result(key)) is not None:
             return cached
         stage = None
+        if isinstance(request, RetrainRequest):
+            return JobResult(await retrain(self._state), [])
         if isinstance(request, CaptionRequest):
             return JobResult(await self._caption(request), [])
         if isinstance(request, VectorizeRequest):
@@ -93,7 +104,7 @@ class JobExecutor:
     async def _resolve_request(self, job: ClaimedJob) -> JobRequest:
         """The request with its experiment arm, the family's defaults, and engine versions that stay fixed for all
         attempts; an unknown model is reported by the Illustrator."""
-        if isinstance(job.request, CaptionRequest):
+        if isinstance(job.request, CaptionRequest | RetrainRequest):
             return job.request
         unit = unit_of(job.user_id, job.id)
         if isinstance(job.request, VectorizeRequest):

@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from serve.errors import AtelierError
+from serve.jobs.retraining import add_if_due
 from serve.jobs.webhooks.delivery import DELIVERED
 from serve.settings import Settings
 from serve.state import State, cache
@@ -100,6 +101,9 @@ def maintenance_tasks(settings: Settings) -> list[MaintenanceTask]:
         MaintenanceTask("cache", ten_minutes, ten_minutes / 2, cache.evict),
         MaintenanceTask("objects", hour, ten_minutes, delete_unused_objects),
     ]
+    own = settings.vectorizer.learning
+    if own.enabled:
+        found.append(MaintenanceTask("retraining", _hours(own.every_h), ten_minutes / 2, add_if_due))
     if settings.backup.url is not None:
         interval = _hours(settings.backup.every_h)
         found.append(MaintenanceTask("backup", interval, min(interval / 2, 12 * hour), back_up))

@@ -1,0 +1,168 @@
+"""Continuous learning by rule: drift calls for a retraining, a trial ends in promotion or rollback (D-080 to D-083)."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serve.errors import Conflict, Unsupported
+from serve.jobs.queue.views import JobFilters, JobViews
+from serve.jobs.retraining import add_if_due, retrain
+from serve.releases.rollouts import changes, learning, smoke_test
+from serve.releases.rollouts.learning import Fared, judge, next_step
+from serve.settings import Settings
+from serve.settings.ensembles import LearningSettings
+from serve.state import State
+from serve.state.tables import generations, quality_samples, utc_now
+
+SETTINGS = LearningSettings(enabled=True, window=60, least_conversions=100, trial_conversions=40, trial_max_h=48)
+HOUR = timedelta(hours=1)
+RNG = np.random.default_rng(0)
+
+
+def fared(error: float, count: int = 60, ssim: float = 0.9) -> Fared:
+    return Fared(list(RNG.normal(error, 0.01, count)), list(RNG.normal(ssim, 0.01, count)))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "age", "act"),
+    [
+        (fared(0.05), HOUR, "promote"),
+        (fared(0.15), HOUR, "rollback"),
+        (fared(0.05, ssim=0.85), HOUR, "rollback"),
+        (fared(0.1), HOUR, "wait"),
+        (fared(0.1), 49 * HOUR, "rollback"),
+        (fared(0.05, 39), HOUR, "wait"),
+        (fared(0.05, 39), 49 * HOUR, "rollback"),
+        (Fared((), ()), HOUR, "wait"),
+    ],
+)
+def test_trials_end_by_rule(candidate: Fared, age: timedelta, act: str) -> None:
+    assert judge(fared(0.1), candidate, age, SETTINGS).act == act
+
+
+@pytest.fixture
+def site(state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+    """With an engine `quality` whose manifest states an error of 0.02. Versions are not examined in a Triton here."""
+
+    async def fit(*_arguments: Any) -> None:
+        return None
+
+    monkeypatch.setattr(smoke_test, "examine", fit)
+    folder = tmp_path / "engines" / "quality"
+    add_version(folder, "1", "1.3")
+    (folder / "config.pbtxt").write_text('name: "quality"')
+    own = {"model_repository": folder.parent, "learning": SETTINGS}
+    vectorizer = state.settings.vectorizer.model_copy(update=own)
+    return State(state.database, state.objects, state.settings.model_copy(update={"vectorizer": vectorizer}))
+
+
+def add_version(folder: Path, number: str, label: str) -> str:
+    (folder / number).mkdir(parents=True)
+    where = folder if number == "1" else folder / number
+    (where / "manifest.json").write_text(
+        json.dumps({"version": label, "metrics": {"ssim": {"mean_absolute_error": 0.02}}})
+    )
+    return number
+
+
+async def convert(state: State, error: float, count: int, label: str, when: datetime) -> None:
+    rows, made = [], []
+    for i, each in enumerate(RNG.normal(error, 0.01, count)):
+        name = f"{label}-{when:%j%H%M%S%f}-{i}"
+        rows.append({
+            "generation_id": name, "image_sha256": f"{i:064x}", "embedding": np.full(512, 0.25, "<f2").tobytes(),
+            "trials": [[0.0] * 10 + [0.9, 900, 4]], "parameters": {}, "predicted_quality": 0.8,
+            "actual_quality": 0.8, "prediction_error": float(each), "created_at": when + timedelta(seconds=i),
+            "engine_versions": {"quality": label, "image_features": "1.3"}, "with_picture": False,
+        })  # fmt: skip
+        made.append({"id": name, "user_id": "ada", "kind": "vectorize", "status": "completed", "created_at": when})
+    async with state.database.write() as connection:
+        await connection.execute(generations.insert(), made)
+        await connection.execute(quality_samples.insert(), rows)
+
+
+async def test_from_drift_to_promotion(site: State) -> None:
+    began = datetime(2026, 3, 1, tzinfo=UTC)
+    await convert(site, 0.0, 60, "1.3", began)
+    assert (await next_step(site)).act == "wait"
+    await convert(site, 0.1, 30, "1.3", began + HOUR)
+    await add_if_due(site)
+    assert await jobs(site) == []
+    await convert(site, 0.1, 60, "1.3", began + 2 * HOUR)
+    assert (await next_step(site)).act == "train"
+    await add_if_due(site)
+    await add_if_due(site)
+    assert await jobs(site) == ["retrain"]
+
+    async def train(settings: Settings, samples: Path) -> str:
+        assert samples.name == "samples.npz"
+        return add_version(settings.vectorizer.model_repository / "quality", "2", "1.3+site2")
+
+    details = (await retrain(site, train)).details["retraining"]
+    assert (details["act"], details["version"], details["percentage"], details["conversions"]) == (
+        "train",
+        "2",
+        10,
+        150,
+    )
+    assert (await retrain(site)).details["retraining"]["act"] == "wait"
+    now = utc_now()
+    await convert(site, 0.1, 40, "1.3", now)
+    await convert(site, 0.03, 40, "1.3+site2", now)
+    ended = (await retrain(site)).details["retraining"]
+    assert (ended["act"], ended["version"]) == ("promote", "2")
+    assert "surely better" in ended["reason"]
+    assert (await changes._rollout(site, "quality")).current == "2"
+
+
+async def test_a_worse_version_is_taken_back(site: State) -> None:
+    add_version(site.settings.vectorizer.model_repository / "quality", "2", "1.3+site2")
+    await learning.begin_trial(site, "2")
+    now = utc_now()
+    await convert(site, 0.03, 40, "1.3", now)
+    await convert(site, 0.1, 40, "1.3+site2", now)
+    assert (await retrain(site)).details["retraining"]["act"] == "rollback"
+    after = await changes._rollout(site, "quality")
+    assert (after.current, after.candidate, after.percentage) == ("1", None, 0)
+
+
+async def test_a_version_of_an_operator_is_left_alone(site: State) -> None:
+    add_version(site.settings.vectorizer.model_repository / "quality", "2", "1.4")
+    await changes.load(site, "quality", "2", learning.ACTOR)
+    assert (await next_step(site)).reason == "quality/2 is on trial by somebody else"
+
+
+async def test_a_refused_retraining_changes_nothing(site: State) -> None:
+    await convert(site, 0.1, 120, "1.3", datetime(2026, 3, 1, tzinfo=UTC))
+
+    async def refuse(_settings: Settings, _samples: Path) -> str:
+        raise Conflict("the retrained engine is refused: poisoned")
+
+    with pytest.raises(Conflict, match="poisoned"):
+        await retrain(site, refuse)
+    assert (await next_step(site)).act == "train"
+
+
+async def test_without_the_trainings_packages_the_job_says_so(site: State, tmp_path: Path) -> None:
+    await convert(site, 0.1, 120, "1.3", datetime(2026, 3, 1, tzinfo=UTC))
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'torch'\"\nexit 1\n")
+    python.chmod(0o755)
+    own = site.settings.vectorizer.model_copy(update={"learning": SETTINGS.model_copy(update={"python": python})})
+    other = State(site.database, site.objects, site.settings.model_copy(update={"vectorizer": own}))
+    with pytest.raises(Unsupported, match=r"vectorizer\.learning\.python"):
+        await retrain(other)
+    python.write_text("#!/bin/sh\necho 'refused: --samples: has 3 pictures; 50 are needed'\nexit 1\n")
+    with pytest.raises(Conflict, match="50 are needed"):
+        await retrain(other)
+
+
+async def jobs(state: State) -> list[str]:
+    found, _ = await JobViews(state.database).page(JobFilters())
+    return [one.kind for one in found]
