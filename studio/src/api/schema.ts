@@ -600,10 +600,127 @@ export interface components {
              */
             generatedAt: string;
         };
-        /** CaptionResponse */
-        CaptionResponse: {
-            /** Caption */
-            caption: string;
+        /** CaptionCandidate */
+        CaptionCandidate: {
+            /** Text */
+            text: string;
+            /** Model */
+            model: string;
+            /**
+             * Confidence
+             * @description The model's own: the mean probability of a token.
+             */
+            confidence: number;
+            /**
+             * Likeness
+             * @description Cosine of the embeddings of text and picture.
+             */
+            likeness: number | null;
+            /**
+             * Fit
+             * @description Likelihood by them, relative to the best candidate.
+             */
+            fit: number | null;
+            /**
+             * Agreement
+             * @description How much of it other models say too.
+             */
+            agreement: number | null;
+            /**
+             * Score
+             * @description The mean of those known, times the model's weight.
+             */
+            score: number;
+        };
+        /** CaptionModelsResponse */
+        CaptionModelsResponse: {
+            /**
+             * Models
+             * @description The engines, then the embedding that names the nearest words.
+             */
+            models: string[];
+        };
+        /**
+         * CaptionRequestBody
+         * @example {
+         *       "image": "data:image/png;base64,iVBORw0KGgo="
+         *     }
+         */
+        CaptionRequestBody: {
+            /**
+             * Models
+             * @description These alone; all that there are by default.
+             */
+            models?: string[] | null;
+            /**
+             * Weights
+             * @description How much the captions of each model count; 1 by default.
+             */
+            weights?: {
+                [key: string]: number;
+            } | null;
+            /**
+             * Prompt
+             * @description How captions of the engines begin, such as: a painting of
+             * @default
+             */
+            prompt: string;
+            /**
+             * Beams
+             * @description 1 is greedy decoding.
+             * @default 3
+             */
+            beams: number;
+            /**
+             * Max Tokens
+             * @description Longest caption of an engine.
+             * @default 30
+             */
+            max_tokens: number;
+            /**
+             * Timeout S
+             * @description Seconds for each picture.
+             * @default 60
+             */
+            timeout_s: number;
+            /**
+             * Image
+             * @description a data: URL in base64, or the https: address of a picture
+             */
+            image?: string | null;
+            /**
+             * Result Id
+             * @description a stored result in place of image
+             */
+            result_id?: string | null;
+            /**
+             * Reference Id
+             * @description a stored subject reference in place of image
+             */
+            reference_id?: string | null;
+        };
+        /** CaptionTag */
+        CaptionTag: {
+            /**
+             * Category
+             * @example objects
+             */
+            category: string;
+            /**
+             * Name
+             * @example heart
+             */
+            name: string;
+            /**
+             * Score
+             * @description Cosine of the embeddings of word and picture.
+             */
+            score: number;
+            /**
+             * Probability
+             * @description Among the words of its category.
+             */
+            probability: number;
         };
         /**
          * ChatRequest
@@ -5563,6 +5680,16 @@ export interface components {
              */
             url: string;
         };
+        /** RetrainingResponse */
+        RetrainingResponse: {
+            /** Job Id */
+            job_id: string;
+            /**
+             * Status Url
+             * Format: uri
+             */
+            status_url: string;
+        };
         /**
          * RollbackRequest
          * @example {
@@ -6834,6 +6961,41 @@ export interface components {
              * @default 1
              */
             weight: number;
+        };
+        /** CaptionResponse */
+        serve__api__a1111__models__CaptionResponse: {
+            /** Caption */
+            caption: string;
+        };
+        /** CaptionResponse */
+        serve__api__captions__routes__CaptionResponse: {
+            /**
+             * Caption
+             * @description The best candidate, with likely words that it does not say.
+             */
+            caption: string;
+            /** Score */
+            score: number;
+            /**
+             * Candidates
+             * @description The best first.
+             */
+            candidates: components["schemas"]["CaptionCandidate"][];
+            /**
+             * Tags
+             * @description The likeliest words of each category of the vocabulary.
+             */
+            tags: components["schemas"]["CaptionTag"][];
+            /**
+             * Models
+             * @example [
+             *       "blip",
+             *       "search"
+             *     ]
+             */
+            models: string[];
+            /** Seconds */
+            seconds: number;
         };
         Problem: {
             type: string;
