@@ -15,6 +15,7 @@ from serve.vector.coverage.layers import Layer, stack
 from serve.vector.coverage.ordering import ordered, with_uses
 from serve.vector.coverage.paints import Floats, PaintTable
 from serve.vector.coverage.palette import fade, unfade
+from serve.vector.coverage.primitives import CIRCLE, Primitive, is_within
 from serve.vector.coverage.refine import refine
 from serve.vector.coverage.shapes import draw_shapes
 from serve.vector.coverage.unmix import Labels, Shares, noise_floor, settle, unexplained_share, unmix
@@ -201,11 +202,17 @@ def warm() -> None:
     picture[30:58, 34:60, 1] = bowl[30:58, 34:60]
     picture[12:20, 12:20, :3] = np.arange(64, dtype=np.uint8).reshape(8, 8, 1) * 4
     picture[:6, :, 3] = 0
-    for left in (4, 44):  # crosses: the same form again
+    for left in (4, 44):  # crosses, within other shapes
         picture[45:57, left + 4 : left + 8, :3] = picture[49:53, left : left + 12, :3] = 0
     trace_coverage(picture, CoverageParameters(denoise=12.0, refine=1))
     trace_coverage(np.zeros((4, 4, 4), np.uint8), CoverageParameters())
     arc = np.full((64, 64, 4), 255, np.uint8)
     beyond = np.hypot(abs(x - 31.5) - 22, y - 43.5)
     arc[..., :3] = 255 * np.clip(np.where(y < 44, abs(np.hypot(x - 31.5, y - 43.5) - 22), beyond) - 3, 0, 1)[..., None]
-    trace_coverage(arc, CoverageParameters())  # a stroke
+    trace_coverage(arc, CoverageParameters(refine=1))  # a curved stroke
+    hearts = np.full((64, 64, 4), 255, np.uint8)
+    for middle in (16, 48):  # the same form again
+        u, v = (x - middle) / 9, (36 - y) / 9
+        hearts[(u**2 + v**2 - 1) ** 3 < u**2 * v**3, :3] = 0
+    trace_coverage(hearts, CoverageParameters())
+    is_within(Primitive(CIRCLE, np.zeros(6)), np.zeros((1, 3)))  # which few pictures reach
