@@ -42,7 +42,7 @@ class CaptionTag(BaseModel):
     probability: Annotated[float, Field(ge=0, le=1, description="Among the words of its category.")]
 
 
-class CaptionResponse(BaseModel):
+class CaptionedPicture(BaseModel):
     caption: Annotated[str, Field(description="The best candidate, with likely words that it does not say.")]
     score: Annotated[float, Field(ge=0, le=1)]
     candidates: Annotated[list[CaptionCandidate], Field(description="The best first.")]
@@ -57,7 +57,7 @@ class CaptionModelsResponse(BaseModel):
 
 @router.post(
     "",
-    response_model=CaptionResponse,
+    response_model=CaptionedPicture,
     response_description="The caption and its candidates",
     responses={501: {}},
     openapi_extra=with_form(CaptionRequestBody, files=("image",)),

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from serve.vector.coverage.curves import Segments
+
+CACHED_OUTLINES = 8192
+"""Outlines whose path data is kept; of some ten segments each that is 10 MB."""
+CACHED_NUMBERS = 16384
 
 
 def number(value: float, decimals: int) -> str:
@@ -24,15 +29,22 @@ def number(value: float, decimals: int) -> str:
 def outline_data(outline: Segments, decimals: int, radius: float = 0.0, *, closed: bool = True) -> str:
     """Path data of one outline (n, 9), coordinates rounded to ``decimals`` places without drift; with a
     ``radius`` its curves are arcs of that radius."""
+    grid = np.rint(outline[:, 1:] * 10**decimals).astype(np.int64)
+    return _outline_data(grid.tobytes(), (outline[:, 0] == 1).tobytes(), decimals, radius, closed)
+
+
+@lru_cache(CACHED_OUTLINES)
+def _outline_data(grid: bytes, lines: bytes, decimals: int, radius: float, closed: bool) -> str:
+    """Of coordinates (n, 8), int64; ``lines``: which rows are lines. A drawing is written several times over, with few
+    outlines changed."""
     scale = 10**decimals
-    grid = np.rint(outline[:, 1:] * scale).astype(np.int64)
-    x, y = int(grid[0, 0]), int(grid[0, 1])
+    rows: list[list[int]] = np.frombuffer(grid, np.int64).reshape(-1, 8).tolist()
+    x, y = rows[0][:2]
     parts = ["M", joined((x, y), scale)]
     last = ""
-    rows: list[list[int]] = grid.tolist()
     for i, (_, _, x1, y1, x2, y2, x3, y3) in enumerate(rows):
         dx, dy = x3 - x, y3 - y
-        if outline[i, 0] == 1:
+        if lines[i]:
             if (closed and i == len(rows) - 1) or (dx == 0 and dy == 0):
                 continue
             command, values = _line(dx, dy)
@@ -72,6 +84,7 @@ def joined(values: tuple[int, ...], scale: int) -> str:
     return out
 
 
+@lru_cache(CACHED_NUMBERS)
 def _decimal(value: int, scale: int) -> str:
     if scale == 1:
         return str(value)

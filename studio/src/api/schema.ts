@@ -699,6 +699,11 @@ export interface components {
              */
             reference_id?: string | null;
         };
+        /** CaptionResponse */
+        CaptionResponse: {
+            /** Caption */
+            caption: string;
+        };
         /** CaptionTag */
         CaptionTag: {
             /**
@@ -721,6 +726,36 @@ export interface components {
              * @description Among the words of its category.
              */
             probability: number;
+        };
+        /** CaptionedPicture */
+        CaptionedPicture: {
+            /**
+             * Caption
+             * @description The best candidate, with likely words that it does not say.
+             */
+            caption: string;
+            /** Score */
+            score: number;
+            /**
+             * Candidates
+             * @description The best first.
+             */
+            candidates: components["schemas"]["CaptionCandidate"][];
+            /**
+             * Tags
+             * @description The likeliest words of each category of the vocabulary.
+             */
+            tags: components["schemas"]["CaptionTag"][];
+            /**
+             * Models
+             * @example [
+             *       "blip",
+             *       "search"
+             *     ]
+             */
+            models: string[];
+            /** Seconds */
+            seconds: number;
         };
         /**
          * ChatRequest
@@ -6961,41 +6996,6 @@ export interface components {
              * @default 1
              */
             weight: number;
-        };
-        /** CaptionResponse */
-        serve__api__a1111__models__CaptionResponse: {
-            /** Caption */
-            caption: string;
-        };
-        /** CaptionResponse */
-        serve__api__captions__routes__CaptionResponse: {
-            /**
-             * Caption
-             * @description The best candidate, with likely words that it does not say.
-             */
-            caption: string;
-            /** Score */
-            score: number;
-            /**
-             * Candidates
-             * @description The best first.
-             */
-            candidates: components["schemas"]["CaptionCandidate"][];
-            /**
-             * Tags
-             * @description The likeliest words of each category of the vocabulary.
-             */
-            tags: components["schemas"]["CaptionTag"][];
-            /**
-             * Models
-             * @example [
-             *       "blip",
-             *       "search"
-             *     ]
-             */
-            models: string[];
-            /** Seconds */
-            seconds: number;
         };
         Problem: {
             type: string;

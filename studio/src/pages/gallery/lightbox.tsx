@@ -10,6 +10,7 @@ import { PictureView } from "../../ui/picture_view";
 import { toast, toastError } from "../../ui/toasts";
 import { restore } from "../create/settings";
 import { usesOf } from "../create/uses";
+import { Described } from "./described";
 import { PictureEditor } from "./editor";
 import { factsOf, parametersOf } from "./facts";
 import { Say } from "./say";
@@ -32,6 +33,7 @@ export function Lightbox({ generation, close, remove, alike }: Props) {
   const [dialog, setDialog] = useState<"edit" | "share">();
   const [first] = generation.results;
   if (!first) return null;
+  const isPicture = first.metadata.media_type !== "image/svg+xml";
   const again = () => {
     const parameters = parametersOf(generation);
     restore(generation.id, generation.prompt, { ...parameters, seed: first.metadata.seed ?? parameters.seed });
@@ -83,7 +85,7 @@ export function Lightbox({ generation, close, remove, alike }: Props) {
     >
       {generation.kind === "illustrate" && <Say generationId={generation.id} />}
       {generation.kind === "illustrate" && <Button onPress={again}>Take its settings</Button>}
-      {first.metadata.media_type !== "image/svg+xml" && (
+      {isPicture && (
         <>
           {uses.map(({ name, run }) => (
             <Button key={name} onPress={run}>
@@ -99,6 +101,7 @@ export function Lightbox({ generation, close, remove, alike }: Props) {
         </>
       )}
       {alike && <Button onPress={alike}>More like this</Button>}
+      {offer.data?.finds_alike && isPicture && <Described key={first.id} result={first.id} />}
       <Button onPress={() => setDialog("share")}>Share</Button>
       <Button quiet onPress={remove}>
         Delete

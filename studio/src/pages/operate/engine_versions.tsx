@@ -1,10 +1,12 @@
 import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 import { request, type Schemas, send } from "../../api/client";
 import { queryClient } from "../../api/queries";
 import { Button, Range } from "../../ui/controls";
 import { Failed } from "../../ui/feedback";
 import { Table } from "../../ui/table";
-import { toastError } from "../../ui/toasts";
+import { toast, toastError } from "../../ui/toasts";
+import { VersionReport } from "./version_report";
 
 /** Versions of engines, who gets a candidate, and the way back. */
 export function EngineVersions() {
@@ -13,8 +15,14 @@ export function EngineVersions() {
     queryFn: () => request<Schemas["VersionsResponse"]>("GET", "/api/admin/models"),
     refetchInterval: 10_000,
   });
+  const [reported, setReported] = useState<string>();
   const change = async (engine: string, action: string, body: unknown) => {
-    await send("POST", `/api/admin/models/${engine}/${action}`, { body }).catch(toastError);
+    try {
+      await send("POST", `/api/admin/models/${engine}/${action}`, { body });
+      if (action === "retrain") toast("success", "It is in the queue; the job says what it does, and why");
+    } catch (error) {
+      toastError(error);
+    }
     queryClient.invalidateQueries({ queryKey: ["admin", "models"] });
   };
   return (
@@ -30,9 +38,15 @@ export function EngineVersions() {
           one.label ?? one.version,
           one.role,
           `${one.replicas} of ${one.of}`,
-          <Change key="change" version={one} change={(action, body) => change(one.engine, action, body)} />,
+          <Change
+            key="change"
+            version={one}
+            change={(action, body) => change(one.engine, action, body)}
+            report={() => setReported(one.engine)}
+          />,
         ])}
       />
+      {reported && <VersionReport engine={reported} close={() => setReported(undefined)} />}
     </section>
   );
 }
@@ -40,9 +54,14 @@ export function EngineVersions() {
 interface ChangeProps {
   version: Schemas["VersionInfo"];
   change: (action: string, body: unknown) => void;
+  report: () => void;
 }
 
-function Change({ version, change }: ChangeProps) {
+const RETRAINED = "quality";
+
+function Change({ version, change, report }: ChangeProps) {
+  if (version.role === "current" && version.engine === RETRAINED)
+    return <Button onPress={() => change("retrain", undefined)}>Learn from use</Button>;
   if (version.role === "there")
     return <Button onPress={() => change("load", { version: version.version })}>Load</Button>;
   if (version.role !== "candidate") return null;
@@ -58,6 +77,7 @@ function Change({ version, change }: ChangeProps) {
       />
       <Button onPress={() => change("promote", { version: version.version })}>Promote</Button>
       <Button onPress={() => change("rollback", {})}>Roll back</Button>
+      <Button onPress={report}>Compare</Button>
     </div>
   );
 }
