@@ -7,6 +7,7 @@ the sampler's loop, text encoder and VAE of the starter family.
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -55,6 +56,9 @@ def write_sleeping_family(repository: Path, step_s: float, rows: int) -> Path:
     (folder / "1").mkdir(exist_ok=True)
     (folder / "1" / "model.py").write_text(_MODEL.format(step_s=step_s))
     (folder / "profile.json").unlink(missing_ok=True)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["family"]["adapters"]  # which a denoiser that sleeps does not take
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     return repository
 
 
