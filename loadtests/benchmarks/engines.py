@@ -152,10 +152,10 @@ async def measure(
 
 
 def random_inputs(config: dict[str, Any], batch: int, free: int) -> Arrays:
-    """Numbers in [0, 1), or all bytes; ``free`` is the length of axes of any length."""
+    """Numbers in [0, 1), or all bytes, for what must be sent; ``free`` is the length of axes of any length."""
     random = np.random.default_rng(0)
     inputs = {}
-    for entry in config["input"]:
+    for entry in (entry for entry in config["input"] if not entry.get("optional")):
         shape = (batch, *(free if length < 0 else length for length in entry["dims"]))
         dtype = CONFIG_TYPES[entry["data_type"]]
         inputs[entry["name"]] = (random.random(shape) * (256 if dtype == np.uint8 else 1)).astype(dtype)
