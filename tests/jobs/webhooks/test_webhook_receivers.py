@@ -84,9 +84,11 @@ async def test_slow_receiver_delays_no_other(state: State, receiver: Receiver) -
         async with delivering(state_with(state, timeout_s=600)):
             await until(lambda: len(receiver.calls) == 1)
             await until(lambda: slow.most == MAX_CONCURRENT_PER_HOST)
+            to_slow = sa.select(sa.func.count()).where(
+                deliveries.c.worker_id.is_not(None), deliveries.c.url == slow.url
+            )
             async with state.database.read() as connection:
-                claimed = await connection.scalar(sa.select(sa.func.count()).where(deliveries.c.worker_id.is_not(None)))
-            assert claimed == MAX_CONCURRENT_PER_HOST
+                assert await connection.scalar(to_slow) == MAX_CONCURRENT_PER_HOST
     assert slow.most == MAX_CONCURRENT_PER_HOST
 
 
