@@ -49,7 +49,9 @@ def test_wrong_numbers_are_an_error() -> None:
 @pytest.mark.parametrize("engine", ["quality", "mini_unet", "image_features"])
 def test_engines_get_inputs_of_the_shapes_in_their_configs(engine: str) -> None:
     inputs = engines.inputs_of(engine)
-    for tensor in engines.config_of(engine)["input"]:
+    required = [tensor for tensor in engines.config_of(engine)["input"] if not tensor.get("optional")]
+    assert inputs.keys() == {tensor["name"] for tensor in required}
+    for tensor in required:
         lengths = inputs[tensor["name"]].shape[1:]
         assert all(dim in (-1, length) for dim, length in zip(tensor["dims"], lengths, strict=True))
     assert {len(array) for array in inputs.values()} == {engines.ROWS.get(engine, 1)}
