@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from build_engines.embed.checkpoint import Pictures, read_json, read_preprocessing, read_tokenizer
+from build_engines.embed.checkpoint import PictureInput, Pictures, read_json, read_preprocessing, read_tokenizer
 from build_engines.illustrate.refusal import Refused
 
 
@@ -29,21 +29,11 @@ class LoadedCaptioner:
     width: int
 
 
-class PictureTower(nn.Module):
+class PictureTower(PictureInput):
     """8-bit pictures (B, side, side, 3) to states (B, regions, width)."""
 
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, model: Any, pictures: Pictures) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("mean", torch.tensor(pictures.mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(pictures.std).view(1, 3, 1, 1))
-
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        pixels = (image.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-        states: torch.Tensor = self.model(pixel_values=pixels).last_hidden_state
+        states: torch.Tensor = self.model(pixel_values=self.pixels(image)).last_hidden_state
         return states
 
 

@@ -46,8 +46,8 @@ class Loaded:
     strips_punctuation: bool
 
 
-class PictureTower(nn.Module):
-    """8-bit pictures (B, side, side, 3) to unit vectors (B, width)."""
+class PictureInput(nn.Module):
+    """A ``model`` of transformers that looks at 8-bit pictures (B, side, side, 3)."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -58,9 +58,16 @@ class PictureTower(nn.Module):
         self.register_buffer("mean", torch.tensor(pictures.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(pictures.std).view(1, 3, 1, 1))
 
+    def pixels(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 3, side, side), as the model was trained on them."""
+        return (image.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+
+
+class PictureTower(PictureInput):
+    """8-bit pictures (B, side, side, 3) to unit vectors (B, width)."""
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        pixels = (image.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-        pooled = self.model.vision_model(pixel_values=pixels).pooler_output
+        pooled = self.model.vision_model(pixel_values=self.pixels(image)).pooler_output
         projection = getattr(self.model, "visual_projection", None)
         return F.normalize(pooled if projection is None else projection(pooled), dim=1)
 
