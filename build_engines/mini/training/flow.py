@@ -108,7 +108,6 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         torch.manual_seed(seed + 1)
         self.model = ConditionedDenoiser(preset, vocabulary, channels, side)
         self.average = ConditionedDenoiser(preset, vocabulary, channels, side).eval().requires_grad_(False)
-        self.average.load_state_dict(self.model.state_dict())
         if compiled:
             self.model.denoiser.compile()
         self.optimizer = torch.optim.AdamW(
@@ -117,9 +116,9 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         self._rows = group_rows(latents.variants)
         weights = [self._weight(rows.plain[0]) for rows in self._rows]
         self._weights = np.asarray(weights) / sum(weights)
-        for network in (self.model, self.average):
-            if isinstance(network.denoiser, Vector):
-                network.denoiser.network.fit(*self._pictures())
+        if isinstance(self.model.denoiser, Vector):
+            self.model.denoiser.network.fit(*self._pictures())
+        self.average.load_state_dict(self.model.state_dict())
         self._writers = CaptionWriter(corpus.concepts), CaptionWriter(corpus.concepts, CURATED)
 
     def _weight(self, row: int) -> float:

@@ -11,11 +11,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-from diffusers import ModelMixin
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from build_engines.mini.training.unet_interface import TextConditioned
 
 _CONDITION = 256
 _HIDDEN = 1024
@@ -90,7 +90,7 @@ class _Layer(nn.Module):
         return made
 
 
-class HybridDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class HybridDenoiser(TextConditioned):
     """A UNet's inputs and outputs: ``sample`` (B, C, H, W), ``timestep`` (B,) in [0, 1000], text (B, T, W).
 
     ``block_out_channels``: widths of the convolutions and of the transformer, which is ``layers`` deep and has
@@ -139,19 +139,6 @@ class HybridDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         nn.init.zeros_(self.mean.weight)
         nn.init.zeros_(self.mean.bias)
         self.to(memory_format=torch.channels_last)
-
-    def forward(
-        self,
-        sample: Tensor,
-        timestep: Tensor,
-        encoder_hidden_states: Tensor,
-        timestep_cond: None = None,
-        added_cond_kwargs: None = None,
-        return_dict: bool = True,
-    ) -> UNet2DConditionOutput | tuple[Tensor]:
-        del timestep_cond, added_cond_kwargs
-        velocity = self.velocity(sample, timestep, encoder_hidden_states)
-        return UNet2DConditionOutput(velocity) if return_dict else (velocity,)
 
     def velocity(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         return preconditioned(noisy, timesteps, self.residual(noisy, timesteps, text))

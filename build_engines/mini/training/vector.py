@@ -14,11 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import ModelMixin
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from build_engines.mini.training.unet_interface import TextConditioned
 
 _HIDDEN = 512
 _QUERIES = 4
@@ -46,7 +46,7 @@ class _Block(nn.Module):
         return made
 
 
-class VectorDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class VectorDenoiser(TextConditioned):
     """A UNet's inputs and outputs: ``sample`` (B, C, side, side), ``timestep`` (B,) in [0, 1000], text (B, T, W).
 
     For a flow z = (1 - s) x + s n with s = timestep / 1000. ``fit`` gives it the mean of the latents, their principal
@@ -106,19 +106,6 @@ class VectorDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.mean.copy_(torch.from_numpy(mean))
         self.basis.copy_(torch.from_numpy(np.ascontiguousarray(basis, np.float32)))
         self.variances.copy_(torch.from_numpy(variances[::-1][:kept].clip(_LEAST_VARIANCE).astype(np.float32)))
-
-    def forward(
-        self,
-        sample: Tensor,
-        timestep: Tensor,
-        encoder_hidden_states: Tensor,
-        timestep_cond: None = None,
-        added_cond_kwargs: None = None,
-        return_dict: bool = True,
-    ) -> UNet2DConditionOutput | tuple[Tensor]:
-        del timestep_cond, added_cond_kwargs
-        velocity = self.velocity(sample, timestep, encoder_hidden_states)
-        return UNet2DConditionOutput(velocity) if return_dict else (velocity,)
 
     def velocity(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         """The predicted n - x, in the shape of ``noisy``. Another size than its own is resampled: the network knows
