@@ -116,8 +116,10 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         self._rows = group_rows(latents.variants)
         weights = [self._weight(rows.plain[0]) for rows in self._rows]
         self._weights = np.asarray(weights) / sum(weights)
+        self.explained: float | None = None
+        """The share of the latents' variance that a vector denoiser's components hold."""
         if isinstance(self.model.denoiser, Vector):
-            self.model.denoiser.network.fit(*self._pictures())
+            self.explained = self.model.denoiser.network.fit(*self._pictures())
         self.average.load_state_dict(self.model.state_dict())
         self._writers = CaptionWriter(corpus.concepts), CaptionWriter(corpus.concepts, CURATED)
 

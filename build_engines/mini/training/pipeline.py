@@ -134,6 +134,8 @@ class Run:
     def _denoiser(self) -> bool:
         learner = self.flow_learner()
         print(f"denoiser: {learner.parameters / 1e6:.1f} M parameters with the text encoder's", flush=True)
+        if learner.explained is not None:
+            print(f"denoiser: its components hold {learner.explained:.2%} of the variance of the latents", flush=True)
         sheet = Every(self.preset.sheet_s, lambda n: self._draw(learner, n * learner.batch))
         loop = self._loop("denoiser", learner.steps, sheet)
         kept = self._kept("denoiser")
