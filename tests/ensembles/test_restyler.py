@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.ensembles.illustrator.picture_source import InputPicture, PictureSource
 from serve.ensembles.illustrator.service import Progress, StreamOptions
 from serve.ensembles.requests import IllustrateRequest, from_json
-from serve.ensembles.restyler.restyle import Restyle, StyleUse
+from serve.ensembles.restyler.restyle import Restyle, StyleUse, restyle_from_json
 from serve.ensembles.restyler.restyler import pooled, with_luma_of
 from serve.ensembles.restyler.style_files import read_style_files
 from serve.errors import BadImage, InvalidRequest, Unsupported
@@ -109,6 +110,27 @@ async def test_colours_alpha_and_what_the_mask_leaves_out_stay(repository: Path)
     assert int(np.ptp(kept.astype(int), axis=-1).max()) <= 1
     assert np.abs(mean(kept) - mean(WARM)).max() < 6
     assert np.array_equal(with_luma_of(PIXELS, PIXELS), PIXELS)
+
+
+async def test_each_region_has_a_style_of_its_own(repository: Path) -> None:
+    left, right = np.zeros((70, 110), np.uint8), np.zeros((70, 110), np.uint8)
+    left[:, :40], right[:, 70:] = 255, 255
+    warm = StyleUse(sent(WARM, "warm.png"), mask=sent(left, "left.png"))
+    cold = StyleUse(sent(COLD, "cold.png"), mask=sent(right, "right.png"))
+    made = await restyled(repository, PIXELS, Restyle((warm, cold)))
+    assert np.array_equal(made[:, 40:70], PIXELS[:, 40:70])
+    both = [await restyled(repository, PIXELS, Restyle((use(one, name=name),)))
+            for one, name in ((WARM, "warm.png"), (COLD, "cold.png"))]  # fmt: skip
+    assert np.array_equal(made[:, :40], both[0][:, :40])
+    assert np.array_equal(made[:, 70:], both[1][:, 70:])
+    everywhere = Restyle((use(COLD, name="cold.png"), replace(warm, weight=0.5)))
+    over = await restyled(repository, PIXELS, everywhere)
+    assert np.array_equal(over[:, 40:], both[1][:, 40:])
+    half = (both[0].astype(float) + both[1])[:, :40] / 2
+    assert np.abs(over[:, :40] - half).max() <= 1
+    names = {picture.name: picture.data for picture in everywhere.pictures}
+    assert set(names) == {"cold.png", "warm.png", "left.png"}
+    assert restyle_from_json(everywhere.to_json()).with_data(names) == everywhere
 
 
 async def test_progress_counts_tiles_and_styles_are_remembered(repository: Path) -> None:

@@ -20,7 +20,18 @@ class StyleSource(PictureOriginFields):
     """One style of a mixture: a name, or a picture."""
 
     name: StyleName | None = None
-    weight: Annotated[Number, Field(ge=0, le=MAX_WEIGHT, description="its share is this of the sum of all")] = 1.0
+    weight: Annotated[
+        Number,
+        Field(
+            ge=0,
+            le=MAX_WEIGHT,
+            description="its share is this of the sum of all without a mask; with one, how much it covers, 1 at most",
+        ),
+    ] = 1.0
+    mask: Annotated[
+        Text | None,
+        Field(description="as image, and of its size: this style alone is painted where it is white"),
+    ] = None
 
     origins: ClassVar = ("name", "image", "result_id", "reference_id")
 

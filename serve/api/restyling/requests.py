@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import Request
 
 from serve.api.http.input_pictures import input_picture, limits_of
@@ -33,11 +35,15 @@ async def restyling_request(body: TransferRequest, request: Request, user_id: st
     image = await sources.picture(body, user_id)
     if image is None:
         raise InvalidRequest("is required: the picture to paint", "image")
-    uses = tuple([await _use(body, i, one, sources, request, user_id) for i, one in enumerate(chosen)])
+    uses = []
+    for i, one in enumerate(chosen):
+        use = await _use(body, i, one, sources, request, user_id)
+        region = None if one.mask is None else await sources.mask(one.mask, _at(body, i, "mask"), image)
+        uses.append(replace(use, mask=region))
     mask = None if body.mask is None else await sources.mask(body.mask, "mask", image)
     single = {"styles[0].image": body.field_of(0)} if body.styles is None else {}
     with rename_fields(single):
-        restyle = Restyle(uses, body.strength, body.preserve_colors, mask)
+        restyle = Restyle(tuple(uses), body.strength, body.preserve_colors, mask)
     options = IllustrateOptions(
         "", seed=body.seed, source=PictureSource(image), restyle=restyle, finish=finish, draws=False
     )

@@ -18,11 +18,21 @@ MIN_STYLE_PX = 16
 
 @dataclass(frozen=True)
 class StyleUse:
-    """A ``picture`` whose style is taken, with its share of a mixture. ``name``: that of a style of the site."""
+    """A ``picture`` whose style is taken, with its share of a mixture. ``name``: that of a style of the site.
+
+    ``mask``: grey, of the painted picture's shape; where it is white, the style is painted over the mixture of those
+    without a mask, and its weight is how much it covers (at most 1).
+    """
 
     picture: InputPicture
     weight: float = 1.0
     name: str = ""
+    mask: InputPicture | None = None
+
+    def with_data(self, data: Mapping[str, bytes]) -> StyleUse:
+        """With the contents of its pictures, by their names."""
+        mask = None if self.mask is None else replace(self.mask, data=data[self.mask.name])
+        return replace(self, picture=replace(self.picture, data=data[self.picture.name]), mask=mask)
 
 
 @dataclass(frozen=True)
@@ -52,18 +62,18 @@ class Restyle:
 
     @property
     def pictures(self) -> Sequence[InputPicture]:
-        own = [use.picture for use in self.styles]
-        return own if self.mask is None else [*own, self.mask]
+        masks = [use.mask for use in self.styles] + [self.mask]
+        return [*(use.picture for use in self.styles), *(mask for mask in masks if mask is not None)]
 
     @property
-    def shares(self) -> Sequence[float]:
-        """Of each style; their sum is 1."""
-        total = sum(use.weight for use in self.styles)
-        return [use.weight / total for use in self.styles]
+    def shares(self) -> Mapping[int, float]:
+        """Of each style without a mask, by its index; their sum is 1. Empty where none has a weight."""
+        total = sum(use.weight for use in self.styles if use.mask is None)
+        return {i: use.weight / total for i, use in enumerate(self.styles) if use.mask is None and total}
 
     def with_data(self, data: Mapping[str, bytes]) -> Restyle:
         """With the contents of its pictures, by their names."""
-        styles = tuple(replace(use, picture=replace(use.picture, data=data[use.picture.name])) for use in self.styles)
+        styles = tuple(use.with_data(data) for use in self.styles)
         mask = None if self.mask is None else replace(self.mask, data=data[self.mask.name])
         return replace(self, styles=styles, mask=mask)
 
@@ -72,6 +82,10 @@ class Restyle:
         document: dict[str, Any] = asdict(self)
         for use in document["styles"]:
             del use["picture"]["data"]
+            if use["mask"] is None:
+                del use["mask"]
+            else:
+                del use["mask"]["data"]
         if self.mask is None:
             del document["mask"]
         else:
@@ -83,6 +97,12 @@ class Restyle:
 
 def restyle_from_json(document: Mapping[str, Any]) -> Restyle:
     """The inverse of `Restyle.to_json`, without the contents."""
-    styles = tuple(StyleUse(**{**use, "picture": InputPicture(**use["picture"])}) for use in document["styles"])
-    mask = None if document.get("mask") is None else InputPicture(**document["mask"])
+    styles = tuple(
+        StyleUse(**{**use, "picture": InputPicture(**use["picture"]), "mask": _mask(use)}) for use in document["styles"]
+    )
+    mask = _mask(document)
     return Restyle(**{**document, "styles": styles, "mask": mask})
+
+
+def _mask(document: Mapping[str, Any]) -> InputPicture | None:
+    return None if document.get("mask") is None else InputPicture(**document["mask"])

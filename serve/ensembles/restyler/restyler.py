@@ -101,13 +101,21 @@ class Restyler:
             return pixels
         colours, padded = await asyncio.to_thread(_prepared, pixels, stated.step_px)
         own = await self._statistics_of(padded, deadline, versions)
-        wanted = [
-            share * await self._style(use.picture, f"styles[{i}].image", deadline, versions)
-            for i, (use, share) in enumerate(zip(restyle.styles, restyle.shares, strict=True))
-        ]
-        style = own + restyle.strength * (np.sum(wanted, axis=0) - own)
-        painted = await self._painted(padded, own, style.astype(np.float32), deadline, versions, seed, on_tile)
-        return await asyncio.to_thread(_composed, pixels, colours, painted, restyle)
+        layers = _layers(restyle)
+        made = colours
+        for number, layer in enumerate(layers):
+            wanted = [
+                share * await self._style(restyle.styles[i].picture, f"styles[{i}].image", deadline, versions)
+                for i, share in layer.shares.items()
+            ]
+            style = (own + restyle.strength * (np.sum(wanted, axis=0) - own)).astype(np.float32)
+
+            def report(done: int, total: int, before: int = number) -> None:
+                on_tile(before * total + done, len(layers) * total)
+
+            painted = await self._painted(padded, own, style, deadline, versions, seed, report)
+            made = await asyncio.to_thread(_laid, made, painted, layer)
+        return await asyncio.to_thread(_composed, pixels, colours, made, restyle)
 
     async def _style(
         self, picture: InputPicture, field: str, deadline: float, versions: Mapping[str, str]
@@ -208,17 +216,47 @@ def _style_pixels(pixels: Pixels, step_px: int) -> Pixels:
     return canvas.resized(np.ascontiguousarray(pixels), (size[0], size[1]))
 
 
-def _composed(pixels: Pixels, colours: Pixels, painted: Pixels, restyle: Restyle) -> Pixels:
-    """``painted`` without its margins, with the picture's own colours, mask and alpha where they are wanted."""
-    height, width = pixels.shape[:2]
+@dataclass(frozen=True)
+class _Layer:
+    """A mixture of styles, `shares` by their indices. Where ``mask`` is white it covers ``cover`` of what is below."""
+
+    shares: Mapping[int, float]
+    mask: InputPicture | None = None
+    cover: float = 1.0
+
+
+def _layers(restyle: Restyle) -> list[_Layer]:
+    """The mixture of the styles without a mask, then each style with one, in their order."""
+    regions = [
+        _Layer({i: 1.0}, use.mask, min(1.0, use.weight))
+        for i, use in enumerate(restyle.styles)
+        if use.mask is not None and use.weight
+    ]
+    return [*([_Layer(restyle.shares)] if restyle.shares else []), *regions]
+
+
+def _laid(below: Pixels, painted: Pixels, layer: _Layer) -> Pixels:
+    """``painted``, with its margins, over ``below``."""
+    height, width = below.shape[:2]
     made = painted[_MARGIN_PX : _MARGIN_PX + height, _MARGIN_PX : _MARGIN_PX + width]
+    return made if layer.mask is None else _blended(below, made, layer.mask, layer.cover)
+
+
+def _composed(pixels: Pixels, colours: Pixels, made: Pixels, restyle: Restyle) -> Pixels:
+    """``made`` with the picture's own colours, mask and alpha where they are wanted."""
     if restyle.preserve_colors:
         made = with_luma_of(made, colours)
     if restyle.mask is not None:
-        grey = canvas.resized(np.ascontiguousarray(decoded_pixels(restyle.mask)[..., 0]), (width, height))
-        share = grey[..., None].astype(np.float32) / 255
-        made = (colours + share * (made.astype(np.float32) - colours) + 0.5).astype(np.uint8)
+        made = _blended(colours, made, restyle.mask)
     return np.concatenate([made, pixels[..., 3:]], axis=-1) if pixels.shape[2] == 4 else np.ascontiguousarray(made)
+
+
+def _blended(below: Pixels, above: Pixels, mask: InputPicture, cover: float = 1.0) -> Pixels:
+    """``above`` where ``mask`` is white, ``below`` where it is black."""
+    height, width = below.shape[:2]
+    grey = canvas.resized(np.ascontiguousarray(decoded_pixels(mask)[..., 0]), (width, height))
+    share = grey[..., None].astype(np.float32) * np.float32(cover / 255)
+    return (below + share * (above.astype(np.float32) - below) + 0.5).astype(np.uint8)
 
 
 def with_luma_of(painted: Pixels, colours: Pixels) -> Pixels:

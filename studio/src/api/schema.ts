@@ -6286,10 +6286,15 @@ export interface components {
             name?: string | null;
             /**
              * Weight
-             * @description its share is this of the sum of all
+             * @description its share is this of the sum of all without a mask; with one, how much it covers, 1 at most
              * @default 1
              */
             weight: number;
+            /**
+             * Mask
+             * @description as image, and of its size: this style alone is painted where it is white
+             */
+            mask?: string | null;
         };
         /** StylesResponse */
         StylesResponse: {

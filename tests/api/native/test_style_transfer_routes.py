@@ -66,6 +66,12 @@ async def test_a_picture_is_painted_from_json_a_form_a_result_and_a_job(
     files = {"image": ("a.png", PNG), "style_image": ("s.png", DARK)}
     again = await drawn(ada, TRANSFER, data={"seed": "3"}, files=files)
     assert again["metadata"]["cached"] is True
+    masks = [np.zeros(PIXELS.shape[:2], np.uint8) for _ in range(2)]
+    masks[0][:, :20], masks[1][:, -20:] = 255, 255
+    regions = [{"image": url(DARK), "mask": url(encode(Image.fromarray(mask)))} for mask in masks]
+    made = await pixels_at(ada, (await drawn(ada, TRANSFER, json={"image": url(), "styles": regions}))["image_url"])
+    assert np.array_equal(made[:, 20:-20], PIXELS[:, 20:-20])
+    assert max(made[:, :20].mean(), made[:, -20:].mean()) < 80
     result_id = httpx.URL(first["image_url"]).path.split("/")[3]
     mixed = {"image": url(), "styles": [{"result_id": result_id, "weight": 2}, "swirls"], "preserve_colors": True}
     assert (await drawn(ada, TRANSFER, json=mixed))["success"] is True
@@ -130,6 +136,11 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
     ({"style": None, "styles": [{"name": "swirls", "image": url()}]}, 400, "styles[0].image"),
     ({"style": None, "styles": [{"name": "swirls", "weight": 11}]}, 400, "styles[0].weight"),
     ({"style": None, "styles": [{"name": "swirls", "weight": 0}]}, 400, "styles"),
+    (
+        {"style": None, "styles": [{"name": "swirls", "mask": url(encode(Image.new("L", (5, 5), 255)))}]},
+        400,
+        "styles[0].mask",
+    ),
     ({"strength": 1.01}, 400, "strength"),
     ({"strength": "nan"}, 400, "strength"),
     ({"seed": -1}, 400, "seed"),
