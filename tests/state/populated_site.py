@@ -113,6 +113,7 @@ async def fill(state: State) -> list[str]:
         "users": [{"id": "u1", "email": None, "role": "admin", "disabled_at": WHEN, **common}],
         "keys": [{"id": "k1", "user_id": "u1", "secret_hash": "h", "scopes": ["draw"], **common}],
         "prompts": [{"id": "p1", "user_id": "ada", "text": "a fox", "analysis": None, **common}],
+        "memories": [{"id": "m1", "user_id": "ada", "title": "a boat", **common}],
         "conversations": [{"id": "c1", "user_id": "ada", "messages": [{"role": "user"}], "updated_at": WHEN, **common}],
         "feedback": [{"id": "f1", "user_id": "ada", "generation_id": "g1", "kind": "rate", "value": -0.5, **common}],
         "preferences": [{"user_id": "ada", "document": {"epsilon": 0.1}, "updated_at": WHEN}],

@@ -73,6 +73,40 @@ def test_presets_are_taken_into_the_form(page: Page) -> None:
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(text)
 
 
+def test_a_memory_is_kept_taken_up_and_deleted(page: Page) -> None:
+    settled(page, "/prompts")
+    page.get_by_role("radio", name="Memories").check(force=True)
+    page.get_by_label("Title").fill("Holidays")
+    page.get_by_label("Memory", exact=True).fill("a sailing boat on the blue sea")
+    page.get_by_role("button", name="Keep").click()
+    memories = page.get_by_role("list", name="Memories").get_by_role("listitem")
+    expect(memories).to_have_count(1)
+    assert violations(page) == []
+    assert overflow(page) == 0
+    settled(page, "/")
+    page.get_by_label("Prompt", exact=True).fill("a lighthouse by the sea")
+    page.get_by_role("button", name="Improve").click()
+    expect(page.get_by_role("list", name="What was added")).to_contain_text("recalling boat, blue tones")
+    settled(page, "/prompts")
+    page.get_by_role("radio", name="Memories").check(force=True)
+    with page.expect_response(lambda answer: answer.request.method == "DELETE") as deleted:
+        page.get_by_role("button", name="Delete: Holidays").click()
+    assert deleted.value.status == 204
+
+
+def test_models_are_chosen_and_what_they_draw_is_ranked(page: Page) -> None:
+    settled(page, "/")
+    page.get_by_label("Prompt", exact=True).fill(ROBOT)
+    page.get_by_role("button", name="Let it choose").click()
+    ranked = page.get_by_role("list", name="Ranked pictures").get_by_role("listitem")
+    expect(ranked).to_have_count(2)
+    expect(ranked.first).to_contain_text("Score")
+    expect(ranked.first).to_contain_text("Chosen with")
+    assert violations(page) == []
+    page.get_by_role("button", name="Use this model: plain").click()
+    expect(page.get_by_role("button", name="Model", exact=False).first).to_contain_text("plain")
+
+
 def test_taste_says_how_it_chooses_and_chooses(page: Page, site: str) -> None:
     job = {"kind": "illustrate", "input": {"prompt": ROBOT, "seed": 1}}
     made = httpx.post(f"{site}/v1/jobs", json=job, headers={"Prefer": "wait=60"}, timeout=60).json()

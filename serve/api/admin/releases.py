@@ -113,6 +113,10 @@ class ExperimentResponse(BaseModel):
     difference: Annotated[Metrics | None, Field(description="of two arms: the second less the first")]
 
 
+class ExperimentsResponse(BaseModel):
+    experiments: list[ExperimentResponse]
+
+
 @router.get(
     "/fallback",
     response_model=FallbackResponse,
@@ -154,6 +158,13 @@ async def put_flag(
 async def reset_flag(request: Request, name: FlagPath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
     """Set a flag back to what the settings say."""
     return _flag(await Flags(settings.flags, state.database).reset(name, actor_of(request)))
+
+
+@router.get("/experiments", response_model=ExperimentsResponse, response_description="All of them")
+async def experiments(state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+    """Every experiment that the settings name, with the figures of its arms."""
+    reports = [await report_of(state.database, name, settings.experiments) for name in settings.experiments]
+    return {"experiments": [one.to_json() for one in reports]}
 
 
 @router.get(

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from serve.api.mind import director, director_actions, orchestrator, prompts, taste
+from serve.api.mind import director, director_actions, memories, orchestrator, prompts, taste
 
 router = APIRouter()
-for _each in (prompts.router, taste.router, director.router, director_actions.router, orchestrator.router):
+for _each in (
+    prompts.router,
+    memories.router,
+    taste.router,
+    director.router,
+    director_actions.router,
+    orchestrator.router,
+):
     router.include_router(_each)

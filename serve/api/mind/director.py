@@ -12,6 +12,7 @@ from serve.api.http.event_stream import EventStream
 from serve.api.http.ownership import check_own, owner_of
 from serve.api.http.problems import kind_of, render
 from serve.api.http.stateful import StateOf
+from serve.api.mind.analyser import analyser
 from serve.api.mind.director_models import (
     ChatRequest,
     ChatResponse,
@@ -27,7 +28,6 @@ from serve.api.mind.director_models import (
     SuggestResponse,
 )
 from serve.api.mind.fields import OwnerQuery
-from serve.api.mind.prompts import analyser
 from serve.api.openapi.operation import UNKNOWN, event_stream
 from serve.ensembles.director.art_director import Answered, ArtDirector
 from serve.ensembles.director.chat_model import ChatModel, ChatOptions, Message

@@ -20,8 +20,8 @@ from serve.api.http.models import Number, RequestModel, Text, Time, Whole
 from serve.api.http.ownership import UserName
 from serve.api.http.problems import kind_of, render
 from serve.api.middleware.authentication import principal_of
+from serve.api.mind.analyser import analyse
 from serve.api.mind.fields import MAX_PROMPT
-from serve.api.mind.prompts import analyse
 from serve.api.mind.taste import TasteOf
 from serve.api.native.conversion import SiteSettings
 from serve.api.restyling.styles import styles_of

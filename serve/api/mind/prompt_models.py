@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from serve.api.http.models import Cursor, Flag, NextCursor, RequestModel, Text, Time, Whole, one_of
 from serve.api.http.ownership import UserName
 from serve.api.mind.fields import MAX_PROMPT, OwnerQuery
+from serve.api.mind.memories import MAX_CONTENT, MAX_DATE, MAX_TITLE, StoredMemoryFields
 from serve.ensembles.prompts.enhancement import LEVELS
 from serve.state.prompts import MAX_PAGE_SIZE
 
@@ -34,12 +35,17 @@ class AnalyzeRequest(PromptRequest):
     user_id: Annotated[UserName | None, Field(alias="userId")] = None
 
 
-class MemoryFields(RequestModel):
-    """Of A-071: what its pictures should recall."""
+class MemoryFields(StoredMemoryFields):
+    """Of A-071: what its pictures should recall. Its texts win over those of a stored memory."""
 
-    title: Annotated[Text | None, Field(max_length=512)] = None
-    content: Annotated[Text | None, Field(max_length=MAX_PROMPT)] = None
-    date: Annotated[Text | None, Field(max_length=64)] = None
+    title: Annotated[Text | None, Field(max_length=MAX_TITLE)] = None
+    content: Annotated[Text | None, Field(max_length=MAX_CONTENT)] = None
+    date: Annotated[Text | None, Field(max_length=MAX_DATE)] = None
+
+    def texts(self) -> dict[str, str]:
+        """Those that are not empty, by their names."""
+        texts = {"title": self.title, "content": self.content, "date": self.date}
+        return {name: text.strip() for name, text in texts.items() if text and text.strip()}
 
 
 class EnhanceRequest(PromptRequest):
@@ -52,6 +58,7 @@ class EnhanceRequest(PromptRequest):
     memory_context: Annotated[
         MemoryFields, Field(alias="memoryContext", description="Its things, colours and mood are taken up.")
     ] = MemoryFields()
+    user_id: Annotated[UserName | None, Field(alias="userId", description="Of a stored memory.")] = None
 
 
 class KeywordInfo(BaseModel):

@@ -13,7 +13,9 @@ from serve.api.http.ownership import actor_of, owner_of
 from serve.api.http.problems import render
 from serve.api.http.stateful import StateOf
 from serve.api.middleware.authentication import principal_of
+from serve.api.mind.analyser import analyse, analyser
 from serve.api.mind.fields import OwnerQuery
+from serve.api.mind.memories import recalled
 from serve.api.mind.prompt_models import (
     AnalyzeRequest,
     AnalyzeResponse,
@@ -31,7 +33,7 @@ from serve.api.mind.prompt_models import (
     SentimentResponse,
 )
 from serve.api.openapi.operation import EXAMPLE_ID, UNKNOWN
-from serve.ensembles.prompts.analysis import SERVED_BY, Analysis, PromptAnalyser, to_json
+from serve.ensembles.prompts.analysis import SERVED_BY, Analysis, to_json
 from serve.ensembles.prompts.enhancement import enhance
 from serve.ensembles.prompts.vocabulary import FOLDER, read_table
 from serve.errors import InvalidRequest
@@ -43,22 +45,8 @@ from serve.state.prompts import StoredPrompt
 router = APIRouter(prefix="/api/nlp")
 
 PromptId = Annotated[str, Path(pattern="^[A-Za-z0-9]{1,64}$", examples=[EXAMPLE_ID])]
-INLINE_CHARACTERS = 2_000
-"""Longer prompts are analysed in a thread: they would delay the other requests of the process."""
 PRESETS_AGE_S = 86_400
 """C-090."""
-
-
-@cache
-def analyser() -> PromptAnalyser:
-    """That of this process. Raises InvalidRequest for vocabularies that cannot be used."""
-    return PromptAnalyser()
-
-
-async def analyse(prompt: str) -> Analysis:
-    if len(prompt) <= INLINE_CHARACTERS:
-        return analyser().analyse(prompt)
-    return await asyncio.to_thread(analyser().analyse, prompt)
 
 
 @router.post("/analyze", response_model=AnalyzeResponse, response_description="What it means")
@@ -95,14 +83,16 @@ async def sentiment(body: PromptRequest) -> Response:
 
 
 @router.post("/enhance", response_model=EnhanceResponse, response_description="The better prompt, and why")
-async def enhance_prompt(body: EnhanceRequest) -> Response:
+async def enhance_prompt(body: EnhanceRequest, request: Request) -> Response:
     """Add to a prompt what it leaves open (C-036), and explain each addition; its own words stay as they are."""
     known = analyser().vocabulary.terms["styles"]
     if body.style is not None and body.style not in known:
         raise InvalidRequest(f"must be one of {', '.join(known)}", "style")
-    memory = [text for text in (body.memory_context.title, body.memory_context.content) if text and text.strip()]
-    recalled = await analyse(". ".join(memory)) if memory else None
-    done = await asyncio.to_thread(enhance, analyser(), body.prompt, body.level, body.style, recalled)
+    given = body.memory_context
+    memory = await recalled(given.texts(), given, body.prompt, request, body.user_id)
+    told = ". ".join(memory[name] for name in ("title", "content") if name in memory)
+    known_memory = await analyse(told) if told else None
+    done = await asyncio.to_thread(enhance, analyser(), body.prompt, body.level, body.style, known_memory)
     changes = [{"kind": one.kind, "text": one.text, "reason": one.reason} for one in done.changes]
     content = {
         "original": done.original, "enhanced": done.enhanced, "negative_prompt": done.negative_prompt,

@@ -13,8 +13,8 @@ from serve.api.admin.quality import Admin
 from serve.api.http.ownership import actor_of, owner_of
 from serve.api.http.problems import render
 from serve.api.http.stateful import StateOf
+from serve.api.mind.analyser import analyser
 from serve.api.mind.fields import OwnerQuery
-from serve.api.mind.prompts import analyser
 from serve.api.mind.taste_models import (
     CohortResponse,
     ExportResponse,

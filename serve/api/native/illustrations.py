@@ -3,7 +3,8 @@
 Style and memory become part of the prompt, in this order, separated by commas: the prompt, "STYLE style", "COLOURS
 colours", "MOOD mood", the memory's title, its content. A preference that names a style of the site
 (`serve.api.native.styles`) becomes that style's words instead. Brackets in the others are the characters, not weights.
-The memory's date is only told in the metadata: a text encoder makes nothing of it.
+The memory's date is only told in the metadata: a text encoder makes nothing of it. A memory may be a stored one
+(`/api/memories`), by its id or as the one that is most like the prompt.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from serve.api.http.ownership import UserName, owner_of
 from serve.api.http.picture_forms import PictureRoute, with_form
 from serve.api.http.problems import render
 from serve.api.library.picture_sources import SourcesOf
+from serve.api.mind.memories import StoredMemoryFields, recalled
 from serve.api.native.conversion import SiteSettings
 from serve.api.native.styles import StylesOf
 from serve.diffusion import styles
@@ -78,7 +80,8 @@ class _Context(RequestModel, alias_generator=camel_case):
 
     def texts(self) -> dict[str, str]:
         """By the client's names."""
-        texts: dict[str, str] = self.model_dump(by_alias=True, exclude_none=True)
+        own = {"id", "recall"}
+        texts: dict[str, str] = self.model_dump(by_alias=True, exclude_none=True, exclude=own)
         return {name: text.strip() for name, text in texts.items() if text.strip()}
 
 
@@ -88,7 +91,7 @@ class StylePreferences(_Context):
     mood: Phrase | None = None
 
 
-class MemoryContext(_Context):
+class MemoryContext(StoredMemoryFields, _Context):
     title: Passage | None = None
     content: Passage | None = None
     date: Passage | None = None
@@ -169,7 +172,8 @@ async def generate_illustration(
     caller = headers.caller(request, owner_of(request, body.user_id, "userId"))
     if body.subject_references:
         await _check_references(direct, body.model, "subjectReferences")
-    style, memory = body.style_preferences.texts(), body.memory_context.texts()
+    style, given = body.style_preferences.texts(), body.memory_context
+    memory = await recalled(given.texts(), given, body.prompt, request, body.user_id)
     context = {name: texts for name, texts in (("style_preferences", style), ("memory_context", memory)) if texts}
     inputs = await sources.options(body, caller.user_id)
     for i, subject in enumerate(body.subject_references):

@@ -16,6 +16,7 @@ from serve.state.tables.generations import (
     idempotency_keys,
     inputs,
     measurements,
+    memories,
     preferences,
     prompts,
     quality_samples,

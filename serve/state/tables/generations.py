@@ -178,6 +178,18 @@ prompts = sa.Table(
     sa.Index(None, "user_id", "created_at"),
 )
 
+memories = sa.Table(
+    "memories",
+    metadata,
+    id_column(),
+    text_column("user_id"),
+    text_column("title", default=""),
+    text_column("content", default=""),
+    text_column("date", nullable=True),
+    time_column("created_at"),
+    sa.Index(None, "user_id", "created_at"),
+)
+
 conversations = sa.Table(
     "conversations",
     metadata,

@@ -35,8 +35,27 @@ export function useAnalysis(prompt: string) {
   });
 }
 
-export const enhance = (prompt: string) =>
-  request<Schemas["EnhanceResponse"]>("POST", "/api/nlp/enhance", { body: { prompt } });
+/** `recalls`: whether the stored memory that is most like the prompt is taken up. */
+export const enhance = (prompt: string, recalls: boolean) =>
+  request<Schemas["EnhanceResponse"]>("POST", "/api/nlp/enhance", {
+    body: recalls ? { prompt, memoryContext: { recall: true }, ...whose() } : { prompt },
+  });
+
+export type Memory = Schemas["MemoryInfo"];
+
+export const useMemories = (enabled: boolean) =>
+  useQuery({
+    queryKey: ["memories"],
+    queryFn: () => request<Schemas["MemoriesResponse"]>("GET", "/api/memories", { query: whose() }),
+    enabled,
+  });
+
+export async function addMemory(title: string, content: string) {
+  await request<Memory>("POST", "/api/memories", { body: { title, content, ...whose() } });
+  await queryClient.invalidateQueries({ queryKey: ["memories"] });
+}
+
+export const deleteMemory = (id: string) => send("DELETE", `/api/memories/${id}`, { query: whose() });
 
 /** Makes a prompt an entry of the history. What fails here must not keep anybody from drawing. */
 export async function keepPrompt(prompt: string) {
@@ -81,6 +100,15 @@ export type Suiting = Schemas["SelectedModel"];
 
 export const suitingModels = (prompt: string) =>
   request<Schemas["SelectModelsResponse"]>("POST", "/api/orchestrator/select", { body: { prompt, ...whose() } });
+
+export type Ranked = Schemas["OrchestratedResponse"];
+
+/** Draws with the models that suit the prompt, and ranks what they drew. */
+export const drawRanked = (prompt: string, seed: number | null, signal: AbortSignal) =>
+  request<Ranked>("POST", "/api/orchestrator/generate", {
+    body: { prompt, ...(seed === null ? {} : { seed }), ...whose() },
+    signal,
+  });
 
 export const useRecommendations = () =>
   useQuery({

@@ -1718,9 +1718,16 @@ export interface components {
             style?: string | null;
             /**
              * @description Its things, colours and mood are taken up.
-             * @default {}
+             * @default {
+             *       "recall": false
+             *     }
              */
             memoryContext: components["schemas"]["MemoryFields"];
+            /**
+             * Userid
+             * @description Of a stored memory.
+             */
+            userId?: string | null;
         };
         /** EnhanceResponse */
         EnhanceResponse: {
@@ -1869,6 +1876,11 @@ export interface components {
             arms: components["schemas"]["ArmInfo"][];
             /** @description of two arms: the second less the first */
             difference: components["schemas"]["Metrics"] | null;
+        };
+        /** ExperimentsResponse */
+        ExperimentsResponse: {
+            /** Experiments */
+            experiments: components["schemas"]["ExperimentResponse"][];
         };
         /**
          * ExplainRequest
@@ -3146,7 +3158,11 @@ export interface components {
             subjectReferences?: components["schemas"]["_SubjectReference"][];
             /** @default {} */
             stylePreferences: components["schemas"]["StylePreferences"];
-            /** @default {} */
+            /**
+             * @default {
+             *       "recall": false
+             *     }
+             */
             memoryContext: components["schemas"]["MemoryContext"];
         };
         /** IllustrationResponse */
@@ -4134,8 +4150,33 @@ export interface components {
             /** Name */
             name: string;
         };
+        /** MemoriesResponse */
+        MemoriesResponse: {
+            /**
+             * Memories
+             * @description The newest first.
+             */
+            memories: components["schemas"]["MemoryInfo"][];
+            /**
+             * Most
+             * @description That a user may keep.
+             * @example 200
+             */
+            most: number;
+        };
         /** MemoryContext */
         MemoryContext: {
+            /**
+             * Id
+             * @description A stored memory: one of GET /api/memories.
+             */
+            id?: string | null;
+            /**
+             * Recall
+             * @description Whether the stored memory that is most like the prompt is taken, if one is alike.
+             * @default false
+             */
+            recall: boolean;
             /** Title */
             title?: string | null;
             /** Content */
@@ -4145,15 +4186,42 @@ export interface components {
         };
         /**
          * MemoryFields
-         * @description Of A-071: what its pictures should recall.
+         * @description Of A-071: what its pictures should recall. Its texts win over those of a stored memory.
          */
         MemoryFields: {
+            /**
+             * Id
+             * @description A stored memory: one of GET /api/memories.
+             */
+            id?: string | null;
+            /**
+             * Recall
+             * @description Whether the stored memory that is most like the prompt is taken, if one is alike.
+             * @default false
+             */
+            recall: boolean;
             /** Title */
             title?: string | null;
             /** Content */
             content?: string | null;
             /** Date */
             date?: string | null;
+        };
+        /** MemoryInfo */
+        MemoryInfo: {
+            /** Id */
+            id: string;
+            /** Title */
+            title: string;
+            /** Content */
+            content: string;
+            /** Date */
+            date: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
         };
         /** MemoryResponse */
         MemoryResponse: {
@@ -4434,6 +4502,29 @@ export interface components {
              * @example atelier_k7d1e0f3a_…
              */
             key: string;
+        };
+        /**
+         * NewMemory
+         * @example {
+         *       "content": "the blue boat of my father",
+         *       "title": "Holidays"
+         *     }
+         */
+        NewMemory: {
+            /**
+             * Title
+             * @default
+             */
+            title: string;
+            /** Content */
+            content: string;
+            /**
+             * Date
+             * @description As the user writes it.
+             */
+            date?: string | null;
+            /** Userid */
+            userId?: string | null;
         };
         /**
          * NewUserRequest

@@ -236,6 +236,7 @@ async def test_breaker_states_are_reported(client: httpx.AsyncClient, primary: I
     [
         ("GET", "/api/admin/fallback"), ("GET", "/api/admin/flags"), ("PUT", "/api/admin/flags/own"),
         ("DELETE", "/api/admin/flags/own"), ("GET", "/api/admin/experiments/steps"),
+        ("GET", "/api/admin/experiments"),
     ],
 )  # fmt: skip
 async def test_admin_routes_are_refused_without_the_admin_role(door: KeyedSite, method: str, path: str) -> None:
@@ -275,6 +276,7 @@ async def test_experiment_report(client: httpx.AsyncClient) -> None:
     assert sum(arm["generations"] for arm in found["arms"]) == 1
     assert found["difference"] is None
     assert found["note"].startswith("not enough yet")
+    assert (await client.get("/api/admin/experiments")).json() == {"experiments": [found]}
     assert (await client.get("/api/admin/experiments/none")).status_code == 404
 
 

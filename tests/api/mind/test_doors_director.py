@@ -13,7 +13,7 @@ from jobs_standin import Hand
 from keyed_door import KeyedSite, keyed_site
 from stateful_door import is_problem
 
-from serve.api.mind.prompts import analyser
+from serve.api.mind.analyser import analyser
 from serve.ensembles.director.art_director import ArtDirector
 from serve.ensembles.director.chat_model import ChatFailed, ChatOptions, Message
 from serve.errors import StateUnavailable

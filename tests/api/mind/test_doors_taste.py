@@ -12,7 +12,7 @@ import pytest
 from keyed_door import KeyedSite, keyed_site
 from stateful_door import is_problem
 
-from serve.api.mind.prompts import analyser
+from serve.api.mind.analyser import analyser
 from serve.personalisation import feedback, taste
 from serve.personalisation.taste import TasteService
 from serve.settings import TasteSettings

@@ -1,6 +1,7 @@
 import type { ReactNode } from "react";
 import { usePresets, useStyles } from "../../api/queries";
 import { Button, Choice, NumberInput, Range, Section, Segments, Text, Toggle } from "../../ui/controls";
+import { ChosenModels } from "./chosen_models";
 import { Insight } from "./insight";
 import { type Family, familyOf, randomSeed, type Settings } from "./settings";
 import { SuitingModels } from "./suiting_models";
@@ -64,6 +65,16 @@ export function Form({ sections, settings, change, families, limits, draw, isDra
           />
           <SuitingModels prompt={settings.prompt} models={families.map(({ name }) => name)} take={take} />
         </>
+      )}
+      {family && (
+        <div className="actions">
+          <ChosenModels
+            prompt={settings.prompt}
+            seed={settings.seed}
+            models={families.map(({ name }) => name)}
+            take={take}
+          />
+        </div>
       )}
       {sections}
       <Section title="Settings">

@@ -1,6 +1,7 @@
 // What the prompt says, while it is written, and what would make it better.
 import { useState } from "react";
 import { enhance, useAnalysis } from "../../api/mind";
+import { useOffer } from "../../api/offer";
 import { Button } from "../../ui/controls";
 import { toast, toastError } from "../../ui/toasts";
 import type { Settings } from "./settings";
@@ -14,6 +15,7 @@ interface Props {
 
 export function Insight({ settings, change }: Props) {
   const { data } = useAnalysis(settings.prompt);
+  const offer = useOffer();
   const [reasons, setReasons] = useState<{ text: string; reason: string }[]>([]);
   const [busy, setBusy] = useState(false);
   if (!settings.prompt.trim() || !data) return null;
@@ -23,7 +25,7 @@ export function Insight({ settings, change }: Props) {
     setBusy(true);
     try {
       const before = { prompt: settings.prompt, negativePrompt: settings.negativePrompt };
-      const found = await enhance(settings.prompt);
+      const found = await enhance(settings.prompt, offer.data?.keeps ?? false);
       change({ prompt: found.enhanced, negativePrompt: settings.negativePrompt || found.negative_prompt });
       setReasons(found.changes);
       const undo = () => {

@@ -12,6 +12,7 @@ import { Table } from "../../ui/table";
 import { toastError } from "../../ui/toasts";
 import { Cohorts } from "./cohorts";
 import { EngineVersions } from "./engine_versions";
+import { Experiments } from "./experiments";
 import { Fallback } from "./fallback";
 
 const useAdmin = <T,>(path: string, query?: Record<string, string | number>) =>
@@ -30,6 +31,7 @@ export function Operate() {
       <Accounts />
       <Cohorts />
       <EngineVersions />
+      <Experiments />
       <Fallback />
       <Flags />
       <Audit />

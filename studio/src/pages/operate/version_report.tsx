@@ -3,29 +3,20 @@ import { useQuery } from "@tanstack/react-query";
 import { request, type Schemas } from "../../api/client";
 import { Dialog } from "../../ui/controls";
 import { Failed, Skeletons } from "../../ui/feedback";
-import { percent, seconds } from "../../ui/format";
+import { seconds } from "../../ui/format";
 import { Table } from "../../ui/table";
+import { FIGURES } from "./estimates";
 
 type Compared = Schemas["ComparedVersion"];
-type Estimate = Compared["metrics"]["mean_rating"];
 
 const MEASURES: { name: string; of: (version: Compared) => string }[] = [
   { name: "Users", of: ({ users }) => String(users) },
   { name: "Pictures", of: ({ generations }) => String(generations) },
-  { name: "Kept, shared or liked", of: ({ metrics }) => estimated(metrics.conversion_rate, percent) },
-  { name: "Errors", of: ({ metrics }) => estimated(metrics.error_rate, percent) },
-  { name: "Mean stars", of: ({ metrics }) => estimated(metrics.mean_rating, (value) => value.toFixed(2)) },
-  { name: "Mean quality", of: ({ metrics }) => estimated(metrics.mean_quality, (value) => value.toFixed(3)) },
+  ...FIGURES.map(({ name, of }) => ({ name, of: ({ metrics }: Compared) => of(metrics) })),
   { name: "Median, p95", of: ({ p50_time_s, p95_time_s }) => `${timed(p50_time_s)}, ${timed(p95_time_s)}` },
 ];
 
 const timed = (value: number | null) => (value === null ? "–" : seconds(value));
-
-/** With its 95 % confidence interval, where there is one. */
-function estimated({ value, low, high }: Estimate, shown: (value: number) => string): string {
-  if (value === null) return "–";
-  return low === null || high === null ? shown(value) : `${shown(value)} (${shown(low)} to ${shown(high)})`;
-}
 
 export function VersionReport({ engine, close }: { engine: string; close: () => void }) {
   const query = useQuery({

@@ -4,12 +4,14 @@ import { useState } from "react";
 import { Segments } from "../../ui/controls";
 import { keepSettings } from "../create/settings";
 import { History } from "./history";
+import { Memories } from "./memories";
 import { Presets } from "./presets";
 
 const VIEWS = [
   { id: "history", name: "History" },
   { id: "favourites", name: "Favourites" },
   { id: "presets", name: "Presets" },
+  { id: "memories", name: "Memories" },
 ];
 
 export function Prompts() {
@@ -23,7 +25,11 @@ export function Prompts() {
     <div className="page">
       <h1>Prompts</h1>
       <Segments label="Which prompts" value={view} onChange={setView} options={VIEWS} />
-      {view === "presets" ? <Presets use={use} /> : <History key={view} favorites={view === "favourites"} use={use} />}
+      {view === "presets" && <Presets use={use} />}
+      {view === "memories" && <Memories />}
+      {(view === "history" || view === "favourites") && (
+        <History key={view} favorites={view === "favourites"} use={use} />
+      )}
     </div>
   );
 }
