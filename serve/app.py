@@ -14,25 +14,13 @@ from typing import Any
 from ray import serve as ray_serve
 from ray.serve.config import BackpressureConfig, HTTPOptions, gRPCOptions
 from ray.serve.schema import LoggingConfig
-from starlette.middleware import Middleware
 
-from serve.api.app import answer
-from serve.api.inference.grpc import add_servicer_to_server
-from serve.api.inference.hot_route import process_hot_route
-from serve.api.middleware import authentication
-from serve.api.middleware.admission import Admission
-from serve.api.middleware.authentication import AuthenticationMiddleware
-from serve.api.middleware.client_address import ClientAddress
-from serve.api.middleware.deadlines import RequestReceived
-from serve.api.middleware.request_trace import RequestTrace
-from serve.api.middleware.response_headers import RequestId, ScrubHeaders
+from serve.api.inference.grpc_service import add_servicer_to_server
 from serve.cluster import routing
 from serve.cluster.autoscaling import by_ongoing_requests, by_queue, replicas
-from serve.cluster.ray_process import bind_host, bind_servers_to, find_replica
 from serve.cluster.replicas import Gateway, IllustratorReplica, Replica, VectorizerReplica, WorkerReplica
 from serve.diffusion.family import families_in
 from serve.errors import EngineUnavailable
-from serve.observability.logs import formats
 from serve.security.limits.admission_queue import RETRY_AFTER_S
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
 
@@ -180,16 +168,3 @@ def http_options(settings: Settings) -> HTTPOptions:
 def grpc_options(settings: Settings) -> gRPCOptions:
     servicer = f"{add_servicer_to_server.__module__}.{add_servicer_to_server.__name__}"
     return gRPCOptions(port=settings.grpc.port, grpc_servicer_functions=[servicer])
-
-
-def before_ray_serve() -> list[Middleware]:
-    """Ray Serve calls this in every process that opens an HTTP server; the middleware runs before Ray Serve's own."""
-    settings = load()
-    formats.install()
-    bind_servers_to(bind_host(settings.ray.host))
-    admission = Middleware(Admission, settings.limits, settings.gateway, answer, process_hot_route)
-    client_address = Middleware(ClientAddress, settings)
-    entry = Middleware(AuthenticationMiddleware, authentication.process_authentication)
-    first = [Middleware(RequestId), Middleware(ScrubHeaders), client_address, Middleware(RequestReceived)]
-    # The last runs first.
-    return [Middleware(find_replica), admission, entry, Middleware(RequestTrace, settings.logs.requests), *first]

@@ -18,7 +18,8 @@ from jobs_standin import with_settings
 from standin import StandIn
 
 from serve.api.app import answer, create_app
-from serve.api.inference.grpc import OpenInferenceServicer, add_servicer_to_server
+from serve.api.inference.grpc import OpenInferenceServicer
+from serve.api.inference.grpc_service import add_servicer_to_server
 from serve.api.inference.hot_route import HotInference
 from serve.api.middleware.admission import Admission
 from serve.api.middleware.authentication import Authentication, AuthenticationMiddleware

@@ -65,13 +65,11 @@ def raw_triton(repository: Path, engines: Sequence[str], threads: int) -> Iterat
             backends=backends,
             shm_prefix=prefix,
             host="127.0.0.1",
-            ports=(grpc, metrics),
+            ports=installation.Ports(grpc, metrics, http),
             load_threads=2,
             stub_timeout_s=60,
         )
-        over_http = ["--allow-http=true", "--http-address=127.0.0.1", f"--http-port={http}"]
-        line = [part for part in command if part != "--allow-http=false"] + over_http
-        with _child(line, installation.environment(found, threads, Path(folder))) as child:
+        with _child(command, installation.environment(found, threads, Path(folder))) as child:
             url = f"http://127.0.0.1:{http}"
             _wait(url, "/v2/health/ready", child)
             yield RawTriton(child.pid, f"127.0.0.1:{http}", f"127.0.0.1:{grpc}")

@@ -65,7 +65,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.ray.drain_s),
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.app.before_ray_serve",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.cluster.ingress.before_ray_serve",
         "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "serve.cluster.haproxy.before_controller",
         # Three failures in a row count, as for replicas (`app.compose`). Ray Serve's default of 10 s makes half a
         # minute.

@@ -1,4 +1,8 @@
-"""Ray Serve replicas: the gateway with HTTP and gRPC, the ensembles with their Triton, the worker of the queue."""
+"""Ray Serve replicas: the gateway with HTTP and gRPC, the ensembles with their Triton, the worker of the queue.
+
+Every process of the stack imports this module, the one of `atelier up` too, so that each replica imports its own parts
+in its constructor.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +10,26 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
-from serve.api.app import answer, create_app
-from serve.api.inference.grpc import MODEL_INFER, OpenInferenceServicer
-from serve.api.inference.grpc_calls import set_direct_handler
-from serve.api.inference.hot_route import HotInference, set_process_hot_route
-from serve.api.inference.models import Models
-from serve.api.middleware import authentication
-from serve.api.middleware.authentication import Authentication
 from serve.cluster.autoscaling import ONGOING_REQUESTS, WANTED_WORKERS
-from serve.cluster.hop.remote import RemoteIllustrator, RemoteVectorizer
-from serve.cluster.hop.remote_ensemble import idle_state_of
-from serve.cluster.ray_process import count_ongoing, freeze_gc, prepare
-from serve.cluster.scale_to_zero import IdleState
+from serve.cluster.ray_process import freeze_gc, prepare
 from serve.ensembles.illustrator.illustration import ILLUSTRATE
 from serve.ensembles.vectorizer.vectorization import VECTORIZE
 from serve.errors import AtelierError, EngineFailure, EngineUnavailable
-from serve.jobs.direct.service import DirectService
 from serve.observability import request_context, tracing
 from serve.observability.request_context import DEFAULT_URGENCY, Urgency
 from serve.observability.tracing import export
-from serve.releases.fallback.illustrator import with_fallback
-from serve.releases.fallback.wrappers import WatchedVectorizer
-from serve.releases.rollouts.version_reconciler import VersionReconciler, current_versions
 from serve.security.limits.admission_queue import AdmissionQueue
-from serve.security.moderation.policy import moderated, required_engines
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings
-from serve.state import State
-from serve.state.objects.objects import object_reader
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from serve.cluster.gateway import GatewayServicer
+    from serve.releases.rollouts.version_reconciler import VersionReconciler
 
 LOGGER = logging.getLogger(__name__)
 
@@ -134,6 +125,8 @@ class Replica:
 
     async def _begin(self, settings: Settings, own: VectorizerSettings | IllustratorSettings) -> None:
         """Start the ensemble, then reconcile its engine versions with the site's."""
+        from serve.releases.rollouts.version_reconciler import VersionReconciler
+
         await self._ensemble.start()
         self._reconciler = VersionReconciler(settings, self._ensemble.engine_set, own.model_repository)
         self._reconciler.start()
@@ -150,7 +143,8 @@ class Replica:
 class VectorizerReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         prepare(settings, "Vectorizer", NICENESS)
-        from serve.ensembles.vectorizer.vectorizer import Vectorizer  # lazy: gateways must not load tracers
+        from serve.ensembles.vectorizer.vectorizer import Vectorizer
+        from serve.releases.rollouts.version_reconciler import current_versions
 
         self._admission = admission_queue_of(settings.vectorizer, VECTORIZE)
         self._ensemble = Vectorizer(settings.vectorizer, engine_versions=await current_versions(settings))
@@ -160,6 +154,8 @@ class VectorizerReplica(Replica):
 def engines_beside(settings: Settings) -> tuple[str, ...]:
     """Engines that the Illustrator serves besides its families. Raises EngineUnavailable for a language model that is
     not in its repository."""
+    from serve.security.moderation.policy import required_engines
+
     own, engine = settings.illustrator, settings.director.engine
     if engine is None:
         return required_engines(settings.moderation)
@@ -174,7 +170,10 @@ def engines_beside(settings: Settings) -> tuple[str, ...]:
 class IllustratorReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         prepare(settings, "Illustrator", NICENESS)
-        from serve.ensembles.illustrator.illustrator import Illustrator  # lazy: nor Triton and tokenizers
+        from serve.ensembles.illustrator.illustrator import Illustrator
+        from serve.releases.rollouts.version_reconciler import current_versions
+        from serve.security.moderation.policy import moderated
+        from serve.state.objects.objects import object_reader
 
         self._admission = admission_queue_of(settings.illustrator, ILLUSTRATE)
         others, wanted = engines_beside(settings), await current_versions(settings)
@@ -192,6 +191,7 @@ class WorkerReplica:
     ) -> None:
         prepare(settings, "Worker")
         from serve.api.http.urls import own_url
+        from serve.cluster.hop.handles import remote_illustrator, remote_vectorizer
         from serve.jobs.worker.site import SiteWorker
 
         self._worker = await SiteWorker.start(
@@ -217,37 +217,14 @@ class WorkerReplica:
         await asyncio.to_thread(export.stop)
 
 
-def remote_vectorizer(handle: DeploymentHandle[Any], settings: Settings) -> RemoteVectorizer:
-    own = settings.vectorizer
-    return RemoteVectorizer(_over_grpc(handle), own.timeout_s, _idle_state("Vectorizer", own), _max_local(own))
-
-
-def remote_illustrator(handle: DeploymentHandle[Any], settings: Settings) -> RemoteIllustrator:
-    own = settings.illustrator
-    return RemoteIllustrator(_over_grpc(handle), own.timeout_s, _idle_state("Illustrator", own), _max_local(own))
-
-
-def _max_local(own: VectorizerSettings | IllustratorSettings) -> int:
-    """As many inferences as the replica itself works on at once, if there is but one."""
-    return own.max_ongoing_requests if own.min_replicas == own.max_replicas == 1 else 0
-
-
-def _over_grpc(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
-    """Use gRPC, not actor calls: with those a replica blocks at the end of each call until the caller has read all
-    items (Ray 2.60), so a frozen gateway would block every replica that it called."""
-    return handle.options(stream=True, _by_reference=False)
-
-
-def _idle_state(name: str, own: VectorizerSettings | IllustratorSettings) -> IdleState | None:
-    return idle_state_of(APPLICATION, name) if own.min_replicas == 0 else None
-
-
 def admission_queue_of(own: VectorizerSettings | IllustratorSettings, ensemble: str) -> AdmissionQueue:
     return AdmissionQueue(own.max_ongoing_requests, own.max_queued_requests, ensemble)
 
 
-class Gateway(OpenInferenceServicer):
-    """The HTTP application and the gRPC servicer's methods."""
+class Gateway:
+    """The HTTP application, and the methods of the gRPC service."""
+
+    _servicer: GatewayServicer
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self,
@@ -258,36 +235,21 @@ class Gateway(OpenInferenceServicer):
     ) -> None:
         """``_worker`` is not called: it only makes the worker part of the application."""
         prepare(settings, "Gateway")
-        service = WatchedVectorizer(remote_vectorizer(vectorizer, settings), settings.fallback.breaker)
-        self._state = await State.open_with_retry(settings)
-        remote = remote_illustrator(illustrator, settings) if illustrator else None
-        draws = with_fallback(remote, self._state) if remote is not None else None
-        self._direct = DirectService(self._state, draws, service, settings)
-        await self._direct.start()
-        self._authentication = await Authentication.opened(self._state)
-        authentication.set_process_authentication(self._authentication)
-        state, direct = self._state, self._direct
-        self._app = partial(
-            create_app, service, settings, illustrator=draws, state=state, direct=direct, entrance=self._authentication
-        )
-        models = Models(service, settings, draws, self._direct.version_selector, state.database, state)
-        super().__init__(models, settings, self._authentication, count_ongoing)
-        set_process_hot_route(HotInference(models, settings, answer, count_ongoing))
-        set_direct_handler(MODEL_INFER, self.infer_directly)
+        from serve.cluster.gateway import GatewayServicer
+
+        self._servicer = await GatewayServicer.open(vectorizer, illustrator, settings)
+
+    def __getattr__(self, name: str) -> Any:
+        """The methods of the gRPC service."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._servicer, name)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Ray Serve calls this after the constructor."""
-        app = self._app(models=self._models)
-        freeze_gc()
-        return app
+        return self._servicer.build_app()
 
     async def __del__(self) -> None:
-        set_process_hot_route(None)
-        set_direct_handler(MODEL_INFER, None)
-        if hasattr(self, "_authentication"):
-            authentication.set_process_authentication(None)
-            await self._authentication.close()
-        if hasattr(self, "_direct"):
-            await self._direct.close()
-            await self._state.close()
+        if "_servicer" in vars(self):
+            await self._servicer.close()
         await asyncio.to_thread(export.stop)

@@ -1,4 +1,4 @@
-"""``EngineClient``: the only inference client. Numpy arrays in and out, over gRPC to one Triton."""
+"""``EngineClient``: the only inference client. Numpy arrays in and out, to one Triton."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from serve.engines import tensors, triton_errors
 from serve.engines.grpc_options import channel_options
 from serve.engines.streaming import stream_infer
 from serve.engines.tensors import Region, RegionPool
+from serve.engines.triton_http import TritonHttp
 from serve.engines.warmup_inputs import warmup_inputs
 from serve.errors import (
     AtelierError,
@@ -96,6 +97,7 @@ class EngineClient:
         """Why calls are refused until the next `connect`: Triton is being restarted. None: normal operation."""
         self.serving_mark = ""
         """Of a Triton that another process supervises: a file that exists while its answers may be used."""
+        self._http: TritonHttp | None = None
 
     async def infer(
         self,
@@ -118,14 +120,25 @@ class EngineClient:
             raise Overloaded(f"the queue of engine '{engine}' is full")
         with self._measured(engine, inputs):
             self.check_restarting(engine)
-            request = partial(tensors.request, engine, inputs, outputs, version)
-            response = await self._infer(engine, inputs, request, limit_s)
-            self.check_restarting(engine)
-            result = tensors.arrays(response)
+            result = await self._infer_over_http(engine, inputs, outputs, version, limit_s)
+            if result is None:
+                request = partial(tensors.request, engine, inputs, outputs, version)
+                response = await self._infer(engine, inputs, request, limit_s)
+                self.check_restarting(engine)
+                result = tensors.arrays(response)
         self._succeeded[engine] += 1
         if self.on_inference is not None:
             self.on_inference(engine, inputs)
         return result
+
+    def use_http(self, address: str) -> None:
+        """Send small inferences to the HTTP endpoint ``address`` (host:port) of the same Triton."""
+        self._http = TritonHttp(address, self._report_failure, self._max_message_bytes)
+
+    def retire(self) -> None:
+        """No new call follows: connections over HTTP are closed once they are free."""
+        if self._http is not None:
+            self._http.retire()
 
     @property
     def connection(self) -> Any:
@@ -285,6 +298,29 @@ class EngineClient:
         self._abandoned[engine] -= 1
         if not call.cancelled():
             call.exception()  # mark as retrieved: asyncio would log it otherwise
+
+    async def _infer_over_http(
+        self,
+        engine: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str] | None,
+        version: str,
+        timeout_s: float,
+    ) -> dict[str, NDArray[Any]] | None:
+        """The outputs; None if gRPC has to be used: for large inputs, and for the exact error of what failed."""
+        if self._http is None or sum(array.nbytes for array in inputs.values()) >= self._shared_memory_min_bytes:
+            return None
+        try:
+            call = await self._http.send(engine, inputs, outputs, version)
+            answer = await self._await_response(call, engine, timeout_s)
+        except OSError:
+            return None
+        self.check_restarting(engine)
+        return answer.arrays(engine) if answer.status == 200 else None
+
+    def _report_failure(self, engine: str, text: str) -> None:
+        if triton_errors.says_stub_lost(text) and self.on_stub_lost is not None:
+            self.on_stub_lost(engine)
 
     async def _infer(
         self, engine: str, inputs: Mapping[str, NDArray[Any]], build_request: Callable[[], Any], timeout_s: float

@@ -99,7 +99,8 @@ class EngineSet:
         if self._server is None:
             return None
         mark = str(self._server.serving_mark or "")
-        return EngineAddress(machine_id(), self._server.url, self.names, self._timeout_s, mark)
+        server = self._server
+        return EngineAddress(machine_id(), server.url, self.names, self._timeout_s, mark, server.http_address)
 
     async def _check_reachable(self, engine: str) -> None:
         try:

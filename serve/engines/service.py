@@ -48,6 +48,8 @@ class EngineAddress:
     timeout_s: float
     serving_mark: str = ""
     """A file that exists while answers of this Triton may be used."""
+    http_address: str = ""
+    """host:port of its HTTP endpoint."""
 
 
 @cache

@@ -52,7 +52,7 @@ def encode(array: NDArray[Any]) -> bytes:
     return b"" if encoded is None or encoded.size == 0 else bytes(encoded.item())
 
 
-def decode(raw: bytes, name: str, shape: Sequence[int]) -> NDArray[Any]:
+def decode(raw: bytes | memoryview, name: str, shape: Sequence[int]) -> NDArray[Any]:
     """A read-only view of ``raw`` as datatype ``name`` (BYTES: a new object array)."""
     if name not in NUMPY_TYPES:
         raise EngineFailure(f"tensors of type {name} cannot be read")

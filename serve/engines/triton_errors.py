@@ -42,7 +42,12 @@ def is_stub_lost(error: grpc.aio.AioRpcError) -> bool:
     The stub may only have been late. It then continues to use memory that its server has reclaimed: shared memory is
     corrupted, one of them crashes, or the next request gets this one's response.
     """
-    return _STUB_LOST.search(error.details() or "") is not None
+    return says_stub_lost(error.details() or "")
+
+
+def says_stub_lost(text: str) -> bool:
+    """`is_stub_lost` of an error's text."""
+    return _STUB_LOST.search(text) is not None
 
 
 def from_grpc(error: grpc.aio.AioRpcError, engine: str) -> AtelierError | RegionLost:

@@ -15,7 +15,8 @@ import uvicorn
 from keyed_door import CLIENT, KeyedSite
 from odd_requests import AttackRequest, Headers
 
-from serve.api.inference.grpc import OpenInferenceServicer, add_servicer_to_server
+from serve.api.inference.grpc import OpenInferenceServicer
+from serve.api.inference.grpc_service import add_servicer_to_server
 
 CLIENT_TIMEOUT_S = 3.0
 """After that, the client of ``send_request`` disconnects: event streams would not end."""

@@ -13,7 +13,7 @@ import pytest
 from ray.serve._private.grpc_util import gRPCGenericServer
 from ray.serve._private.proxy_request_response import gRPCStreamingType
 
-from serve.api.inference.grpc import SERVICE, add_servicer_to_server
+from serve.api.inference.grpc_service import SERVICE, add_servicer_to_server
 from serve.observability import request_context
 
 pytestmark = pytest.mark.ray

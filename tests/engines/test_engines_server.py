@@ -22,6 +22,7 @@ import tiny_onnx
 
 from serve.engines.client import EngineClient
 from serve.engines.triton.adapters_folder import PREFIX, locked_folder, remove_abandoned
+from serve.engines.triton.installation import Ports
 from serve.engines.triton.server import TritonServer, _free_ports
 from serve.engines.triton.supervisor import Supervisor
 from serve.errors import EngineUnavailable
@@ -357,7 +358,7 @@ async def test_busy_engine_is_not_restarted(repository: Path) -> None:
 CRASH = "terminate called after throwing an instance of 'boost::interprocess::lock_exception'"
 
 
-def crashing(server: TritonServer, grpc_port: int, metrics_port: int) -> subprocess.Popen[bytes]:
+def crashing(server: TritonServer, ports: Ports) -> subprocess.Popen[bytes]:
     command = ["sh", "-c", 'echo "$0"; exit 134', CRASH]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -383,7 +384,7 @@ def test_metrics_are_served(triton: TritonServer) -> None:
         assert b"nv_inference_request_success" in answer.read()
 
 
-@pytest.mark.parametrize("taken", [0, 1], ids=["gRPC", "metrics"])
+@pytest.mark.parametrize("taken", range(3), ids=Ports._fields)
 def test_port_taken_by_another_process_is_replaced(
     repository: Path, monkeypatch: pytest.MonkeyPatch, taken: int
 ) -> None:
@@ -392,8 +393,8 @@ def test_port_taken_by_another_process_is_replaced(
         free = [_free_ports() for _ in range(2)]
         stolen = list(free[0])
         stolen[taken] = thief.getsockname()[1]
-        choices = iter([tuple(stolen), free[1]])
+        choices = iter([Ports(*stolen), free[1]])
         monkeypatch.setattr("serve.engines.triton.server._free_ports", lambda: next(choices))
         with TritonServer(repository, ["affine_onnxruntime"]) as server:
-            assert server.url == f"127.0.0.1:{free[1][0]}"
+            assert server.url == f"127.0.0.1:{free[1].grpc}"
             assert server.running

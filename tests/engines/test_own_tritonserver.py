@@ -121,7 +121,7 @@ def test_library_path_excludes_the_wheels_libraries(root: Path) -> None:
         backends=root / "backends",
         shm_prefix="x",
         host="127.0.0.1",
-        ports=(1, 2),
+        ports=installation.Ports(1, 2, 3),
         load_threads=1,
         stub_timeout_s=1,
     )

@@ -13,7 +13,8 @@ import httpx
 from tritonclient.grpc import service_pb2_grpc
 
 from serve.api.app import create_app
-from serve.api.inference.grpc import OpenInferenceServicer, add_servicer_to_server
+from serve.api.inference.grpc import OpenInferenceServicer
+from serve.api.inference.grpc_service import add_servicer_to_server
 from serve.api.inference.models import Models
 from serve.jobs.direct.service import DirectService
 from serve.settings import Settings

@@ -12,12 +12,11 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import grpc
 from google.protobuf.message import Message
 from tritonclient.grpc import service_pb2 as pb
 
 from serve.api.http.bodies import ENVELOPE_BYTES
-from serve.api.inference.grpc_calls import Context, GrpcAuthentication, GrpcDeadline, headers_of, observed
+from serve.api.inference.grpc_calls import Context, GrpcAuthentication, headers_of, observed
 from serve.api.inference.grpc_errors import as_known, failure_message, set_error
 from serve.api.inference.grpc_messages import (
     filled,
@@ -26,6 +25,7 @@ from serve.api.inference.grpc_messages import (
     stream_response,
     to_request,
 )
+from serve.api.inference.grpc_service import SERVICE
 from serve.api.inference.grpc_stream import Job, interleaved
 from serve.api.inference.models import Models
 from serve.api.middleware.admission import AdmissionSlots
@@ -40,21 +40,6 @@ from serve.security.limits.limiter import Client
 from serve.settings import Settings
 
 log = logging.getLogger(__name__)
-
-SERVICE = "inference.GRPCInferenceService"
-MODEL_INFER = f"/{SERVICE}/ModelInfer"
-
-
-def add_servicer_to_server(servicer: Any, server: Any) -> None:
-    """As the generated function of this name, but requests stay bytes. Ray Serve imports it by its path."""
-    handlers = {}
-    for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
-        implementation = getattr(servicer, method.name)
-        handler = (
-            grpc.stream_stream_rpc_method_handler if method.client_streaming else grpc.unary_unary_rpc_method_handler
-        )
-        handlers[method.name] = handler(implementation, response_serializer=lambda message: message.SerializeToString())
-    server.add_generic_rpc_handlers((GrpcDeadline(SERVICE, handlers),))
 
 
 class OpenInferenceServicer:

@@ -1,4 +1,4 @@
-"""The layers around a gRPC call, as middleware is for HTTP: deadline, authentication, span and log record."""
+"""The layers around a gRPC call, as middleware is for HTTP: authentication, span and log record."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import grpc
 
 from serve.api.middleware.authentication import Authentication
 from serve.api.middleware.request_metrics import GRPC, RequestRecord, measured
-from serve.observability import request_context, tracing
+from serve.observability import tracing
 from serve.observability.logs.formats import FIELDS
-from serve.observability.request_context import RequestContext
 from serve.security.identity.roles import INFERENCE, LOCAL, READ, Principal
 from serve.security.limits.addresses import ClientAddresses
 from serve.security.limits.limiter import Client, Work
@@ -56,67 +55,6 @@ class Context(Caller, Call, Protocol):
     def set_code(self, code: grpc.StatusCode) -> None: ...
     def set_details(self, details: str) -> None: ...
     def trailing_metadata(self) -> Any: ...
-
-
-# --- deadline ---------------------------------------------------------------------------------------------------------
-
-
-class GrpcDeadline(grpc.ServiceRpcHandler):  # type: ignore[misc]
-    """The methods of one service, each under the deadline of the header ``grpc-timeout``.
-
-    Ray Serve's context does not have that deadline, so it is read before Ray Serve's handler runs. Ray Serve looks for
-    ``_method_handlers`` and replaces it with its own.
-    """
-
-    def __init__(self, service: str, methods: Mapping[str, Any]) -> None:
-        self._service = service
-        self._method_handlers = {f"/{service}/{name}": handler for name, handler in methods.items()}
-
-    def service_name(self) -> str:
-        return self._service
-
-    def service(self, handler_call_details: Any) -> Any:
-        handler = self._method_handlers.get(handler_call_details.method)
-        if handler is None:
-            return None
-        if _direct_handlers and (direct := _direct_handlers.get(handler_call_details.method)) is not None:
-            return direct
-        if handler.request_streaming:
-            return handler._replace(stream_stream=_stream(handler.stream_stream))
-        return handler._replace(unary_unary=_unary(handler.unary_unary))
-
-
-_direct_handlers: dict[str, Any] = {}
-
-
-def set_direct_handler(method: str, answer: Callable[[bytes, Any], Awaitable[bytes]] | None) -> None:
-    """``answer`` serves ``method`` (/service/name) in this process, without the layers of Ray Serve; None: no more."""
-    if answer is None:
-        _direct_handlers.pop(method, None)
-    else:
-        _direct_handlers[method] = grpc.unary_unary_rpc_method_handler(_unary(answer))
-
-
-def _unary(answer: Any) -> Any:
-    async def timed(request: bytes, context: Any) -> Any:
-        _begin(context)
-        return await answer(request, context)
-
-    return timed
-
-
-def _stream(answers: Any) -> Any:
-    async def timed(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
-        _begin(context)
-        async with contextlib.aclosing(answers(requests, context)) as messages:
-            async for message in messages:
-                yield message
-
-    return timed
-
-
-def _begin(context: Any) -> None:
-    request_context.set_current(RequestContext().with_timeout(context.time_remaining()))
 
 
 # --- authentication ---------------------------------------------------------------------------------------------------

@@ -154,16 +154,3 @@ class _DisconnectWatch:
 
 async def _unused(scope: Scope, receive: Receive, send: Send) -> None:
     raise NotImplementedError
-
-
-_hot_route: HotInference | None = None
-
-
-def set_process_hot_route(hot_route: HotInference | None) -> None:
-    """Ray Serve creates its outermost middleware before the gateway, so that reads the route from here."""
-    global _hot_route
-    _hot_route = hot_route
-
-
-def process_hot_route() -> HotInference | None:
-    return _hot_route

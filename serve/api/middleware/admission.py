@@ -178,3 +178,16 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return first or await receive()
 
     return receive_again
+
+
+_hot_route: HotRoute | None = None
+
+
+def set_process_hot_route(hot_route: HotRoute | None) -> None:
+    """Ray Serve creates its outermost middleware before the gateway, so that reads the route from here."""
+    global _hot_route
+    _hot_route = hot_route
+
+
+def process_hot_route() -> HotRoute | None:
+    return _hot_route

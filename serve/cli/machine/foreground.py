@@ -51,7 +51,9 @@ def ray_cluster(settings: Settings) -> Iterator[str]:
 
         from serve.app import compose, grpc_options, http_options
         from serve.cli.machine.preparation import ray_working_folder
+        from serve.cluster.ray_node import skip_unused_processes
 
+        skip_unused_processes(settings.dashboard.enabled)
         logging.getLogger("ray").setLevel(logging.ERROR)
         try:
             with ray_working_folder(settings):

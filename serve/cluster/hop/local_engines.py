@@ -85,6 +85,7 @@ class LocalEngines:
         """Inferences go through the replica for RETRY_S."""
         if self._client is client:
             self._client, self._find_at = None, time.monotonic() + RETRY_S
+            client.retire()
 
     def _start_finding(self) -> None:
         if time.monotonic() >= self._find_at and (self._finding is None or self._finding.done()):
@@ -105,6 +106,8 @@ class LocalEngines:
         client.serving_mark = address.serving_mark
         client.on_inference = self._record
         client.on_stub_lost = partial(self._report_lost_stub, client)
+        if address.http_address:
+            client.use_http(address.http_address)
         self._client, self._engines = client, frozenset(address.engines)
 
     def _report_lost_stub(self, client: EngineClient, engine: str) -> None:

@@ -10,6 +10,7 @@ import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import serve
 from serve.engines.backends import ADAPTERS_VARIABLE, EMBEDDED, THREADS_VARIABLE
@@ -29,6 +30,14 @@ STUB_MODULES = (
     "engines/backends/contract.py",
     "engines/backends/parent_watch.py",
 )
+
+
+class Ports(NamedTuple):
+    """Of a tritonserver."""
+
+    grpc: int
+    metrics: int
+    http: int
 
 
 @dataclass(frozen=True)
@@ -136,12 +145,12 @@ def command(
     backends: Path,
     shm_prefix: str,
     host: str,
-    ports: tuple[int, int],
+    ports: Ports,
     load_threads: int,
     stub_timeout_s: float,
     traces_url: str | None = None,
 ) -> list[str]:
-    """The command that serves only ``engines``: gRPC and metrics on ``ports`` of ``host``, no HTTP.
+    """The command that serves only ``engines``: gRPC, HTTP and metrics on ``ports`` of ``host``.
 
     Requests that carry a trace context are reported to ``traces_url``; others are not traced.
     """
@@ -154,10 +163,11 @@ def command(
         "strict-readiness": "true",
         "exit-on-error": "true",
         "grpc-address": host,
-        "grpc-port": ports[0],
-        "allow-http": "false",
+        "grpc-port": ports.grpc,
+        "http-address": host,
+        "http-port": ports.http,
         "metrics-address": host,
-        "metrics-port": ports[1],
+        "metrics-port": ports.metrics,
         "allow-gpu-metrics": str(has_gpu).lower(),
     }
     if not has_gpu:

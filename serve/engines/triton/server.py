@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import logging
 import math
@@ -73,7 +74,7 @@ class TritonServer:
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._ready = threading.Event()
         self._ended_or_ready = threading.Event()
-        self._ports: tuple[int, int] | None = None
+        self._ports: installation.Ports | None = None
         self._adapters: tempfile.TemporaryDirectory[str] | None = None
         self.restarts = 0
         self.versions_changed_at = -math.inf
@@ -103,7 +104,12 @@ class TritonServer:
     @property
     def url(self) -> str:
         """``host:port`` of the gRPC endpoint."""
-        return f"{LOOPBACK}:{self._running_ports()[0]}"
+        return f"{LOOPBACK}:{self._running_ports().grpc}"
+
+    @property
+    def http_address(self) -> str:
+        """``host:port`` of the HTTP endpoint."""
+        return f"{LOOPBACK}:{self._running_ports().http}"
 
     @property
     def serving_mark(self) -> Path | None:
@@ -127,7 +133,7 @@ class TritonServer:
     @property
     def metrics_url(self) -> str:
         """Endpoint of Triton's own Prometheus metrics."""
-        return f"http://{LOOPBACK}:{self._running_ports()[1]}/metrics"
+        return f"http://{LOOPBACK}:{self._running_ports().metrics}/metrics"
 
     @property
     def running(self) -> bool:
@@ -156,7 +162,7 @@ class TritonServer:
             self._check_repository()
             for _ in range(START_ATTEMPTS):
                 self._ports = self._ports or _free_ports()
-                started = self._launch(*self._ports)
+                started = self._launch(self._ports)
                 if started:
                     return
                 self._ports = None  # in use by another process, or by a crashed server
@@ -201,7 +207,7 @@ class TritonServer:
     ) -> None:
         self.stop()
 
-    def _running_ports(self) -> tuple[int, int]:
+    def _running_ports(self) -> installation.Ports:
         if self._ports is None:
             raise EngineUnavailable("tritonserver is not started")
         return self._ports
@@ -213,7 +219,7 @@ class TritonServer:
             if not self._versions[engine]:
                 self._versions[engine] = tuple(manifests.version_numbers(self._repository / engine)[:1])
 
-    def _launch(self, grpc_port: int, metrics_port: int) -> bool:
+    def _launch(self, ports: installation.Ports) -> bool:
         """True if the engines are loaded; False if a retry may succeed (port in use, transient crash).
 
         Raises EngineUnavailable otherwise.
@@ -223,7 +229,7 @@ class TritonServer:
         self._ready.clear()
         self._ended_or_ready.clear()
         try:
-            self._process = self._spawn(grpc_port, metrics_port)
+            self._process = self._spawn(ports)
         except OSError:
             if self._leftovers is not None:
                 process_guard.remove_leftovers(*self._leftovers)  # there is no guard to do it
@@ -231,7 +237,7 @@ class TritonServer:
         self._reader = threading.Thread(target=self._read_log, args=(self._process,), name="triton-log", daemon=True)
         self._reader.start()
         loaded_in_time = self._ended_or_ready.wait(self._start_timeout_s)
-        if loaded_in_time and self._ready.is_set() and self._serves_metrics(metrics_port):
+        if loaded_in_time and self._ready.is_set() and self._serves_metrics(ports.metrics):
             catalogue.TRITON_STARTS.add(1)
             catalogue.TRITON_START_SECONDS.observe(time.monotonic() - started_at)
             LOGGER.info("%d engines loaded in %.1f s", len(self._engines), time.monotonic() - started_at)
@@ -244,7 +250,7 @@ class TritonServer:
         limit = f"the engines did not load within {self._start_timeout_s:g} s"
         raise EngineUnavailable(server_log.failure(lines) if loaded_in_time else limit)
 
-    def _spawn(self, grpc_port: int, metrics_port: int) -> subprocess.Popen[bytes]:
+    def _spawn(self, ports: installation.Ports) -> subprocess.Popen[bytes]:
         work_dir = Path(tempfile.mkdtemp(prefix="atelier-triton-"))
         shm_prefix = f"atelier_{os.getpid()}_{secrets.token_hex(4)}_"
         self._leftovers = (work_dir, shm_prefix, time.time())
@@ -258,7 +264,7 @@ class TritonServer:
             backends=installation.backends_folder(self._installation, work_dir / "backends"),
             shm_prefix=shm_prefix,
             host=LOOPBACK,
-            ports=(grpc_port, metrics_port),
+            ports=ports,
             load_threads=self._load_threads,
             stub_timeout_s=self._start_timeout_s,
             traces_url=self._traces_url,
@@ -306,9 +312,10 @@ class TritonServer:
         self._ended_or_ready.set()
 
 
-def _free_ports() -> tuple[int, int]:
-    """Two free loopback ports, bound at the same time so that they differ."""
-    with socket.socket() as first, socket.socket() as second:
-        first.bind((LOOPBACK, 0))
-        second.bind((LOOPBACK, 0))
-        return int(first.getsockname()[1]), int(second.getsockname()[1])
+def _free_ports() -> installation.Ports:
+    """Free loopback ports, bound at the same time so that they differ."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in installation.Ports._fields]
+        for one in sockets:
+            one.bind((LOOPBACK, 0))
+        return installation.Ports(*(int(one.getsockname()[1]) for one in sockets))
