@@ -136,9 +136,10 @@ class EngineClient:
         self._http = TritonHttp(address, self._report_failure, self._max_message_bytes)
 
     def retire(self) -> None:
-        """No new call follows: connections over HTTP are closed once they are free."""
+        """Stop using HTTP; its connections are closed once they are free."""
         if self._http is not None:
             self._http.retire()
+            self._http = None
 
     @property
     def connection(self) -> Any:
@@ -237,6 +238,7 @@ class EngineClient:
         # one.
         regions, self._regions = self._regions, None
         channel, self._channel, self._connection = self._channel, None, None
+        self.retire()
         self._configs.clear()
         self.restart_reason = None
         if regions is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,18 @@ from serve.errors import DeadlineExceeded, InvalidRequest, NotFound, Overloaded
 pytestmark = pytest.mark.triton
 
 BACKENDS = pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+
+
+@pytest.fixture(params=["gRPC", "HTTP"])
+async def engines(request: pytest.FixtureRequest, triton: TritonServer) -> AsyncIterator[EngineClient]:
+    """Answers and errors are the same over both."""
+    client = EngineClient(triton.url)
+    if request.param == "HTTP":
+        client.use_http(triton.http_address)
+    yield client
+    await client.close()
+
+
 ROWS = np.random.default_rng(3).normal(size=(5, 4)).astype(np.float32)
 
 
