@@ -14,6 +14,7 @@ from serve.api.http.bodies import CappedRoute
 from serve.api.http.models import RequestModel, Time, Url
 from serve.api.http.ownership import actor_of
 from serve.api.http.stateful import StateOf
+from serve.api.http.urls import address
 from serve.api.jobs.dependencies import JobServicesOf
 from serve.api.middleware.authentication import principal_of
 from serve.api.openapi.operation import CONFLICT, UNKNOWN
@@ -165,7 +166,7 @@ async def retrain(request: Request, engine: EnginePath, services: JobServicesOf)
     if engine != QUALITY:
         raise NotFound(f"only '{QUALITY}' is retrained", "engine")
     added = await services.queue.add(RetrainRequest(), JobOptions(user_id=principal_of(request).acting_user_id(None)))
-    return {"job_id": added.ids[0], "status_url": f"/v1/jobs/{added.ids[0]}"}
+    return {"job_id": added.ids[0], "status_url": address(services.state.settings, f"/v1/jobs/{added.ids[0]}")}
 
 
 def _rollout(rollout: Rollout) -> dict[str, Any]:
