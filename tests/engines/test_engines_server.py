@@ -273,14 +273,28 @@ async def test_killed_stub_fails_the_probe_while_triton_reports_ready(repository
         await asyncio.to_thread(server.stop)
 
 
+def first_check(watcher: Supervisor) -> asyncio.Event:
+    """Set once ``watcher`` has checked everything, and pauses."""
+    ended, pause = asyncio.Event(), watcher._pause
+
+    async def pausing() -> None:
+        ended.set()
+        await pause()
+
+    watcher._pause = pausing  # type: ignore[method-assign]
+    return ended
+
+
 async def test_killed_stub_is_noticed_between_probes(repository: Path) -> None:
     """Of an engine with several instances, a probe may reach one that works."""
     server = TritonServer(repository, ["affine_onnxruntime"])
     await asyncio.to_thread(server.start)
     engines = EngineClient(server.url)
-    watch = asyncio.create_task(Supervisor(server, engines, interval_s=600).run())
+    watcher = Supervisor(server, engines, interval_s=600)
+    checked = first_check(watcher)
+    watch = asyncio.create_task(watcher.run())
     try:
-        await asyncio.sleep(1)
+        await asyncio.wait_for(checked.wait(), 60)
         assert server.restarts == 0
         os.kill(stubs(server)[0], signal.SIGKILL)
         await asyncio.to_thread(wait_for, lambda: server.restarts == 1)
@@ -310,6 +324,7 @@ async def test_stub_that_resumed_late_is_replaced(repository: Path) -> None:
         marked.append(mark.exists())
 
     engines.on_stub_lost = wake_and_report
+    checked = first_check(watcher)
     watch = asyncio.create_task(watcher.run())
 
     async def ask(kind: int) -> None:
@@ -325,7 +340,7 @@ async def test_stub_that_resumed_late_is_replaced(repository: Path) -> None:
                 np.testing.assert_allclose(answer["y"], x @ tiny_onnx.WEIGHTS, rtol=1e-4)
 
     try:
-        await asyncio.sleep(1)  # its first check has ended
+        await asyncio.wait_for(checked.wait(), 60)
         os.kill(late, signal.SIGSTOP)
         await asyncio.gather(*(ask(kind) for kind in range(4)))
         await heal(server, engines, "affine_onnxruntime")

@@ -29,6 +29,11 @@ from serve.state import State
 class Engine(StandIn):
     """``x`` of 7 fails as an engine does, of 8 as a bug does, of 9 as an overload; of 10 it never ends."""
 
+    def __init__(self, settings: Any = None) -> None:
+        super().__init__(settings)
+        self.waiting = 0
+        """Requests that began and never end."""
+
     async def infer(self, engine: str, inputs: Mapping[str, Array], **options: Any) -> dict[str, Array]:
         match float(inputs["x"].flat[0]) if inputs["x"].size else 0.0:
             case 7.0:
@@ -38,6 +43,7 @@ class Engine(StandIn):
             case 9.0:
                 raise Overloaded("the queue of engine 'plus_one' is full", None, 3)
             case 10.0:
+                self.waiting += 1
                 await asyncio.Event().wait()
         return await super().infer(engine, inputs, **options)
 
@@ -47,6 +53,8 @@ class Both:
     hot: KeyedSite
     plain: KeyedSite
     keys: dict[str, str]
+    engine: Engine
+    """Of ``hot``."""
 
 
 @pytest.fixture
@@ -60,15 +68,16 @@ async def state(tmp_path: Path) -> AsyncIterator[State]:
 async def sites(state: State) -> AsyncIterator[Both]:
     """The same site twice, with and without the hot route; requests are counted by user."""
     async with AsyncExitStack() as stack:
+        engines = Engine(), Engine()
         limited = {"per_user": True, "user_requests": 1_000_000}
         found = [
-            await stack.enter_async_context(keyed_site(state, service=Engine(), hot=hot, rates=limited))
-            for hot in (True, False)
+            await stack.enter_async_context(keyed_site(state, service=engine, hot=hot, rates=limited))
+            for engine, hot in zip(engines, (True, False), strict=True)
         ]
         keys = {role: (await found[0].key(role, role)).secret for role in ("user", "read-only")}
         for site in found:
             await site.app.state.models.metadata("plus_one")
-        yield Both(*found, keys)
+        yield Both(*found, keys, engines[0])
 
 
 def binary(value: float = 1.0, rows: int = 1, **more: Any) -> tuple[bytes, dict[str, str]]:
@@ -182,7 +191,7 @@ async def test_client_that_disconnects_cancels_its_request(sites: Both) -> None:
         head = f"POST {PATH} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {sites.keys['user']}\r\n"
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         await writer.drain()
-        await asyncio.sleep(0.2)
+        await until(lambda: sites.engine.waiting == 1)
         writer.close()
         await until(lambda: catalogue.REQUESTS.value("http", "/v2/models/{name}/infer", "499") == before + 1, 60)
 

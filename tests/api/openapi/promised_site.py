@@ -48,7 +48,7 @@ class PromisedSite:
         return found
 
     def _do(self, what: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(60)
 
     async def _post(self, role: str, path: str, status: int, **more: Any) -> dict[str, Any]:
         async with self._site.door(self.keys[role]) as door:
@@ -150,7 +150,7 @@ def promised_site(folder: Path) -> Iterator[PromisedSite]:
         yield ready[0]
     finally:
         loops[0].call_soon_threadsafe(ending.set)
-        thread.join(30)
+        thread.join(60)
 
 
 async def _serve(
@@ -171,7 +171,7 @@ async def _serve(
         keys = {role: (await site.key(name, role=role)).secret for role, name in (("user", "ada"), ("admin", "root"))}
         server = uvicorn.Server(uvicorn.Config(site.whole, port=0, log_level="error", lifespan="off"))
         serving = asyncio.create_task(server.serve())
-        await until(lambda: server.started or serving.done(), most_s=30)
+        await until(lambda: server.started or serving.done(), most_s=60)
         found = PromisedSite(asyncio.get_running_loop(), site, keys)
         port = server.servers[0].sockets[0].getsockname()[1]
         found.address = f"http://127.0.0.1:{port}"

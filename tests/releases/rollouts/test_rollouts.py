@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -23,6 +22,7 @@ from versioned import (
     write_all,
 )
 from versioned_site import VersionedSite, opened, versioned_site
+from waiting import until
 
 from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.releases.rollouts import changes
@@ -48,7 +48,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 @pytest.fixture
 async def site(state: State) -> AsyncIterator[VersionedSite]:
     async with versioned_site(state, state.settings.vectorizer.model_repository) as opened:
-        await asyncio.sleep(0.5)  # until the replicas have written their rows
+        await until(lambda: all(one.steward._last for one in opened.replicas))  # they have written their rows
         yield opened
 
 

@@ -35,7 +35,7 @@ def settings(repository_settings: Settings) -> Settings:
 async def running(replica: ReplicaStandIn) -> AsyncIterator[ReplicaStandIn]:
     replica.steward.start()
     try:
-        await asyncio.sleep(0.6)  # until it has written its row
+        await until(lambda: replica.steward._last is not None)  # it has written its row
         yield replica
     finally:
         replica.client.may_load.set()
