@@ -82,11 +82,11 @@ def test_highest_score_per_category_counts() -> None:
     "prompt",
     [
         "e" + "\u0301\u0323" * 200_000,
-        "\ufdfa" * 200_000,
-        "gore " * 40_000,
-        "g o r e " * 40_000,
-        "red " * 80_000,
-        "(e:1)" * 40_000,
+        "\ufdfa" * 40_000,
+        "gore " * 10_000,
+        "g o r e " * 10_000,
+        "red " * 20_000,
+        "(e:1)" * 10_000,
     ],
     ids=["marks", "ligatures", "words", "letters", "beginnings", "stress"],
 )
