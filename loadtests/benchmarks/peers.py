@@ -17,19 +17,22 @@ import signal
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from loadtests.load.drawings import DRAWINGS as FILES
+from loadtests.load.drawings import encoded
 from loadtests.load.stack import running
 from loadtests.peers import engines, whole_jobs
 from loadtests.peers.closed_loop import Samples, rotated
-from loadtests.peers.peer import Peer, measure_idle, measure_turn
+from loadtests.peers.peer import Peer, cpu_seconds, measure_idle, measure_turn
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown
 
-ENGINES, PICTURES, DRAWINGS, IDLE = "engines", "pictures", "drawings", "idle"
-WHAT = (ENGINES, PICTURES, DRAWINGS, IDLE)
+ENGINES, PICTURES, DRAWINGS, IDLE, START = "engines", "pictures", "drawings", "idle", "start"
+WHAT = (ENGINES, PICTURES, DRAWINGS, IDLE, START)
 CALLERS = (1, 8, 32)
 SETTLE_S = 20.0
 """Before a stack counts as idle."""
@@ -124,7 +127,27 @@ def idle(options: argparse.Namespace) -> dict[str, Rows]:
     return {}
 
 
-MEASUREMENTS = {ENGINES: all_engines, PICTURES: all_pictures, DRAWINGS: all_drawings, IDLE: idle}
+def start(options: argparse.Namespace) -> dict[str, Rows]:
+    """From `atelier up` to the first conversion. Processor time says more than seconds on a machine with other work."""
+    lines = []
+    for _ in range(options.rounds):
+        began = time.perf_counter()
+        with running() as started:
+            ready_s, spent = time.perf_counter() - began, cpu_seconds(started.pid)
+            body = whole_jobs.form(encoded(next(iter(FILES)), whole_jobs.SIDE_PX))
+            headers = {"Content-Type": whole_jobs.FORM, "Accept": "image/svg+xml"}
+            with urllib.request.urlopen(
+                urllib.request.Request(f"{started.url}/api/convert-ai", body, headers), timeout=60
+            ) as answer:
+                whole_jobs.check_svg(b"", answer.read())
+            lines.append([f"{ready_s:.1f}", f"{time.perf_counter() - began:.1f}", f"{sum(spent.values()):.1f}"])
+        top = sorted(spent.items(), key=lambda one: -one[1])[:8]
+        print("processor s until ready: " + ", ".join(f"{kind} {spent_s:.1f}" for kind, spent_s in top), flush=True)
+    print(markdown(["ready, s", "first conversion, s", "processor s until ready"], lines) + "\n", flush=True)
+    return {}
+
+
+MEASUREMENTS = {ENGINES: all_engines, PICTURES: all_pictures, DRAWINGS: all_drawings, IDLE: idle, START: start}
 
 
 def main(given: Sequence[str] | None = None) -> None:

@@ -103,5 +103,5 @@ def _wait_ready(started: Started, child: subprocess.Popen[bytes], log: Path) -> 
         with contextlib.suppress(EngineUnavailable):
             if client.ready()[0]:
                 return
-        time.sleep(0.5)
+        time.sleep(0.1)
     raise EngineUnavailable("the stack did not start; its log ends:\n" + log.read_text(errors="replace")[-3000:])

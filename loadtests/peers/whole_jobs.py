@@ -24,6 +24,7 @@ PROMPT = "red apple flat"
 SIDE_PX = 256
 REPOSITORY = "model_repository"
 _BOUNDARY = "atelier-peers-boundary"
+FORM = f"multipart/form-data; boundary={_BOUNDARY}"
 
 
 def _png(data: bytes, sizes: set[tuple[int, int]]) -> None:
@@ -74,27 +75,28 @@ def pictures(folder: Path, family: str, steps: int) -> dict[str, Peer]:
     }
 
 
+def check_svg(_: bytes, body: bytes) -> None:
+    if b"<svg" not in body[:200] or not body.rstrip().endswith(b"</svg>"):
+        raise ValueError("no SVG")
+
+
 def drawings() -> dict[str, Peer]:
     """Picture to SVG, tier 1."""
     files = [encoded(name, SIDE_PX) for name in DRAWINGS]
-
-    def check(_: bytes, body: bytes) -> None:
-        if b"<svg" not in body[:200] or not body.rstrip().endswith(b"</svg>"):
-            raise ValueError("no SVG")
 
     @contextlib.contextmanager
     def atelier() -> Iterator[Server]:
         with running() as started:
             address = started.url.removeprefix("http://")
-            headers = [("Content-Type", f"multipart/form-data; boundary={_BOUNDARY}"), ("Accept", "image/svg+xml")]
+            headers = [("Content-Type", FORM), ("Accept", "image/svg+xml")]
             forms = [post(address, "/api/convert-ai", form(file), [*headers, *ANEW.items()]) for file in files]
-            yield Server(started.pid, {"Atelier": over_http(address, itertools.cycle(forms), check)})
+            yield Server(started.pid, {"Atelier": over_http(address, itertools.cycle(forms), check_svg)})
 
     @contextlib.contextmanager
     def fastapi(kind: str, title: str) -> Iterator[Server]:
         with module("fastapi_server", kind) as started:
             turns = itertools.cycle([post(started.address, "/convert", file) for file in files])
-            yield Server(started.pid, {title: over_http(started.address, turns, check)})
+            yield Server(started.pid, {title: over_http(started.address, turns, check_svg)})
 
     return {
         "atelier": atelier,

@@ -1,8 +1,8 @@
 """`TritonHttp`: inferences on a Triton of this machine over its HTTP endpoint.
 
-An inference costs a Python client of gRPC three to four times the processor time of one that writes prepared bytes to a
-socket. HTTP has fewer error codes than gRPC, so that an inference that fails here is repeated over gRPC by
-`serve.engines.client.EngineClient`, whose errors are exact.
+An inference costs a Python client of gRPC more than twice the processor time of one that writes to a socket
+(`loadtests.benchmarks.engine_client`). HTTP has fewer error codes than gRPC, so that an inference that fails here is
+repeated over gRPC by `serve.engines.client.EngineClient`, whose errors are exact.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect
 
 from serve.errors import Cancelled, InvalidRequest, TooLarge, UnsupportedMedia
 from serve.settings import LimitsSettings
@@ -49,8 +48,7 @@ async def read_body(request: Request, limits: LimitsSettings) -> bytes:
     if whole is not None:
         return whole
     body = bytearray()
-    async for chunk in capped(request, limits):
-        body += chunk
+    await read_capped(request, limits, body.extend)
     return plain(bytes(body), request.headers, limits)
 
 
@@ -69,9 +67,10 @@ def parse_json(text: bytes, *, named_constants: bool = False) -> dict[str, Any]:
     """The JSON object in ``text``. Raises InvalidRequest for a repeated name and for NaN and Infinity."""
     if text.count(b"[") + text.count(b"{") > MAX_GROUPS:
         raise TooLarge(f"the body has more than {MAX_GROUPS} lists and objects; send tensors as binary data")
-    constant = float if named_constants else _refuse_constant
     try:
-        document = json.loads(text, parse_constant=constant, object_pairs_hook=_once)
+        document = (_NAMED_CONSTANTS if named_constants else _JSON).decode(
+            text.decode(json.detect_encoding(text), "surrogatepass")
+        )
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not valid JSON") from None
     if not isinstance(document, dict):
@@ -88,6 +87,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_once)
+_NAMED_CONSTANTS = json.JSONDecoder(parse_constant=float, object_pairs_hook=_once)
 
 
 async def read_parts(
@@ -139,28 +142,30 @@ def _cap(limits: LimitsSettings) -> int:
     return limits.max_body_bytes + ENVELOPE_BYTES
 
 
-async def capped(request: Request, limits: LimitsSettings) -> AsyncGenerator[bytes, None]:
-    """The body as it arrives. ``TooLarge`` beyond the cap, at its end; ``BodyTimeout`` after ``body_timeout_s``."""
+async def read_capped(request: Request, limits: LimitsSettings, take: Callable[[bytes], None]) -> None:
+    """Calls ``take`` with each piece of the body as it arrives.
+
+    Raises TooLarge beyond the cap, at the body's end; BodyTimeout after ``body_timeout_s``; Cancelled.
+    """
     cap, timeout_s = _cap(limits), limits.body_timeout_s
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > cap and "expect" in request.headers:
         raise TooLarge(f"the body has more than {cap} bytes")  # the client waits for leave before it sends
-    deadline = asyncio.get_running_loop().time() + timeout_s
-    chunks = request.stream()
     received = 0
-    while received <= DRAINED * cap:
-        try:
-            async with asyncio.timeout_at(deadline):  # never across a yield: the consumer is not on this clock
-                chunk = await anext(chunks, None)
-        except TimeoutError:
-            raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s") from None
-        except ClientDisconnect:
-            raise Cancelled("the client went away") from None
-        if chunk is None:
-            break
-        received += len(chunk)
-        if received <= cap:
-            yield chunk
+    try:
+        async with asyncio.timeout(timeout_s):
+            while received <= DRAINED * cap:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise Cancelled("the client went away")
+                piece: bytes = message.get("body", b"")
+                received += len(piece)
+                if piece and received <= cap:
+                    take(piece)
+                if not message.get("more_body", False):
+                    break
+    except TimeoutError:
+        raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s") from None
     if received > cap:
         raise TooLarge(f"the body has more than {cap} bytes")
 

@@ -196,8 +196,11 @@ def encode_response(
         document["parameters"] = dict(parameters)
     if request.id:
         document["id"] = request.id
-    head = json.dumps(document, allow_nan=False).encode()
+    head = _JSON.encode(document).encode()
     return (b"".join([head, *tail]), len(head)) if tail else (head, None)
+
+
+_JSON = json.JSONEncoder(allow_nan=False)
 
 
 def as_response(content: bytes, json_bytes: int | None) -> Response:

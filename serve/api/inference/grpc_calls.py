@@ -7,7 +7,6 @@ import contextlib
 import logging
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -15,8 +14,9 @@ import grpc
 
 from serve.api.middleware.authentication import Authentication
 from serve.api.middleware.request_metrics import GRPC, RequestRecord, measured
+from serve.api.middleware.response_headers import new_request_id
 from serve.observability import tracing
-from serve.observability.logs.formats import FIELDS
+from serve.observability.logs.formats import log_values
 from serve.security.identity.roles import INFERENCE, LOCAL, READ, Principal
 from serve.security.limits.addresses import ClientAddresses
 from serve.security.limits.limiter import Client, Work
@@ -116,7 +116,7 @@ def observed(service: str, method: str, call: Call, requests: bool) -> Iterator[
     """
     metadata = _tracing_metadata(call)
     request_id = metadata.get(REQUEST_ID, "")
-    carrier = {tracing.REQUEST_ID: request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex}
+    carrier = {tracing.REQUEST_ID: request_id if _REQUEST_ID.fullmatch(request_id) else new_request_id()}
     if probe := method in _PROBES:
         metadata.clear()
     carrier |= {name: metadata[name] for name in (tracing.TRACEPARENT,) if name in metadata}
@@ -149,7 +149,7 @@ def observed(service: str, method: str, call: Call, requests: bool) -> Iterator[
 
 def _log(method: str, code: str, took_s: float) -> None:
     fields = {"method": "GRPC", "route": f"/{method}", "status": code, "duration_ms": round(took_s * 1000, 2)}
-    LOGGER.info("GRPC /%s %s %.1f ms", method, code, took_s * 1000, extra={FIELDS: fields})
+    log_values(LOGGER, "GRPC /%s %s %.1f ms", method, code, took_s * 1000, fields=fields)
 
 
 def _tracing_metadata(call: Call) -> dict[str, str]:

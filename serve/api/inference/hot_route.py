@@ -63,7 +63,7 @@ class HotInference:
         parts = _PATH.fullmatch(path)
         if parts is None or not self._models.is_known_engine(parts["name"]):
             return None
-        if any(name == b"origin" for name, _ in scope["headers"]):
+        if [name for name, _ in scope["headers"] if name == b"origin"]:
             return None
         return parts["name"], parts["version"] or ""
 

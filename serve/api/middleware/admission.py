@@ -7,14 +7,13 @@ admitted request has a deadline; nothing waits for a slot. Errors have the shape
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.api.http.bodies import WHOLE_BODY, capped, plain
+from serve.api.http.bodies import WHOLE_BODY, plain, read_capped
 from serve.api.middleware.authentication import authenticated
 from serve.api.middleware.deadlines import context_or_default
 from serve.errors import AtelierError, Overloaded
@@ -47,16 +46,17 @@ class AdmissionSlots:
         self._most = {Priority.HIGH: most, Priority.NORMAL: most - reserved, Priority.LOW: most - 2 * reserved}
         self._taken = 0
 
-    @contextlib.contextmanager
-    def taken(self, priority: Priority) -> Iterator[None]:
-        """Holds a slot for the block. Raises Overloaded."""
+    def taken(self, priority: Priority) -> AdmissionSlots:
+        """Holds a slot for a ``with`` block. Raises Overloaded."""
         if self._taken >= self._most[priority]:
             raise Overloaded("too many requests are in work; try again later")
+        return self
+
+    def __enter__(self) -> None:
         self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._taken -= 1
 
 
 class Admission:
@@ -120,16 +120,18 @@ class Admission:
     async def _read(self, request: Request, body: bytearray, kept: bool) -> None:
         """Fills ``body``. A body that is not ``kept`` is read too: a client sees no answer while it is sending."""
         full = False
-        async for chunk in capped(request, self._limits):
-            if not kept:
-                continue
-            full = full or self._held_bytes + len(chunk) > self._max_held_bytes
+
+        def take(piece: bytes) -> None:
+            nonlocal full
+            full = full or self._held_bytes + len(piece) > self._max_held_bytes
             if full:
                 self._held_bytes -= len(body)
                 body.clear()
             else:
-                self._held_bytes += len(chunk)
-                body += chunk
+                self._held_bytes += len(piece)
+                body.extend(piece)
+
+        await read_capped(request, self._limits, take if kept else _discard)
         if full:
             raise Overloaded(_TOO_MUCH)
 
@@ -156,6 +158,9 @@ class Admission:
                 await send(message)
 
         return replace_refusal
+
+
+def _discard(_: bytes) -> None: ...
 
 
 def _is_ray_serve_refusal(start: Message) -> bool:

@@ -234,7 +234,7 @@ def _is_checked(scope: Scope) -> bool:
 
 def _client(principal: Principal, headers: Sequence[tuple[bytes, bytes]], address: str) -> Client:
     user_id = principal.user_id if principal.key_id is not None else None
-    return Client(user_id, address, any(name in FORWARDING for name, _ in headers))
+    return Client(user_id, address, bool([name for name, _ in headers if name in FORWARDING]))
 
 
 def _address(scope: Scope) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from serve.api.middleware.scopes import READS
 from serve.security.limits.limiter import Work
@@ -22,6 +23,7 @@ _WORK: Sequence[tuple[re.Pattern[str], Work]] = (
 )
 
 
+@lru_cache(1024)
 def work_of(method: str, path: str) -> Work:
     """The rate class of a request, before its body is read."""
     if method in READS:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -47,20 +45,29 @@ def note_deadline(deadline: float | None) -> None:
         record.deadline = deadline if record.deadline is None else min(record.deadline, deadline)
 
 
-@contextlib.contextmanager
-def measured(protocol: str, record: RequestRecord) -> Iterator[None]:
+class measured:
     """Counts and times the block. ``protocol``: http, websocket or grpc. Probes are not measured."""
-    began = time.perf_counter()
-    catalogue.REQUESTS_IN_PROGRESS.add(1, protocol)
-    token = _record.set(record)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):  # a generator that is closed in another context
-            _record.reset(token)
+
+    __slots__ = ("_began", "_protocol", "_record", "_token")
+
+    def __init__(self, protocol: str, record: RequestRecord) -> None:
+        self._protocol = protocol
+        self._record = record
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+        catalogue.REQUESTS_IN_PROGRESS.add(1, self._protocol)
+        self._token = _record.set(self._record)
+
+    def __exit__(self, *_: object) -> None:
+        protocol, record = self._protocol, self._record
+        try:  # noqa: SIM105  # no calls of its own
+            _record.reset(self._token)
+        except ValueError:  # a generator that is closed in another context
+            pass
         catalogue.REQUESTS_IN_PROGRESS.add(-1, protocol)
         catalogue.REQUESTS.add(1, protocol, record.route, record.outcome)
-        catalogue.REQUEST_SECONDS.observe(time.perf_counter() - began, protocol, record.route)
+        catalogue.REQUEST_SECONDS.observe(time.perf_counter() - self._began, protocol, record.route)
 
 
 def count_refusal(protocol: str, error: AtelierError) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.api.middleware.authentication import authenticated
 from serve.api.middleware.request_metrics import ABANDONED, UNROUTED, RequestRecord, measured
+from serve.api.middleware.response_headers import new_request_id
 from serve.api.middleware.scopes import PROBES
 from serve.observability import tracing
-from serve.observability.logs.formats import FIELDS
+from serve.observability.logs.formats import log_values
 
 LOGGER = logging.getLogger("serve.requests")
 
@@ -81,7 +81,9 @@ class RequestTrace:
 
     async def _observe(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope[_STATE] = TraceState()
-        carrier = {tracing.REQUEST_ID: scope.setdefault("request_id", uuid.uuid4().hex)}
+        if "request_id" not in scope:
+            scope["request_id"] = new_request_id()
+        carrier = {tracing.REQUEST_ID: scope["request_id"]}
         probe = scope["path"].startswith(PROBES)
         if not probe and (parent := _single_header(scope, tracing.TRACEPARENT)) is not None:
             carrier[tracing.TRACEPARENT] = parent
@@ -111,7 +113,7 @@ class RequestTrace:
             "bytes": state.size, "key_id": result.principal.key_id if result is not None else None,
         }  # fmt: skip
         values = (method, state.route or "-", state.status, took_s * 1000, state.size)
-        LOGGER.info("%s %s %d %.1f ms %d bytes", *values, extra={FIELDS: fields})
+        log_values(LOGGER, "%s %s %d %.1f ms %d bytes", *values, fields=fields)
 
 
 def _counted(send: Send, state: TraceState) -> Send:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import uuid
+import secrets
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,6 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve.api.http.headers import API
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+def new_request_id() -> str:
+    return secrets.token_hex(16)
 
 
 class RequestId:
@@ -24,7 +28,7 @@ class RequestId:
             await self.app(scope, receive, send)
             return
         client_id = dict(scope["headers"]).get(b"x-request-id", b"")
-        request_id = client_id.decode() if _REQUEST_ID.fullmatch(client_id) else uuid.uuid4().hex
+        request_id = client_id.decode() if _REQUEST_ID.fullmatch(client_id) else new_request_id()
         scope["request_id"] = request_id
         others = [(name, value) for name, value in scope["headers"] if name != b"x-request-id"]
         scope["headers"] = [*others, (b"x-request-id", request_id.encode())]

@@ -34,7 +34,7 @@ LOGGER = logging.getLogger(__name__)
 CLAIM_TIMEOUT_FACTOR = 12.0
 """Time limit of a claim, in ``database.timeout_s``: up to six queries, each of which may take twice that."""
 
-UNCHANGED_S = 0.25
+UNCHANGED_S = 1.0
 """How long no jobs are looked for in a database to which nothing was written."""
 
 
@@ -59,6 +59,7 @@ class Worker:
         self._unavailable = False
         self._database = state.database
         self._claimed_marker: object | None = None
+        self._has_jobs = asyncio.Event()
         self._claimed_at = -math.inf
 
     @property
@@ -134,6 +135,7 @@ class Worker:
             async with self._claim_lock:
                 for job in await self._claim_jobs(lane, free):
                     self._running[job.id] = (job, asyncio.create_task(self._run(job)))
+                    self._has_jobs.set()
 
     def _may_have_jobs(self) -> bool:
         """False while the database is as at the last claim, for up to UNCHANGED_S: jobs also become due by time."""
@@ -162,7 +164,8 @@ class Worker:
     async def _apply_requested_changes(self) -> None:
         """Cancels running jobs whose users requested a cancel or pause."""
         if not self._running:
-            return
+            self._has_jobs.clear()
+            await self._has_jobs.wait()
         for job_id, requested in (await self._leases.requested_changes()).items():
             if job_id in self._running and job_id not in self._requested_changes:
                 self._requested_changes[job_id] = requested

@@ -50,6 +50,16 @@ def printable(text: str, most: int) -> str:
 
 FIELDS = "fields"
 """Key of a record's ``extra`` with additional values by name."""
+
+
+def log_values(logger: logging.Logger, message: str, *values: object, fields: dict[str, Any]) -> None:
+    """As ``logger.info``, with ``fields``, but without the search for the calling line, which no format has."""
+    if logger.isEnabledFor(logging.INFO):
+        record = _Record(logger.name, logging.INFO, "", 0, message, values, None)
+        setattr(record, FIELDS, fields)
+        logger.handle(record)
+
+
 _OTHERS_LEVEL = logging.WARNING
 """Minimum level of other libraries' records: below it they contain addresses and paths."""
 
