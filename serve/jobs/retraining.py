@@ -19,6 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from serve.engines.service import InferenceClient
 from serve.ensembles.requests import Outcome, RetrainRequest
 from serve.ensembles.vectorizer.vectorization import QUALITY
 from serve.errors import Conflict, DeadlineExceeded, Unsupported
@@ -53,11 +54,16 @@ async def add_if_due(state: State) -> None:
         await GenerationQueue(state).add(RetrainRequest(), JobOptions(user_id=USER, priority=-1))
 
 
-async def retrain(state: State, train: Train | None = None) -> Outcome:
-    """One step, and what it was. Raises Conflict for a retrained engine that is refused, with the reasons."""
+async def retrain(state: State, client: InferenceClient, train: Train | None = None) -> Outcome:
+    """One step, and what it was. ``client`` reaches the engine that serves, for its shadow.
+
+    Raises Conflict for a retrained engine that is refused, with the reasons, and the errors of the engine.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
     step = await learning.next_step(state)
+    if step.act == "shadow":
+        step = await learning.shadow_step(state, step, client)
     details: dict[str, Any] = {"act": step.act, "reason": step.reason, "version": step.version}
     if step.act == "train":
         with tempfile.TemporaryDirectory(prefix="atelier-retraining-") as folder:

@@ -55,6 +55,12 @@ class LearningSettings(Section):
     every_h: float = Field(6.0, ge=0.1, le=8760, description="How often that is looked at.")
     window: int = Field(200, ge=30, le=10_000, description="Conversions whose errors are compared with the manifest.")
     least_conversions: int = Field(200, ge=50, le=100_000, description="Recorded conversions, to retrain at all.")
+    shadow_conversions: int = Field(
+        50,
+        ge=0,
+        le=1_000,
+        description="Conversions that a retrained version predicts in the shadow before users get it; 0: none.",
+    )
     percentage: float = Field(10.0, gt=0, le=100, description="Users that get a retrained version on trial.")
     trial_conversions: int = Field(100, ge=30, le=100_000, description="Of each version, to judge a trial.")
     trial_max_h: float = Field(336.0, gt=0, le=8760, description="Longest trial; then the version is taken back.")

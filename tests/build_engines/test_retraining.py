@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -111,6 +112,17 @@ def test_unusual_pictures_are_learned_and_become_the_next_version(
     assert quality_of(engine / "1" / "model.onnx").state_dict().keys() == after.state_dict().keys()
 
 
+class Version:
+    """An engine's file as a client of it."""
+
+    def __init__(self, model: Path) -> None:
+        self._model = model
+
+    async def infer(self, _engine: str, inputs: Any, *, outputs: Any = None, **_: Any) -> dict[str, Any]:
+        session = onnxruntime.InferenceSession(str(self._model), providers=["CPUExecutionProvider"])
+        return dict(zip(outputs, session.run(outputs, inputs), strict=True))
+
+
 async def recorded(state: State, learnt: Learnt, network: Quality, label: str, prefix: str) -> None:
     """Conversions of ``learnt`` as a stack records them, with the first trial as the one that was chosen."""
     labels, rows, made = learnt.labels, [], []
@@ -150,12 +162,16 @@ async def test_a_site_of_unusual_pictures_learns_end_to_end(
         return await asyncio.to_thread(retraining.make_version, run(samples, repository))
 
     assert (await next_step(site)).act == "train"
-    details = (await retrain(site, train)).details["retraining"]
-    assert (details["version"], details["percentage"]) == ("2", 10)
+    shadow = Version(repository / "quality" / "2" / "model.onnx")
+    details = (await retrain(site, shadow, train)).details["retraining"]
+    assert (details["version"], details["percentage"]) == ("2", 0)
+    await recorded(site, pictures(shipped, 60, 20, unusual=True), shipped, label, "shadowed")
+    shadowed = (await retrain(site, shadow)).details["retraining"]
+    assert shadowed["act"] == "split", shadowed
     after, new = quality_of(repository / "quality" / "2" / "model.onnx"), version_label(repository / "quality", "2")
     await recorded(site, pictures(shipped, 60, 21, unusual=True), shipped, label, "old")
     await recorded(site, pictures(shipped, 60, 22, unusual=True), after, new or "", "new")
-    ended = (await retrain(site)).details["retraining"]
+    ended = (await retrain(site, shadow)).details["retraining"]
     assert ended["act"] == "promote", ended
     assert worse(errors(shipped, original.judge), errors(after, original.judge)) == []
     assert (await next_step(site)).act == "wait"

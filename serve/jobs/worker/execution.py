@@ -86,7 +86,7 @@ class JobExecutor:
             return cached
         stage = None
         if isinstance(request, RetrainRequest):
-            return JobResult(await retrain(self._state), [])
+            return JobResult(await retrain(self._state, self._vectorizer), [])
         if isinstance(request, CaptionRequest):
             return JobResult(await self._caption(request), [])
         if isinstance(request, VectorizeRequest):

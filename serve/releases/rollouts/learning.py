@@ -1,7 +1,8 @@
 """The next step of the engine `quality`'s continuous learning (D-080 to D-083, D-092), by rule.
 
-Drifted errors call for a retraining. A retrained version is examined by every replica, gets a share of the users, and
-is promoted or taken back by what their conversions were predicted and measured to be. One of an operator is left alone.
+Drifted errors call for a retraining. A retrained version is examined by every replica, predicts in the shadow what the
+current one serves, gets a share of the users, and is promoted or taken back by what their conversions were predicted
+and measured to be. One of an operator is left alone.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import sqlalchemy as sa
 
+from serve.engines.service import InferenceClient
 from serve.engines.triton.manifests import version_label
 from serve.ensembles.vectorizer.vectorization import QUALITY
 from serve.errors import NotFound
 from serve.releases.rollouts import changes
 from serve.releases.rollouts.drift import MAX_SAMPLES, drift
+from serve.releases.rollouts.shadow import conversions_since, shadowed
 from serve.releases.rollouts.site import Rollout, default_version, read_all
 from serve.security.identity.audit import Actor
 from serve.settings.ensembles import LearningSettings
@@ -35,7 +39,7 @@ _Z95_ONE_SIDED = 1.645
 _WORSE_SSIM = 0.005
 """Measured SSIM may fall by this much: less is noise."""
 
-Act = Literal["wait", "train", "split", "promote", "rollback"]
+Act = Literal["wait", "train", "shadow", "split", "promote", "rollback"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,16 @@ def judge(current: Fared, candidate: Fared, age: timedelta, settings: LearningSe
     return Step("rollback", f"not surely better when the trial was over: {said}") if late else Step("wait", said)
 
 
+def judge_shadow(current: npt.NDArray[np.float64], candidate: npt.NDArray[np.float64]) -> Step:
+    """By the errors of both on the same conversions, (N,) each: users get the candidate unless it is surely worse
+    (95 %)."""
+    gaps = candidate - current
+    half = _Z95_ONE_SIDED * float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
+    low, high = float(gaps.mean()) - half, float(gaps.mean()) + half
+    said = f"in the shadow of {len(gaps)} conversions its error differs by {low:+.4f} to {high:+.4f}"
+    return Step("rollback", f"surely worse: {said}") if low > 0 else Step("split", f"not surely worse: {said}")
+
+
 async def next_step(state: State) -> Step:
     """Raises NotFound without the engine here, StateUnavailable."""
     settings = state.settings.vectorizer.learning
@@ -94,9 +108,22 @@ async def next_step(state: State) -> Step:
 
 
 async def begin_trial(state: State, version: str) -> Rollout:
-    """Every replica examines ``version``, then a share of the users gets it. Raises as `changes.load`."""
-    await changes.load(state, QUALITY, version, ACTOR)
+    """Every replica examines ``version``; it has no users until its shadow was judged, or at once where the settings
+    want none. Raises as `changes.load`."""
+    rollout = await changes.load(state, QUALITY, version, ACTOR)
+    if state.settings.vectorizer.learning.shadow_conversions:
+        return rollout
     return await changes.split(state, QUALITY, state.settings.vectorizer.learning.percentage, ACTOR)
+
+
+async def shadow_step(state: State, step: Step, client: InferenceClient) -> Step:
+    """What the shadow of the candidate says: split or rollback. Raises the errors of the engine."""
+    async with state.database.read() as connection:
+        rollout = (await read_all(connection))[QUALITY]
+    label, since = await _label(state, rollout.current) or "", rollout.updated_at or utc_now()
+    assert step.version is not None
+    judged = judge_shadow(*await shadowed(state.database, client, step.version, label, since))
+    return Step(judged.act, judged.reason, step.version)
 
 
 async def apply(state: State, step: Step) -> Rollout | None:
@@ -116,13 +143,25 @@ async def _of_candidate(state: State, rollout: Rollout, settings: LearningSettin
     label = await _label(state, rollout.candidate)
     if label is None or RETRAINED not in label:
         return Step("wait", f"{QUALITY}/{rollout.candidate} is on trial by somebody else")
-    if rollout.percentage == 0:
-        return Step("split", "loaded and examined, without traffic yet", rollout.candidate)
     since = rollout.updated_at or utc_now()
+    if rollout.percentage == 0:
+        return await _of_shadow(state, rollout, since, settings)
     fared = await _fared(state, since)
     current = fared.get(await _label(state, rollout.current) or "", Fared((), ()))
     step = judge(current, fared.get(label, Fared((), ())), utc_now() - since, settings)
     return Step(step.act, step.reason, rollout.candidate)
+
+
+async def _of_shadow(state: State, rollout: Rollout, since: datetime, settings: LearningSettings) -> Step:
+    wanted = settings.shadow_conversions
+    if not wanted:
+        return Step("split", "loaded and examined, without traffic yet", rollout.candidate)
+    count = await conversions_since(state.database, await _label(state, rollout.current) or "", since)
+    why = f"{count} of {wanted} conversions to shadow"
+    if count >= wanted:
+        return Step("shadow", why, rollout.candidate)
+    late = utc_now() - since > timedelta(hours=settings.trial_max_h)
+    return Step("rollback" if late else "wait", f"the trial is over with {why}" if late else why, rollout.candidate)
 
 
 async def _label(state: State, version: str) -> str | None:

@@ -20,7 +20,8 @@ from serve.settings.ensembles import LearningSettings
 from serve.state import State
 from serve.state.tables import generations, quality_samples, utc_now
 
-SETTINGS = LearningSettings(enabled=True, window=60, least_conversions=100, trial_conversions=40, trial_max_h=48)
+SETTINGS = LearningSettings(enabled=True, window=60, least_conversions=100, shadow_conversions=30,
+                            trial_conversions=40, trial_max_h=48)  # fmt: skip
 HOUR = timedelta(hours=1)
 RNG = np.random.default_rng(0)
 
@@ -44,6 +45,22 @@ def fared(error: float, count: int = 60, ssim: float = 0.9) -> Fared:
 )
 def test_trials_end_by_rule(candidate: Fared, age: timedelta, act: str) -> None:
     assert judge(fared(0.1), candidate, age, SETTINGS).act == act
+
+
+class Shadow:
+    """The engine of version 2, which predicts ``ssim`` for everything."""
+
+    def __init__(self, ssim: float = 0.8) -> None:
+        self.ssim = ssim
+        self.calls: list[tuple[str, int]] = []
+
+    async def infer(self, engine: str, inputs: Any, *, version: str = "", **_: Any) -> dict[str, Any]:
+        count = len(inputs["embedding"])
+        assert (engine, inputs["embedding"].shape, inputs["parameters"].shape) == (
+            "quality", (count, 512), (count, 1, 10),
+        )  # fmt: skip
+        self.calls.append((version, count))
+        return {"ssim": np.full((count, 1), self.ssim, np.float32)}
 
 
 @pytest.fixture
@@ -104,30 +121,46 @@ async def test_from_drift_to_promotion(site: State) -> None:
         assert samples.name == "samples.npz"
         return add_version(settings.vectorizer.model_repository / "quality", "2", "1.3+site2")
 
-    details = (await retrain(site, train)).details["retraining"]
-    assert (details["act"], details["version"], details["percentage"], details["conversions"]) == (
-        "train",
-        "2",
-        10,
-        150,
-    )
-    assert (await retrain(site)).details["retraining"]["act"] == "wait"
+    details = (await retrain(site, Shadow(), train)).details["retraining"]
+    assert {**details, "reason": ""} == {
+        "act": "train", "reason": "", "version": "2", "percentage": 0, "conversions": 150,
+    }  # fmt: skip
+    assert (await retrain(site, Shadow())).details["retraining"]["reason"] == "0 of 30 conversions to shadow"
+    await convert(site, 0.1, 40, "1.3", utc_now())
+    shadow = Shadow(ssim=0.8)  # what is measured of each
+    done = (await retrain(site, shadow)).details["retraining"]
+    assert (done["act"], done["version"], shadow.calls) == ("split", "2", [("2", 16), ("2", 16), ("2", 8)])
+    assert (await changes._rollout(site, "quality")).percentage == 10
+    assert (await retrain(site, Shadow())).details["retraining"]["act"] == "wait"
     now = utc_now()
     await convert(site, 0.1, 40, "1.3", now)
     await convert(site, 0.03, 40, "1.3+site2", now)
-    ended = (await retrain(site)).details["retraining"]
+    ended = (await retrain(site, Shadow())).details["retraining"]
     assert (ended["act"], ended["version"]) == ("promote", "2")
     assert "surely better" in ended["reason"]
     assert (await changes._rollout(site, "quality")).current == "2"
 
 
+@pytest.mark.parametrize("ssim", [0.2, float("nan")])
+async def test_a_version_that_is_worse_in_the_shadow_never_gets_a_user(site: State, ssim: float) -> None:
+    add_version(site.settings.vectorizer.model_repository / "quality", "2", "1.3+site2")
+    await learning.begin_trial(site, "2")
+    await convert(site, 0.1, 40, "1.3", utc_now())
+    done = (await retrain(site, Shadow(ssim))).details["retraining"]
+    assert (done["act"], done["version"]) == ("rollback", "2")
+    assert "surely worse: in the shadow of 40 conversions" in done["reason"]
+    after = await changes._rollout(site, "quality")
+    assert (after.current, after.candidate, after.percentage) == ("1", None, 0)
+
+
 async def test_a_worse_version_is_taken_back(site: State) -> None:
     add_version(site.settings.vectorizer.model_repository / "quality", "2", "1.3+site2")
     await learning.begin_trial(site, "2")
+    await changes.split(site, "quality", 10, learning.ACTOR)
     now = utc_now()
     await convert(site, 0.03, 40, "1.3", now)
     await convert(site, 0.1, 40, "1.3+site2", now)
-    assert (await retrain(site)).details["retraining"]["act"] == "rollback"
+    assert (await retrain(site, Shadow())).details["retraining"]["act"] == "rollback"
     after = await changes._rollout(site, "quality")
     assert (after.current, after.candidate, after.percentage) == ("1", None, 0)
 
@@ -145,7 +178,7 @@ async def test_a_refused_retraining_changes_nothing(site: State) -> None:
         raise Conflict("the retrained engine is refused: poisoned")
 
     with pytest.raises(Conflict, match="poisoned"):
-        await retrain(site, refuse)
+        await retrain(site, Shadow(), refuse)
     assert (await next_step(site)).act == "train"
 
 
@@ -157,10 +190,10 @@ async def test_without_the_trainings_packages_the_job_says_so(site: State, tmp_p
     own = site.settings.vectorizer.model_copy(update={"learning": SETTINGS.model_copy(update={"python": python})})
     other = State(site.database, site.objects, site.settings.model_copy(update={"vectorizer": own}))
     with pytest.raises(Unsupported, match=r"vectorizer\.learning\.python"):
-        await retrain(other)
+        await retrain(other, Shadow())
     python.write_text("#!/bin/sh\necho 'refused: --samples: has 3 pictures; 50 are needed'\nexit 1\n")
     with pytest.raises(Conflict, match="50 are needed"):
-        await retrain(other)
+        await retrain(other, Shadow())
 
 
 async def jobs(state: State) -> list[str]:
