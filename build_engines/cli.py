@@ -21,6 +21,7 @@ from build_engines.retraining import retrain
 from build_engines.search.command import train_search
 from build_engines.style.command import train_style
 from build_engines.upscale.command import finish, train_upscalers
+from build_engines.vgg.command import vgg
 
 app = typer.Typer(
     add_completion=False,
@@ -35,6 +36,7 @@ app.command()(embed)
 app.command()(caption)
 app.command()(director)
 app.command()(retrain)
+app.command()(vgg)
 
 FAMILIES = ("vector", "mini", "adapters", "upscaler", "style", "search")
 MINI_CHECKPOINT = VAR / "mini" / "checkpoint"

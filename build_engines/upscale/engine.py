@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from build_engines.data.icons import ICON_SETS, VAR
-from build_engines.export.config import config_text
+from build_engines.export.config import Backend, config_text
 from build_engines.export.contracts import Contract, Tensor
 from build_engines.export.onnx_file import sha256
 from build_engines.export.runtimes import RUNTIMES, Arrays, Run, choose_backend
@@ -90,11 +90,13 @@ def stage(
     *,
     written: nn.Module | None = None,
     precision: Precision = "fp32",
+    runtimes: Sequence[Backend] = tuple(RUNTIMES),
 ) -> Path:
     """The folder of a new engine beside those of ``repository``, for `place`. Raises ParityError.
 
     ``inputs`` are those of the parity check; ``roles``: which of them is traced, and which chooses the runtime.
-    ``written``: the network of the file, where that is ``served`` with its weights stored otherwise.
+    ``written``: the network of the file, where that is ``served`` with its weights stored otherwise. ``runtimes``:
+    those that may serve it, all of which have to agree.
     """
     traced, timed = roles
     staged = repository / f".{contract.name}.staged"
@@ -102,12 +104,12 @@ def stage(
     path = staged / "1" / "model.onnx"
     onnx_file.write_onnx(written or served, contract, inputs[traced], precision, path)
     openers: dict[str, Callable[[], Run]] = {
-        runtime: partial(opener, path, contract) for runtime, opener in RUNTIMES.items()
+        runtime: partial(RUNTIMES[runtime], path, contract) for runtime in runtimes
     }
     with torch.no_grad():
         expected = parity.answers(served, contract, list(inputs.values()))
     checked = parity.check(contract, openers, expected, precision)
-    backend, benchmark = choose_backend(path, contract, {timed: inputs[timed]})
+    backend, benchmark = choose_backend(path, contract, {timed: inputs[timed]}, runtimes)
     measured = {
         "parity": checked,
         "parameters": sum(p.numel() for p in served.parameters()),

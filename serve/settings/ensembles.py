@@ -117,6 +117,12 @@ class IllustratorSettings(EnsembleSettings):
         description="The pair of engines NAME_picture and NAME_text that rank pictures of several models, and "
         "candidates of models without a judge, by their prompt; none: neither is done.",
     )
+    optimising_engines: str = Field(
+        "vgg",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
+        description="The pair of engines NAME_describe and NAME_gradient of style transfer by optimisation "
+        "(python -m build_engines vgg).",
+    )
     adapters_max_bytes: int = Field(
         8 * 1024**3, ge=1024, description="Disk for the LoRAs that one replica uses; the longest unused go first."
     )

@@ -10,7 +10,7 @@ from serve.api.http.finishing import FinishRequest
 from serve.api.http.input_pictures import PictureOriginFields
 from serve.api.http.models import FORM_LIST, Flag, Number, Text, Whole
 from serve.diffusion.noise import MAX_SEED
-from serve.ensembles.restyler.restyle import MAX_STYLES, MAX_WEIGHT
+from serve.ensembles.restyler.restyle import MAX_ITERATIONS, MAX_STYLES, MAX_WEIGHT
 from serve.errors import InvalidRequest
 
 StyleName = Annotated[Text, Field(min_length=1, max_length=64, description="one of GET /api/style-transfer/styles")]
@@ -64,6 +64,14 @@ class TransferRequest(FinishRequest):
     mask: Annotated[
         Text | None, Field(description="as image, and of its size: what is white is painted, what is black stays")
     ] = None
+    iterations: Annotated[
+        Whole,
+        Field(
+            ge=0,
+            le=MAX_ITERATIONS,
+            description="steps of an optimisation with the features of a VGG (slow; 100 show the style); 0: one pass",
+        ),
+    ] = 0
     seed: Annotated[Whole, Field(ge=0, le=MAX_SEED, description="where the strokes fall")] = 0
 
     def sources(self) -> list[StyleSource]:

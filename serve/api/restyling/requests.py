@@ -43,7 +43,7 @@ async def restyling_request(body: TransferRequest, request: Request, user_id: st
     mask = None if body.mask is None else await sources.mask(body.mask, "mask", image)
     single = {"styles[0].image": body.field_of(0)} if body.styles is None else {}
     with rename_fields(single):
-        restyle = Restyle(tuple(uses), body.strength, body.preserve_colors, mask)
+        restyle = Restyle(tuple(uses), body.strength, body.preserve_colors, mask, body.iterations)
     options = IllustrateOptions(
         "", seed=body.seed, source=PictureSource(image), restyle=restyle, finish=finish, draws=False
     )

@@ -46,6 +46,7 @@ from serve.ensembles.illustrator.progress import MAX_WAITING_PREVIEWS, pack_item
 from serve.ensembles.illustrator.service import NO_PROGRESS, Checkpoint, FamilyInfo, Progress, StreamItem, StreamOptions
 from serve.ensembles.measurements import measured
 from serve.ensembles.progress_stream import ProgressOutbox, stream_progress
+from serve.ensembles.restyler.optimiser import Optimiser, optimising_engines_in
 from serve.ensembles.restyler.restyler import ENCODER, PAINTER, Restyler, style_engines_in
 from serve.ensembles.vectorizer.vectorization import NO_VERSIONS
 from serve.errors import EngineUnavailable, NotFound, TooLarge
@@ -93,7 +94,9 @@ class Illustrator(EngineSetService):
         families = {name: family for name, family in known.items() if name not in self._missing_files}
         finishers = finishers_in(repository)
         styling = style_engines_in(repository)
+        optimising = optimising_engines_in(repository, settings.optimising_engines)
         finishing_engines = [one.name for one in finishers] + ([ENCODER, PAINTER] if styling is not None else [])
+        finishing_engines += [] if optimising is None else optimising.names
         finishing_engines += [part for one in captioning_engines_in(repository) for part in (one.picture, one.decoder)]
         super().__init__(
             EngineSet(
@@ -115,7 +118,8 @@ class Illustrator(EngineSetService):
         )
         limit_s = settings.engine_timeout_s
         calls = EngineCalls(self.engine_set.client, limit_s)
-        self._post_processing = PostProcessing(Finishing(finishers, calls), Restyler(styling, calls))
+        restyler = Restyler(styling, calls, Optimiser(optimising, calls))
+        self._post_processing = PostProcessing(Finishing(finishers, calls), restyler)
         self._max_finisher_px = {one.name: one.side_px or one.tile_px + 2 * one.overlap_px for one in finishers}
         if styling is not None:
             self._max_finisher_px |= dict.fromkeys((ENCODER, PAINTER), styling.tile_px + 2 * styling.overlap_px)

@@ -12,6 +12,7 @@ from serve.errors import InvalidRequest
 
 MAX_STYLES = 4
 MAX_WEIGHT = 10.0
+MAX_ITERATIONS = 500
 MIN_STYLE_PX = 16
 """Shortest side of a style's picture: below it, there is nothing to take but a colour."""
 
@@ -40,18 +41,21 @@ class Restyle:
     """Raises ``InvalidRequest`` with the field's name for values out of range.
 
     ``strength``: 0 leaves the picture as it is. ``preserve_colors``: only light and dark change. ``mask``: grey, of the
-    picture's shape; what is white is painted, what is black stays.
+    picture's shape; what is white is painted, what is black stays. ``iterations``: of the optimisation (`Optimiser`);
+    0: the style engines paint, in one pass.
     """
 
     styles: tuple[StyleUse, ...]
     strength: float = 1.0
     preserve_colors: bool = False
     mask: InputPicture | None = None
+    iterations: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.styles) <= MAX_STYLES:
             raise InvalidRequest(f"must be from 1 to {MAX_STYLES} styles", "styles")
         check_number(self.strength, "strength", 0.0, 1.0)
+        check_number(self.iterations, "iterations", 0, MAX_ITERATIONS)
         for i, use in enumerate(self.styles):
             check_number(use.weight, f"styles[{i}].weight", 0.0, MAX_WEIGHT)
             if min(use.picture.width, use.picture.height) < MIN_STYLE_PX:
@@ -90,6 +94,8 @@ class Restyle:
             del document["mask"]
         else:
             del document["mask"]["data"]
+        if not self.iterations:
+            del document["iterations"]
         if not self.preserve_colors:
             del document["preserve_colors"]
         return {**document, "styles": list(document["styles"])}

@@ -23,6 +23,7 @@ from serve.ensembles.engine_calls import EngineCalls
 from serve.ensembles.illustrator.finishing.finishing import Finisher, tiled
 from serve.ensembles.illustrator.picture_source import InputPicture
 from serve.ensembles.illustrator.pipeline.source_encoding import decoded_pixels
+from serve.ensembles.restyler.optimiser import Optimiser
 from serve.ensembles.restyler.restyle import Restyle
 from serve.errors import Unsupported, rename_fields
 from serve.vector import textures
@@ -66,10 +67,11 @@ def ignore_tiles(_done: int, _total: int) -> None:
 class Restyler:
     """For one event loop. ``engines`` None: there are none, and `check` says so."""
 
-    def __init__(self, engines: StyleEngines | None, calls: EngineCalls) -> None:
+    def __init__(self, engines: StyleEngines | None, calls: EngineCalls, optimiser: Optimiser) -> None:
         self._engines = engines
         self._calls = calls
-        self._known: OrderedDict[tuple[str, str], Statistics] = OrderedDict()
+        self._optimiser = optimiser
+        self._known: OrderedDict[tuple[str, str, bool], Statistics] = OrderedDict()
 
     @property
     def names(self) -> Sequence[str]:
@@ -82,6 +84,13 @@ class Restyler:
             raise Unsupported(f"there are no engines for style transfer; {HOW_TO_BUILD} makes them", "style")
         return self._engines
 
+    def engines_of(self, restyle: Restyle) -> tuple[str, str]:
+        """Those that ``restyle`` needs, the one that does the most first. Raises Unsupported as `check`."""
+        if restyle.iterations:
+            return self._optimiser.check().names
+        self.check()
+        return PAINTER, ENCODER
+
     async def restyled(
         self,
         pixels: Pixels,
@@ -93,47 +102,53 @@ class Restyler:
     ) -> Pixels:
         """``pixels``, (H, W, 3 or 4), painted; transparency stays. The ``seed`` says where the strokes fall.
 
-        ``on_tile`` is called with how many tiles are done, and of how many. Raises Unsupported, BadImage naming the
-        style's field, and the errors of `EngineCalls.infer`.
+        ``on_tile`` is called with how many tiles, or steps of the optimisation, are done, and of how many. Raises
+        Unsupported, BadImage naming the style's field, and the errors of `EngineCalls.infer`.
         """
-        stated = self.check()
+        optimises = bool(restyle.iterations)
+        step_px = self._optimiser.check().step_px if optimises else self.check().step_px
         if restyle.strength == 0:
             return pixels
-        colours, padded = await asyncio.to_thread(_prepared, pixels, stated.step_px)
-        own = await self._statistics_of(padded, deadline, versions)
+        colours, padded = await asyncio.to_thread(_prepared, pixels, step_px)
+        own = await self._statistics_of(padded, deadline, versions, optimises)
         layers = _layers(restyle)
         made = colours
         for number, layer in enumerate(layers):
-            wanted = [
-                share * await self._style(restyle.styles[i].picture, f"styles[{i}].image", deadline, versions)
-                for i, share in layer.shares.items()
-            ]
+            wanted = [share * await self._style(restyle, i, deadline, versions) for i, share in layer.shares.items()]
             style = (own + restyle.strength * (np.sum(wanted, axis=0) - own)).astype(np.float32)
 
             def report(done: int, total: int, before: int = number) -> None:
                 on_tile(before * total + done, len(layers) * total)
 
-            painted = await self._painted(padded, own, style, deadline, versions, seed, report)
+            if optimises:
+                painted = await self._optimiser.painted(padded, style, restyle.iterations, deadline, versions, report)
+            else:
+                painted = await self._painted(padded, own, style, deadline, versions, seed, report)
             made = await asyncio.to_thread(_laid, made, painted, layer)
         return await asyncio.to_thread(_composed, pixels, colours, made, restyle)
 
-    async def _style(
-        self, picture: InputPicture, field: str, deadline: float, versions: Mapping[str, str]
-    ) -> Statistics:
-        """Those of a style's picture; of the last pictures they are known."""
-        key = picture.name, versions.get(ENCODER, "")
+    async def _style(self, restyle: Restyle, index: int, deadline: float, versions: Mapping[str, str]) -> Statistics:
+        """Those of the picture of the style at ``index``; of the last pictures they are known."""
+        picture, optimises = restyle.styles[index].picture, bool(restyle.iterations)
+        encoder = self._optimiser.check().describe if optimises else ENCODER
+        key = picture.name, versions.get(encoder, ""), optimises
         if key not in self._known:
-            with rename_fields({"image": field}):
+            with rename_fields({"image": f"styles[{index}].image"}):
                 pixels = await asyncio.to_thread(decoded_pixels, picture)
-            small = await asyncio.to_thread(_style_pixels, pixels, self.check().step_px)
-            self._known[key] = await self._statistics_of(small, deadline, versions)
+            step_px = self._optimiser.check().step_px if optimises else self.check().step_px
+            small = await asyncio.to_thread(_style_pixels, pixels, step_px)
+            self._known[key] = await self._statistics_of(small, deadline, versions, optimises)
             if len(self._known) > MAX_STYLES_IN_MEMORY:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
         return self._known[key]
 
-    async def _statistics_of(self, pixels: Pixels, deadline: float, versions: Mapping[str, str]) -> Statistics:
-        """Means and deviations over all tiles of ``pixels``."""
+    async def _statistics_of(
+        self, pixels: Pixels, deadline: float, versions: Mapping[str, str], optimises: bool
+    ) -> Statistics:
+        """Means and deviations over all tiles of ``pixels``; of the optimisation, Gram matrices."""
+        if optimises:
+            return await self._optimiser.statistics(pixels, deadline, versions)
         tile = self.check().tile_px
         parts = [
             pixels[top : top + tile, left : left + tile]

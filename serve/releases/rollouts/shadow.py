@@ -59,4 +59,4 @@ async def conversions_since(database: Database, label: str, since: datetime) -> 
     query = sa.select(_s.engine_versions).where(_s.created_at >= since).order_by(_s.seq.desc()).limit(4000)
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
-    return min(MAX_SHADOWED, sum(row.engine_versions.get(QUALITY) == label for row in rows))
+    return min(MAX_SHADOWED, len([row for row in rows if row.engine_versions.get(QUALITY) == label]))

@@ -6774,6 +6774,12 @@ export interface components {
              */
             mask?: string | null;
             /**
+             * Iterations
+             * @description steps of an optimisation with the features of a VGG (slow; 100 show the style); 0: one pass
+             * @default 0
+             */
+            iterations: number;
+            /**
              * Seed
              * @description where the strokes fall
              * @default 0

@@ -10,7 +10,7 @@ from dataclasses import replace
 from serve.ensembles.illustrator.finishing.finishing import Finishing
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Parameters, Picture
 from serve.ensembles.illustrator.pipeline.source_encoding import decoded_pixels
-from serve.ensembles.restyler.restyler import ENCODER, PAINTER, Restyler
+from serve.ensembles.restyler.restyler import Restyler
 
 
 class PostProcessing:
@@ -20,12 +20,11 @@ class PostProcessing:
 
     def engines(self, options: IllustrateOptions) -> tuple[str, ...]:
         """The engines that ``options`` need once a picture is drawn. Raises as `Finishing.engines` and
-        `Restyler.check`."""
+        `Restyler.engines_of`."""
         finishing = self.finishing.engines(options.finish)
         if options.restyle is None:
             return finishing
-        self.restyler.check()
-        return (PAINTER, ENCODER, *finishing)
+        return (*self.restyler.engines_of(options.restyle), *finishing)
 
     async def processed(
         self, pictures: Sequence[Picture], options: IllustrateOptions, deadline: float, versions: Mapping[str, str]

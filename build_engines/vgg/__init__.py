@@ -1,0 +1,1 @@
+"""Engines for style transfer by optimisation (Gatys et al., 2016) from VGG-class checkpoints."""
