@@ -16,6 +16,7 @@ DATA = {
     "deployments/prompts": ["*.toml"],
     "deployments/style_transfer": ["*.toml", "*.webp"],
     "deployments/director": ["*.toml", "*.txt"],
+    "deployments/captions": ["*.toml"],
     "deployments/grafana": ["*.json"],
     "deployments/prometheus": ["*.yml"],
     "studio/dist": ["**/*"],

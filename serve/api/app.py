@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 
 from serve.api import a1111, jobs, mind, openai, studio
 from serve.api.admin import accounts, costs, quality, releases, versions
+from serve.api.captions import describing
 from serve.api.captions import routes as captions
 from serve.api.http.problems import as_atelier_error, as_problem, described
 from serve.api.inference import http as open_inference
@@ -169,6 +170,7 @@ def _routes() -> list[BaseRoute]:
     site.include_router(mind.router, responses=described())
     site.include_router(restyling.router, responses=described())
     site.include_router(captions.router, responses=described())
+    site.include_router(describing.router, responses=described())
     site.include_router(openai.router, responses=described("application/json", openai.ERROR_SCHEMA))
     site.include_router(a1111.router, responses=described("application/json", a1111.ERROR_SCHEMA))
     site.include_router(health.router, responses=described())

@@ -44,6 +44,9 @@ class DirectorSettings(Section):
         "director works by rules.",
     )
     model: str = Field("default", pattern=r"^[!-~]{1,256}$", description="The model's name there.")
+    sees_pictures: bool = Field(
+        False, description="Whether the model at base_url takes pictures, as LLaVA or CogVLM do: it describes them."
+    )
     api_key: SecretStr | None = Field(None, description="Sent as a Bearer token.")
     llama_options: bool = Field(
         True, description="Whether top_k and repeat_penalty are sent, which OpenAI itself refuses."

@@ -148,3 +148,20 @@ async def test_closing_the_stream_ends_the_call_and_frees_its_place() -> None:
             await script.gone.wait()
         script.script = (HEAD, chunk("b"), "data: [DONE]\n\n")
         assert await said(chat) == ["b"]
+
+
+async def test_a_picture_is_sent_as_a_part_of_its_message() -> None:
+    script = Scripted(HEAD, chunk("red"), "data: [DONE]\n\n")
+    async with serving(script) as chat:
+        messages = [Message("system", "be true"), Message("user", "what is it?", picture=b"PNG")]
+        assert [piece async for piece in chat.stream(messages, ChatOptions())] == ["red"]
+    assert script.requests[0][1]["messages"] == [
+        {"role": "system", "content": "be true"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "what is it?"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,UE5H"}},
+            ],
+        },
+    ]

@@ -23,8 +23,11 @@ class UselessReply(ChatFailed):
 
 @dataclass(frozen=True)
 class Message:
+    """``picture``: a PNG, for models that see; empty: none."""
+
     role: Role
     content: str
+    picture: bytes = b""
 
 
 @dataclass(frozen=True)

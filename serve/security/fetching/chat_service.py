@@ -8,6 +8,7 @@ and logs never contain its text.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Sequence
@@ -48,7 +49,7 @@ class OpenAIChat:
     def _body(self, messages: Sequence[Message], options: ChatOptions) -> bytes:
         body: dict[str, Any] = {
             "model": self._settings.model,
-            "messages": [{"role": one.role, "content": one.content} for one in messages],
+            "messages": [{"role": one.role, "content": _content(one)} for one in messages],
             "stream": True,
             "temperature": options.temperature,
             "top_p": options.top_p,
@@ -120,6 +121,14 @@ class OpenAIChat:
             max_headers=_MAX_HEADERS,
             trust_env=False,
         )  # fmt: skip
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    """With a picture, the parts of OpenAI's vision models."""
+    if not message.picture:
+        return message.content
+    url = f"data:image/png;base64,{base64.b64encode(message.picture).decode()}"
+    return [{"type": "text", "text": message.content}, {"type": "image_url", "image_url": {"url": url}}]
 
 
 async def _next(pieces: AsyncGenerator[str, None], deadline: float) -> str | None:

@@ -1369,6 +1369,67 @@ export interface components {
             deleted: number;
         };
         /**
+         * DescribeRequest
+         * @example {
+         *       "image": "data:image/png;base64,iVBORw0KGgo=",
+         *       "question": "What is the light like?"
+         *     }
+         */
+        DescribeRequest: {
+            /**
+             * Image
+             * @description a data: URL in base64, or the https: address of a picture
+             */
+            image?: string | null;
+            /**
+             * Result Id
+             * @description a stored result in place of image
+             */
+            result_id?: string | null;
+            /**
+             * Reference Id
+             * @description a stored subject reference in place of image
+             */
+            reference_id?: string | null;
+            /**
+             * Template
+             * @description A question by its name: one of GET /api/captions/templates.
+             */
+            template?: string | null;
+            /**
+             * Question
+             * @description In place of template.
+             */
+            question?: string | null;
+            /**
+             * Turns
+             * @description What was asked and answered of this picture before, in order.
+             */
+            turns?: components["schemas"]["Turn"][];
+            /**
+             * Max Tokens
+             * @default 256
+             */
+            max_tokens: number;
+        };
+        /** DescribedPicture */
+        DescribedPicture: {
+            /** Text */
+            text: string;
+            /** Question */
+            question: string;
+            /**
+             * Model
+             * @example llava
+             */
+            model: string;
+            /**
+             * Turns
+             * @description Those of the request and this one, for the next.
+             */
+            turns: components["schemas"]["Turn"][];
+        };
+        /**
          * DetectRequest
          * @example {
          *       "controlnet_input_images": [
@@ -6637,6 +6698,18 @@ export interface components {
             /** Negative Prompt */
             negative_prompt: string;
         };
+        /** TemplatesResponse */
+        TemplatesResponse: {
+            /**
+             * Templates
+             * @example {
+             *       "style": "Name the artistic style of this picture."
+             *     }
+             */
+            templates: {
+                [key: string]: string;
+            };
+        };
         /** TensorBody */
         TensorBody: {
             /**
@@ -6785,6 +6858,13 @@ export interface components {
              * @default 0
              */
             seed: number;
+        };
+        /** Turn */
+        Turn: {
+            /** Question */
+            question: string;
+            /** Answer */
+            answer: string;
         };
         /**
          * Txt2ImgRequest
