@@ -19,7 +19,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from serve.engines.service import InferenceClient
 from serve.ensembles.requests import Outcome, RetrainRequest
 from serve.ensembles.vectorizer.vectorization import QUALITY
 from serve.errors import Conflict, DeadlineExceeded, Unsupported
@@ -27,6 +26,7 @@ from serve.jobs.quality_samples import export_samples
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.queue.insertion import JobOptions
 from serve.releases.rollouts import learning
+from serve.releases.rollouts.shadow import ShadowClient
 from serve.settings import Settings, python_environment
 from serve.state import State
 from serve.state.job_states import TERMINAL
@@ -54,7 +54,7 @@ async def add_if_due(state: State) -> None:
         await GenerationQueue(state).add(RetrainRequest(), JobOptions(user_id=USER, priority=-1))
 
 
-async def retrain(state: State, client: InferenceClient, train: Train | None = None) -> Outcome:
+async def retrain(state: State, client: ShadowClient, train: Train | None = None) -> Outcome:
     """One step, and what it was. ``client`` reaches the engine that serves, for its shadow.
 
     Raises Conflict for a retrained engine that is refused, with the reasons, and the errors of the engine.

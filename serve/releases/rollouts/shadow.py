@@ -19,6 +19,8 @@ from serve.state.database import Database
 from serve.state.tables import quality_samples
 from serve.vector.parameters import CANDIDATE_WIDTH
 
+ShadowClient = InferenceClient
+"""What reaches the engines that serve."""
 MAX_SHADOWED = 1_000
 """Conversions of one comparison, the newest."""
 _BATCH = 16
