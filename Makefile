@@ -179,6 +179,7 @@ bench: chromium .venv/.testing studio ## every table in the documents; two hours
 	$(BIN)/python -m loadtests.benchmarks.vectorize
 	$(BIN)/python -m loadtests.benchmarks.structure
 	$(BIN)/python -m loadtests.benchmarks.strokes
+	$(BIN)/python -m loadtests.benchmarks.photographs --icons 100
 	$(BIN)/python -m loadtests.benchmarks.judges --limit 40
 	$(BIN)/python -m loadtests.benchmarks.time
 	$(BIN)/python -m loadtests.benchmarks.illustrate

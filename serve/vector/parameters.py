@@ -134,13 +134,30 @@ class VTracerParameters(_Ranged):
                 raise InvalidRequest(f"must be one of {', '.join(allowed)}", name)
 
 
-Parameters = CoverageParameters | VTracerParameters
+@dataclass(frozen=True)
+class PictorialParameters(_Ranged):
+    """The tracer of photographs, paintings and scans, `serve.vector.pictorial`; none is learned. Lengths are pixels of
+    the size that the picture is traced at."""
+
+    regions: int = _fixed(2600, 2, 50_000, "most areas of one colour")
+    price: float = _fixed(
+        1.4, 0.01, 1e4, "least loss of SSIM, summed over pixels and channels, that a byte has to save"
+    )
+    tolerance: float = _fixed(1.1, 0.25, 4.0, "distance an outline may stray from the pixels' edges")
+    color_step: int = _fixed(3, 1, 17, "steps of 255 to which colours are rounded; 17: three hex digits")
+    max_colors: int = _fixed(0, 0, 48, "most colours; 0: any number")
+    min_area: float = _fixed(0.0, 0.0, 12.0, "smallest area kept, in square pixels of the picture")
+    max_pixels: int = _fixed(1 << 18, 1 << 12, 2_000_000, "larger pictures are averaged down to so many pixels")
+
+
+Parameters = CoverageParameters | VTracerParameters | PictorialParameters
 
 
 def to_candidate(parameters: Parameters) -> npt.NDArray[np.float32]:
-    """Shape (10,): the row of the `quality` engine's input ``parameters`` for ``parameters``."""
+    """Shape (10,): the row of the `quality` engine's input ``parameters`` for ``parameters``, of a tracer that is
+    learned."""
     is_vtracer = isinstance(parameters, VTracerParameters)
-    refine = 0 if isinstance(parameters, VTracerParameters) else parameters.refine
+    refine = parameters.refine if isinstance(parameters, CoverageParameters) else 0
     return np.concatenate([[is_vtracer], parameters.to_unit(), [refine / MAX_REFINE]]).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Both tracers behind one function, selected by the type of the parameters."""
+"""The tracers behind one function, selected by the type of the parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy.typing as npt
 import vtracer
 
 from serve.vector.coverage import Drawing, draw_coverage
-from serve.vector.parameters import CoverageParameters, Parameters, VTracerParameters
+from serve.vector.parameters import CoverageParameters, Parameters, PictorialParameters, VTracerParameters
+from serve.vector.pictorial import trace_pictorial
 
 
 def trace(rgba: npt.NDArray[np.uint8], parameters: Parameters) -> str:
@@ -22,14 +23,18 @@ def trace(rgba: npt.NDArray[np.uint8], parameters: Parameters) -> str:
 def draw(
     rgba: npt.NDArray[np.uint8], parameters: Parameters, drawing: Drawing | None = None
 ) -> tuple[str, Drawing | None]:
-    """As `trace`, returning the intermediate drawing for later refinement (`draw_coverage`); None for VTracer."""
+    """As `trace`, returning the intermediate drawing for later refinement (`draw_coverage`); None for other
+    tracers."""
     if isinstance(parameters, CoverageParameters):
         return draw_coverage(rgba, parameters, drawing)
+    if isinstance(parameters, PictorialParameters):
+        return trace_pictorial(rgba, parameters), None
     return trace_vtracer(rgba, parameters), None
 
 
 def tracer_name(parameters: Parameters) -> str:
-    return "coverage" if isinstance(parameters, CoverageParameters) else "vtracer"
+    names = {CoverageParameters: "coverage", VTracerParameters: "vtracer", PictorialParameters: "pictorial"}
+    return names[type(parameters)]
 
 
 _OPAQUE_FROM = 128  # VTracer knows no half transparency: a pixel is drawn or not

@@ -153,6 +153,8 @@ class ImageAnalysis:
     probabilities: dict[str, float]
     method: str
     degraded: tuple[str, ...]
+    pictorial: bool = False
+    """A photograph, a painting or a scan."""
 
 
 @dataclass
@@ -275,4 +277,5 @@ def build_analysis(
         probabilities=probabilities,
         method=method,
         degraded=degraded,
+        pictorial=inspection.pictorial,
     )

@@ -17,6 +17,7 @@ from serve.vector.parameters import (
     LEARNED,
     CoverageParameters,
     Parameters,
+    PictorialParameters,
     VTracerParameters,
     from_candidate,
     to_candidate,
@@ -39,6 +40,26 @@ _FIXED = {
     ),
     "blurred": CoverageParameters(tolerance=0.21, refine=1),
 }
+
+
+_PICTORIAL = {1: (0.7, 1.4, 1.1, 3, 1 << 18), 2: (1.7, 0.6, 1.0, 2, 600_000), 3: (4.2, 0.2, 0.8, 1, 1_500_000)}
+"""By tier: most regions for each pixel to the power of _REGIONS_POWER, price, tolerance, step of colours, most
+pixels. A higher tier's drawing is finer in all of them."""
+_REGIONS_POWER = 0.66
+_MOST_REGIONS = 16_000
+
+
+def pictorial_parameters(width: int, height: int, tier: int) -> PictorialParameters:
+    """Parameters of a photograph, painting or scan of that size in pixels."""
+    density, price, tolerance, step, most = _PICTORIAL[tier]
+    regions = round(density * min(width * height, most) ** _REGIONS_POWER)
+    return PictorialParameters(
+        regions=max(2, min(_MOST_REGIONS, regions)),
+        price=price,
+        tolerance=tolerance,
+        color_step=step,
+        max_pixels=most,
+    )
 
 
 def generator(sha256: str, stage: int) -> np.random.Generator:
@@ -120,6 +141,13 @@ def coarser(parameters: Parameters, step: int) -> Parameters:
             layer_difference=min(128, parameters.layer_difference + 12 * step),
             path_precision=0,
             mode="polygon" if step >= 4 else parameters.mode,
+        )
+    if isinstance(parameters, PictorialParameters):
+        return replace(
+            parameters,
+            regions=max(2, round(parameters.regions * 0.5**step)),
+            price=min(1e4, parameters.price * 2.0**step),
+            tolerance=min(4.0, parameters.tolerance * 1.15**step),
         )
     return replace(
         parameters,

@@ -30,7 +30,7 @@ from serve.ensembles.vectorizer.worker_pool import WorkerPool
 from serve.observability import tracing
 from serve.vector.finishing import Finish
 from serve.vector.image import ImageLimits
-from serve.vector.parameters import CoverageParameters, reference_from_area
+from serve.vector.parameters import CoverageParameters, PictorialParameters, reference_from_area
 from serve.vector.rewrite.rewrite import Rewrite
 from serve.vector.svg import count_paths
 from serve.vector.trace import tracer_name
@@ -241,4 +241,6 @@ class Conversion:
 
 def _decimals(trial: Trial) -> int:
     parameters = trial.parameters
+    if isinstance(parameters, PictorialParameters):
+        return 1
     return parameters.decimals if isinstance(parameters, CoverageParameters) else min(3, parameters.path_precision)

@@ -24,6 +24,7 @@ from serve.vector.image import ImageLimits
 from serve.vector.parameters import (
     CoverageParameters,
     Parameters,
+    PictorialParameters,
     VTracerParameters,
     utility,
 )
@@ -133,7 +134,7 @@ class Search:
     def parameters_for(self, row: npt.ArrayLike) -> Parameters:
         """Parameters of a candidate row, limited to the requested number of paths."""
         parameters = parameters_from_row(row)
-        if isinstance(parameters, VTracerParameters) or self.options.max_paths is None:
+        if not isinstance(parameters, CoverageParameters) or self.options.max_paths is None:
             return parameters
         return replace(parameters, max_paths=min(parameters.max_paths, self.options.max_paths))
 
@@ -143,6 +144,13 @@ class Search:
         if isinstance(parameters, VTracerParameters):
             precision = parameters.path_precision if options.precision is None else options.precision
             return replace(parameters, path_precision=precision)
+        if isinstance(parameters, PictorialParameters):
+            return replace(
+                parameters,
+                regions=min(parameters.regions, max(2, options.max_paths or parameters.regions)),
+                max_colors=options.max_colors or parameters.max_colors,
+                min_area=parameters.min_area if options.min_area_px is None else options.min_area_px,
+            )
         return replace(
             parameters,
             max_colors=min(parameters.max_colors, options.max_colors or parameters.max_colors),
@@ -158,10 +166,13 @@ class Search:
         return trial.ssim if trial.restored_ssim is None else trial.restored_ssim
 
     def worth(self, trial: Trial) -> float:
-        """Utility of a trial; -inf if it was not measured."""
+        """Utility of a trial, of a photograph its likeness alone, since its tiers differ in bytes on purpose; -inf if
+        it was not measured."""
         estimate = self.estimate(trial)
         if estimate is None:
             return float("-inf")
+        if isinstance(trial.parameters, PictorialParameters):
+            return round(estimate, 4)
         return round(float(utility(estimate, trial.bytes, self.reference_bytes)), 4)
 
     def excess(self, trial: Trial) -> float:

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serve.vector import compare, coverage
+from serve.vector import compare, coverage, pictorial
 from serve.vector.compare import LENIENT, Reference, render
 from serve.vector.coverage import Drawing
 from serve.vector.features import Features, degradation, extract, network_input
 from serve.vector.finishing import Finish
 from serve.vector.image import ImageLimits, decode
-from serve.vector.parameters import CoverageParameters, Parameters, VTracerParameters
+from serve.vector.parameters import CoverageParameters, Parameters, PictorialParameters, VTracerParameters
+from serve.vector.pictorial import is_pictorial
 from serve.vector.restore import is_dithered, without_blur, without_noise
 from serve.vector.structure import Structure, structure_of
 from serve.vector.svg import count_paths
@@ -35,6 +36,7 @@ class Inspection:
     """Numbers extracted from a decoded picture.
 
     ``inputs``: of the engine `image_features`; ``structure``: of `logo_type`; both without the batch axis.
+    ``pictorial``: whether it is a photograph, a painting or a scan.
     """
 
     sha256: str
@@ -45,6 +47,7 @@ class Inspection:
     inputs: dict[str, npt.NDArray[Any]]
     structure: npt.NDArray[np.float32]
     seconds: float
+    pictorial: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,11 @@ def inspect(data: bytes, limits: ImageLimits) -> Inspection:
     image = _decode_cached(data, limits)
     picture, features = image.picture, image.features
     height, width = picture.rgba.shape[:2]
-    inputs, structure = network_input(picture.rgba, features), image.structure.to_vector()
+    inputs, structure, _ = network_input(picture.rgba, features), image.structure.to_vector(), image.pictorial
     seconds = time.perf_counter() - began
-    return Inspection(picture.sha256, picture.format, width, height, features, inputs, structure, seconds)
+    return Inspection(
+        picture.sha256, picture.format, width, height, features, inputs, structure, seconds, image.pictorial
+    )
 
 
 def attempt(
@@ -92,7 +97,8 @@ def attempt(
     height, width = image.picture.rgba.shape[:2]
     drawn = render(svg, width, height) if measure else None
     found = image.reference.compare(drawn) if drawn is not None else None
-    restored = image.restored.compare(drawn) if drawn is not None and image.restored else None
+    restores = drawn is not None and not isinstance(parameters, PictorialParameters)
+    restored = image.restored.compare(drawn) if drawn is not None and restores and image.restored else None
     return Trial(
         parameters=parameters,
         svg=svg,
@@ -115,6 +121,7 @@ def finish(svg: str, what: Finish, decimals: int) -> str:
 def warm() -> None:
     """Load all kernels and libraries, so that no request waits for them."""
     coverage.warm()
+    pictorial.warm()
     compare.warm()
     rgba = np.full((16, 16, 4), 255, np.uint8)
     rgba[4:12, 4:12, :3] = 0
@@ -148,6 +155,10 @@ class _DecodedImage:
     @cached_property
     def structure(self) -> Structure:
         return structure_of(self.picture.rgba)
+
+    @cached_property
+    def pictorial(self) -> bool:
+        return is_pictorial(self.picture.rgba)
 
     @cached_property
     def reference(self) -> Reference:

@@ -18,6 +18,7 @@ from serve.ensembles.vectorizer.analysis import ConversionContext, ImageAnalysis
 from serve.ensembles.vectorizer.candidates import (
     fixed_parameters,
     on_grid,
+    pictorial_parameters,
     row_from_parameters,
     sample,
     sample_near,
@@ -44,6 +45,7 @@ _SHRINK = 0.6
 _MAX_GENERATIONS = 16
 _BOUND_PENALTY = 10.0
 _MEASURE_S_PER_MEGAPIXEL = 0.08
+_SHORT_TRIAL_S = 0.5
 _REFERENCE_SHARE = 0.45  # of VTracer's predicted bytes: half (`utility`), less the forecast's error
 
 
@@ -59,7 +61,7 @@ class Tiers:
     rule_based: Floats = field(init=False)
     """The row of `candidates.fixed_parameters`, also tried in tiers 2 and 3 in case all predictions are wrong."""
     suggested: bool = False
-    """Whether ``suggestion`` came from the engine `tier1`."""
+    """Whether tier 1's parameters came from the engine `tier1`, or need none, as those of a photograph."""
     predicted: dict[Parameters, float] = field(default_factory=dict)
     forecasts: dict[int, Forecast] = field(default_factory=dict)
     planned_trial_s: float = 0.0
@@ -73,7 +75,9 @@ class Tiers:
         self.rule_based = self.suggestion = row_from_parameters(fixed_parameters(analysis.features))
         search.reference_bytes = reference_from_area(analysis.width, analysis.height)
         embedding = analysis.embedding
-        if embedding is not None:
+        if analysis.pictorial:
+            self.suggested = True
+        elif embedding is not None:
             row = await self.context.run_or_degrade(
                 TIER1, "fixed parameters", lambda: self.predictors.suggest(embedding, self.context.deadline)
             )
@@ -91,7 +95,7 @@ class Tiers:
 
     async def score_candidates(self) -> bool:
         """Score about 1,000 candidates and keep the best few; False if they cannot be scored."""
-        if self._selected:
+        if self._selected or self.analysis.pictorial:
             return True
         starts = np.stack([self.suggestion, self.rule_based, row_from_parameters(CoverageParameters())])
         rows = sample(self.analysis.sha256, starts, _SEARCH_REFINE)
@@ -113,7 +117,9 @@ class Tiers:
         if tier == 2 and not await self.score_candidates():
             self.context.degraded.append("tier 2 needs the quality engine: tier 1")
             tier = 1
-        if tier == 1:
+        if self.analysis.pictorial:
+            await self._trace_pictorial(tier, measure=measure)
+        elif tier == 1:
             await self.search.attempt([self.search.parameters_for(self.suggestion)], measure=measure)
         elif tier == 2:
             await self._try_and_refine(self._selected)
@@ -121,6 +127,14 @@ class Tiers:
             await self._local_search()
         self.context.add_time("trace" if tier == 1 else "optimize", began)
         return tier
+
+    async def _trace_pictorial(self, tier: int, *, measure: bool) -> None:
+        """The tier's drawing; of pictures that take little time those of the tiers below too, so that the best is never
+        worse than theirs."""
+        size = self.analysis.width, self.analysis.height
+        first = 1 if self.planned_trial_s < _SHORT_TRIAL_S else tier
+        wanted: list[Parameters] = [pictorial_parameters(*size, one) for one in range(first, tier + 1)]
+        await self.search.attempt(wanted, measure=measure or len(wanted) > 1)
 
     async def _try_and_refine(self, rows: Sequence[Floats]) -> None:
         """Try ``rows``, then refine the best. Of an odd number, the last row is tried beside the refinement, so that no

@@ -175,3 +175,26 @@ async def test_measured_trials_are_a_sample_where_they_are_collected(
     assert from_candidate(row).to_dict() == pytest.approx(made.parameters, rel=0.01)
     assert (await convert(vectorizer, tier=1)).sample is None  # was not measured
     assert (await convert(vectorizer, tier=1, validate=True, shapes=False)).sample is None
+
+
+def photograph(side: int = 224) -> np.ndarray[Any, Any]:
+    rng = np.random.default_rng(1)
+    rgb = rng.integers(0, 256, (side // 4, side // 4, 3)).repeat(4, 0).repeat(4, 1).astype(np.uint8)
+    return np.dstack([rgb, np.full((side, side), 255, np.uint8)])
+
+
+@in_module_loop
+async def test_photographs_have_a_tracer_of_their_own_and_no_forecast(vectorizer: Vectorizer, engines: Any) -> None:
+    data = png(photograph())
+    made = {tier: await convert(vectorizer, data, tier=tier, validate=True) for tier in (1, 2, 3, "auto")}
+    assert {one.tracer for one in made.values()} == {"pictorial"}
+    assert [made[tier].tier for tier in (1, 2, 3)] == ["1", "2", "3"]
+    likeness = [made[tier].actual_quality or 0 for tier in (1, 2, 3)]
+    assert likeness == sorted(likeness)
+    assert all(one.predicted_quality is None and "tier1" not in one.model_versions for one in made.values())
+    assert made[3].degraded == ()
+    small = await convert(vectorizer, data, tier=3, max_bytes=made[1].bytes // 2)
+    assert small.bytes <= made[1].bytes // 2
+    few = await convert(vectorizer, data, tier=1, max_paths=40, max_colors=5, title="Moss")
+    assert few.paths <= 40
+    assert "<title>Moss</title>" in few.svg
