@@ -92,8 +92,9 @@ beside-stacks: .venv/.testing
 side-by-side: .venv/.testing
 	$(BIN)/python -m pytest -m "not (cluster or gpu)" --durations=15 $(SIDE_BY_SIDE) $(COVERAGE) $(WITHOUT_TORCH)
 
+# Networks here are tiny, and other processes are at work: threads of PyTorch would wait for each other by spinning.
 training: .venv/.testing
-	$(BIN)/python -m pytest -m "not gpu" --durations=5 $(COVERAGE) tests/build_engines $(TORCH_TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" --durations=5 $(COVERAGE) tests/build_engines $(TORCH_TESTS)
 
 # Lines are counted in replicas and stubs, too, which makes whatever has a time limit slower: so by itself.
 coverage: .venv/.testing ## the same tests, and which lines they run

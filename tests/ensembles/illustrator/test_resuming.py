@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -301,30 +302,41 @@ def test_invalid_stream_options_are_refused(field: str, options: dict[str, Any])
     assert raised.value.field == field
 
 
+@contextlib.asynccontextmanager
+async def started() -> AsyncIterator[Illustrator]:
+    """With a Triton of its own."""
+    one = Illustrator(IllustratorSettings(model_repository=MINI))
+    await one.start()
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
 @pytest.mark.triton
 async def test_another_triton_resumes_the_picture() -> None:
     """The family that ships, in a Triton of its own: the same pixels, and no step is computed twice."""
     options = IllustrateOptions("red heart, flat", seed=3, num_inference_steps=12)
 
-    async def drawn(resume: Sequence[Checkpoint], stop_at: int) -> tuple[list[StreamItem], int]:
-        one, items = Illustrator(IllustratorSettings(model_repository=MINI)), []
-        await one.start()
-        try:
-            stream = one.stream(options, EACH_STEP, resume)
-            async for item in stream:
-                items.append(item)
-                if isinstance(item, Checkpoint) and item.step >= stop_at:
-                    break
-            await stream.aclose()
-            (statistics,) = (await one.statistics("mini_unet"))["model_stats"]
-            return items, int(statistics["inference_count"])
-        finally:
-            await one.close()
+    async def drawn(one: Illustrator, resume: Sequence[Checkpoint] = (), stop_at: int = 99) -> list[StreamItem]:
+        items, stream = [], one.stream(options, EACH_STEP, resume)
+        async for item in stream:
+            items.append(item)
+            if isinstance(item, Checkpoint) and item.step >= stop_at:
+                break
+        await stream.aclose()
+        return items
 
-    undisturbed, everything = await drawn((), 99)
-    stopped, _ = await drawn((), 5)
+    async def inferences(one: Illustrator) -> int:
+        (statistics,) = (await one.statistics("mini_unet"))["model_stats"]
+        return int(statistics["inference_count"])
+
+    async with started() as one:
+        undisturbed, everything = await drawn(one), await inferences(one)
+        stopped = await drawn(one, stop_at=5)
     last = list(checkpoints(stopped).values())
-    again, rest = await drawn(last, 99)
+    async with started() as another:
+        again, rest = await drawn(another, last), await inferences(another)
     assert pixels(again) == pixels(undisturbed)
     assert np.frombuffer(pixels(again)[0], np.uint8).std() > 10
     assert everything - rest == 2 * last[0].step  # guidance takes two rows
