@@ -29,7 +29,9 @@ LEAST_LIKENESS = 0.3
 """Cosine of the embeddings of prompt and memory below which a memory is not recalled."""
 _RANKED_CHARACTERS = 1_000
 """Of a memory, beside its title."""
-MemoryId = Annotated[str, Path(pattern="^[A-Za-z0-9]{1,64}$", examples=[EXAMPLE_ID])]
+MemoryId = Annotated[
+    str, Path(pattern="^[A-Za-z0-9]{1,64}$", description="Of GET /api/memories.", examples=[EXAMPLE_ID])
+]
 
 
 class StoredMemoryFields(RequestModel):
