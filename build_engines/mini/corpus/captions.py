@@ -122,6 +122,20 @@ class _Subjects:
         return self.label
 
 
+def subject_words(concept: Concept) -> dict[str, float]:
+    """How well each word of the captions' subjects names the concept: 1 for its label alone, less for a part of a
+    label or of another name."""
+    subjects = _Subjects.of(concept)
+    found: dict[str, float] = {}
+    *before, last = subjects.label.split() or [""]
+    shares = [(last, 0.5 if before else 1.0), *((word, 0.2) for word in before)]
+    for phrases, share in ((subjects.names, 0.3), (subjects.tags, 0.25)):
+        shares += [(word, share / len(phrases) / len(p.split())) for p in phrases for word in p.split()]
+    for word, share in shares:
+        found[word] = max(found.get(word, 0.0), share)
+    return found
+
+
 def _shortened(rng: np.random.Generator, label: str) -> str:
     words = label.split()
     del words[int(rng.integers(len(words)))]

@@ -53,6 +53,24 @@ class WordNet:
                 count = int(fields[1])
                 self.senses[lemma.replace("_", " ")] = [int(o) for o in fields[-count:]]
 
+        self.below: dict[int, tuple[int, ...]] = {}
+        """The offsets of the senses that are one step more special."""
+        for offset, synset in self.synsets.items():
+            for parent in synset.hypernyms[:1]:
+                self.below[parent] = (*self.below.get(parent, ()), offset)
+
+    def above(self, offset: int) -> tuple[int, ...]:
+        """The offset of the sense that is one step more general, none at the top."""
+        return tuple(o for o in self.synsets[offset].hypernyms[:1] if o in self.synsets)
+
+    def concrete_senses(self, word: str) -> list[int]:
+        """The offsets of the concrete ones among a noun's (or of its singular's) senses, the commonest first."""
+        for form in (word, *_singulars(word)):
+            found = [o for o in self.senses.get(form, ()) if o in self.synsets]
+            if found:
+                return found
+        return []
+
     def lemmas(self) -> Collection[str]:
         """Every noun, of every sense."""
         return self.senses.keys()

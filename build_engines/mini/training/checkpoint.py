@@ -75,15 +75,24 @@ def load(folder: Path) -> Painter:
     return Painter(model, autoencoder.eval(), tokenizer, autoencoder.config.scaling_factor, shape)
 
 
-def save(painter: Painter, folder: Path, origin: Mapping[str, Any], judge: CaptionJudge | None = None) -> None:
-    """Writes the folder anew. Raises TypeError for a denoiser that no engine is made of (a UNet, a DiT)."""
+def save(
+    painter: Painter,
+    folder: Path,
+    origin: Mapping[str, Any],
+    judge: CaptionJudge | None = None,
+    stand_ins: Mapping[str, str] | None = None,
+) -> None:
+    """Writes the folder anew. ``stand_ins``: words, and the word whose embedding each of them gets. Raises TypeError
+    for a denoiser that no engine is made of (a UNet, a DiT)."""
     model = painter.model
     if not isinstance(model, ConditionedDenoiser) or not isinstance(model.denoiser, Hybrid | Vector):
         raise TypeError("engines are made of a hybrid or vector denoiser that was trained here")
+    token = painter.tokenizer.token_to_id
+    tokens = {token(word): token(other) for word, other in (stand_ins or {}).items()}
     painter.autoencoder.register_to_config(scaling_factor=painter.scale)
     parts: dict[str, SavePart] = {
         "unet": model.denoiser.network.save_pretrained,
-        "text_encoder": shipped(model.text_encoder).save_pretrained,
+        "text_encoder": shipped(model.text_encoder, tokens).save_pretrained,
         "vae": painter.autoencoder.save_pretrained,
         "tokenizer": lambda path: save_tokenizer(painter.tokenizer, path, TOKENS),
     }

@@ -20,6 +20,7 @@ from transformers import CLIPTextModel
 
 from build_engines.mini.autoencoder import falling_rate
 from build_engines.mini.corpus.captions import CURATED, CaptionWriter
+from build_engines.mini.corpus.curriculum import weight
 from build_engines.mini.corpus.pictures import Corpus
 from build_engines.mini.corpus.vectors import Vocabulary
 from build_engines.mini.flow import TRAIN_TIMESTEPS
@@ -35,13 +36,6 @@ _COLOURED_SHARE = 0.25
 """Share of the pictures of a colourable icon that are recoloured."""
 _MIRRORED_SHARE = 0.15
 """Share of the other pictures that are mirrored, where they may be."""
-_KIND_WEIGHTS = {"face": 0.2, "person": 0.1, "hand": 0.1, "heart": 0.3, "shape": 0.15, None: 0.3}
-"""How often an emoji is shown for each time that one of an everyday thing is, by its concept's first kind (None: it
-has none)."""
-_SET_WEIGHTS = {"noto-v1": 0.1, "fxemoji": 0.1, "emojione": 0.3, "streamline-emojis": 0.1, "fluent-emoji": 0.5}
-"""The same by the set, for the families whose looks are furthest from the others', or hardest to draw."""
-_PICTOGRAM_WEIGHT = 0.02
-"""The same of a pictogram."""
 _AVERAGE_EVERY = 4
 """Steps between updates of the averaged weights."""
 
@@ -125,11 +119,7 @@ class FlowLearner(Descent[ConditionedDenoiser]):
 
     def _weight(self, row: int) -> float:
         entry = self.corpus.entries[self.latents.variants[row].index]
-        concept = self.corpus.concepts[entry.concept]
-        if not concept.emoji:
-            return _PICTOGRAM_WEIGHT
-        kind = concept.kinds[0] if concept.kinds else None
-        return _KIND_WEIGHTS.get(kind, 1.0) * _SET_WEIGHTS.get(entry.set, 1.0)
+        return weight(entry.set, self.corpus.concepts[entry.concept])
 
     def _pictures(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """Latents of the icons as they are, and how often each is shown."""

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from build_engines.mini.corpus import pictures, vectors
+from build_engines.data.packages import path_of
+from build_engines.mini.corpus import neighbours, pictures, vectors
 from build_engines.mini.corpus.captions import caption_words
 from build_engines.mini.corpus.pictures import Corpus, Rgba
-from build_engines.mini.corpus.sets import attribution, install_sources
+from build_engines.mini.corpus.sets import WORDNET, attribution, install_sources
 from build_engines.mini.corpus.vectors import Vocabulary
+from build_engines.mini.corpus.wordnet import load
 from build_engines.mini.loop import Every, Loop, Stop, samples_of
 from build_engines.mini.training import autoencoder, checkpoint, kept_weights, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner
@@ -127,6 +129,13 @@ class Run:
             vectors.make(self.folder / "sources", words).save(self.folder)
         return vectors.read(self.folder)
 
+    def _stand_ins(self) -> dict[str, str]:
+        """Where no sources are, as in a run on drawn shapes, none."""
+        if not (self.folder / "sources").is_dir():
+            return {}
+        wordnet = load(path_of(self.folder / "sources", WORDNET) / "dict")
+        return neighbours.stand_ins(self.vocabulary(), self.corpus, wordnet)
+
     def flow_learner(self) -> FlowLearner:
         preset, encoded = self.preset.denoiser, latents.load(self.folder)
         return FlowLearner(preset, self.corpus, encoded, self.vocabulary(), self.preset.seed, self.compiled)
@@ -178,7 +187,8 @@ class Run:
         painter = self.painter(learner)
         save_sheet(painter, self.folder / "samples" / f"{seen:08d}.png")
         if self.preset.denoiser.kind in ("hybrid", "vector"):
-            checkpoint.save(painter, self.folder / "checkpoint", self.origin(), self.finished_judge())
+            origin, judge = self.origin(), self.finished_judge()
+            checkpoint.save(painter, self.folder / "checkpoint", origin, judge, self._stand_ins())
 
     def _decoder(self) -> bool:
         """Trains the decoder on, the encoder frozen."""

@@ -3,12 +3,14 @@
 A word's embedding is a trained function of its frozen vector, the same for all words, plus a trained residual of its
 own where captions use the word. The residual is dropped at random, so that the function alone has to say what a word
 means, as it must for words that no caption has. ``shipped`` folds both into a plain embedding table: the vectors
-themselves are not in it.
+themselves are not in it. A word that no caption has gets the embedding of the one that stands in for it, where there
+is one (``corpus.neighbours``).
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -79,10 +81,12 @@ def make_text_encoder(preset: DenoiserPreset, vocabulary: Vocabulary) -> CLIPTex
 
 
 @torch.no_grad()
-def shipped(model: CLIPTextModel) -> CLIPTextModel:
-    """A copy with a plain embedding table, as transformers saves and loads it."""
+def shipped(model: CLIPTextModel, stand_ins: Mapping[int, int] | None = None) -> CLIPTextModel:
+    """A copy with a plain embedding table, as transformers saves and loads it. ``stand_ins``: tokens, and the token
+    whose embedding each of them gets."""
     copied = copy.deepcopy(model).eval()
-    words = copied.embeddings.token_embedding
-    table = words(torch.arange(copied.config.vocab_size)[None])[0]
+    table = copied.embeddings.token_embedding(torch.arange(copied.config.vocab_size)[None])[0]
+    for token, other in (stand_ins or {}).items():
+        table[token] = table[other]
     copied.embeddings.token_embedding = nn.Embedding(table.shape[0], table.shape[1], _weight=table)
     return copied
