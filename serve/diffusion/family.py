@@ -18,6 +18,8 @@ from serve.diffusion.samplers import by_name
 from serve.diffusion.schedules import NoiseSchedule, PredictionType
 from serve.errors import InvalidRequest
 
+STARTERS = ("pictogram", "mini")
+"""The families that this repository trains, the one that draws better first; a site's own come before them."""
 _UNET = "_unet"
 """Suffix of a family's UNet engine; its manifest describes the family."""
 
@@ -197,6 +199,7 @@ def manifest_of(repository: Path, family: str) -> Path:
 
 
 def families_in(repository: Path) -> tuple[str, ...]:
-    """The names of the families in ``repository``, in order of the alphabet."""
-    manifests = sorted(repository.glob(f"*{_UNET}/manifest.json"))
-    return tuple(manifest.parent.name.removesuffix(_UNET) for manifest in manifests)
+    """The names of the families in ``repository``: the site's own in order of the alphabet, then the starter's."""
+    manifests = repository.glob(f"*{_UNET}/manifest.json")
+    names = {manifest.parent.name.removesuffix(_UNET) for manifest in manifests}
+    return (*sorted(names.difference(STARTERS)), *(name for name in STARTERS if name in names))

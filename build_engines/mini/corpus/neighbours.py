@@ -63,16 +63,16 @@ def stand_ins(vocabulary: Vocabulary, corpus: Corpus, wordnet: WordNet) -> dict[
     captioned = vocabulary.words[: vocabulary.captioned]
     places = {word: i for i, word in enumerate(captioned)}
     named = _pictures_named(corpus, places)
-    shown = (_FOR_TEN_TIMES * np.log10(np.maximum(named, 1e-3) / _USUAL_PICTURES)).clip(max=_MOST_FOR_PICTURES)
-    shown[named < _FEWEST_PICTURES] = -np.inf
+    gain: npt.NDArray[np.float64] = _FOR_TEN_TIMES * np.log10(np.maximum(named, 1e-3) / _USUAL_PICTURES)
+    shown: npt.NDArray[np.float64] = np.where(named < _FEWEST_PICTURES, -np.inf, np.minimum(gain, _MOST_FOR_PICTURES))
     related = _Related(wordnet)
     found: dict[str, str] = {}
     for word, vector in zip(vocabulary.words[len(captioned) :], vocabulary.vectors[len(captioned) :], strict=True):
         cosines = vocabulary.vectors[: len(captioned)] @ vector
         links = np.zeros(len(captioned), np.float32)
-        for name, nearness in related.of(word).items():
+        for name, link in related.of(word).items():
             if name in places:
-                links[places[name]] = nearness
+                links[places[name]] = link
         nearness = np.where(cosines >= _LEAST_COSINE, cosines + links + shown, -np.inf)
         best = int(np.argmax(nearness))
         if nearness[best] >= (_NEAR if links[best] >= _LEAST_LINK else _NEAR_ALONE):

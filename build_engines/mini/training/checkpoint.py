@@ -87,8 +87,8 @@ def save(
     model = painter.model
     if not isinstance(model, ConditionedDenoiser) or not isinstance(model.denoiser, Hybrid | Vector):
         raise TypeError("engines are made of a hybrid or vector denoiser that was trained here")
-    token = painter.tokenizer.token_to_id
-    tokens = {token(word): token(other) for word, other in (stand_ins or {}).items()}
+    token = painter.tokenizer.get_vocab()
+    tokens = {token[word]: token[other] for word, other in (stand_ins or {}).items()}
     painter.autoencoder.register_to_config(scaling_factor=painter.scale)
     parts: dict[str, SavePart] = {
         "unet": model.denoiser.network.save_pretrained,

@@ -43,7 +43,15 @@ from serve.ensembles.illustrator.pipeline.adapter_bank import AdapterBank, Fetch
 from serve.ensembles.illustrator.pipeline.bounds import check_engine_inputs
 from serve.ensembles.illustrator.pipeline.pipeline import DiffusionPipeline
 from serve.ensembles.illustrator.progress import MAX_WAITING_PREVIEWS, pack_item, publish_latest
-from serve.ensembles.illustrator.service import NO_PROGRESS, Checkpoint, FamilyInfo, Progress, StreamItem, StreamOptions
+from serve.ensembles.illustrator.service import (
+    NO_PROGRESS,
+    Checkpoint,
+    FamilyInfo,
+    Progress,
+    StreamItem,
+    StreamOptions,
+    family_of,
+)
 from serve.ensembles.measurements import measured
 from serve.ensembles.progress_stream import ProgressOutbox, stream_progress
 from serve.ensembles.restyler.optimiser import Optimiser, optimising_engines_in
@@ -218,7 +226,7 @@ class Illustrator(EngineSetService):
     ) -> Illustration:
         if not options.draws:
             return await self._process_input(options, stream_options, outbox)
-        pipeline = self._pipeline(options.model)
+        pipeline = self._pipeline(await self._family_name(options))
         with measured(ILLUSTRATE, pipeline.family.name) as bill:
             async with self.engine_set.versions.using(options.engine_versions) as chosen:
                 label = self.engine_set.versions.label
@@ -252,6 +260,10 @@ class Illustrator(EngineSetService):
 
     def _limit_s(self, options: IllustrateOptions) -> float:
         return min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
+
+    async def _family_name(self, options: IllustrateOptions) -> str | None:
+        family = None if options.model is not None else family_of(options, await self.families())
+        return options.model if family is None else family.name
 
     def _pipeline(self, name: str | None) -> DiffusionPipeline:
         wanted = next(iter(self._pipelines or self._missing_files), None) if name is None else name

@@ -124,6 +124,25 @@ class FamilyInfo:
         natural = (self.width, self.height) if options.source is None else self.nearest_size(*options.source.size)
         return options.width or natural[0], options.height or natural[1]
 
+    def offers(self, options: IllustrateOptions) -> bool:
+        """Whether it has the sizes and takes the adapters and pictures that ``options`` name."""
+        referring = options.references or any(region.references for region in options.regions)
+        return (
+            all(side is None or self.sizes.holds(side) for side in (options.width, options.height))
+            and (self.takes_loras or not options.all_loras)
+            and {control.type for control in options.controls} <= set(self.controls)
+            and (self.takes_references or not referring)
+            and (self.takes_pictures or options.source is None)
+        )
+
+
+def family_of(options: IllustrateOptions, families: Sequence[FamilyInfo]) -> FamilyInfo | None:
+    """The family that draws ``options``: the one that they name (None: there is no such family), else the first that
+    offers what they ask for, else the first."""
+    if options.model is not None:
+        return next((family for family in families if family.name == options.model), None)
+    return next((family for family in families if family.offers(options)), next(iter(families), None))
+
 
 class IllustratorService(EngineService, Protocol):
     """The Illustrator, or its proxy across a Ray hop."""

@@ -22,6 +22,7 @@ from serve.ensembles.illustrator.service import (
     Preview,
     Progress,
     StreamOptions,
+    family_of,
 )
 from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import IllustrateRequest, Outcome, VectorizeRequest
@@ -212,7 +213,7 @@ class DirectService:
         request, unit = original, assignment_unit(original, caller.user_id)
         if self._experiments is not None:
             request, exposure = await self._experiments.assign(original, caller.user_id, families, unit)
-        family = next((one for one in families if request.options.model in (None, one.name)), None)
+        family = family_of(request.options, families)
         request = request if family is None else request.resolved(family)  # else the Illustrator reports it
         if self.version_selector is not None:
             request = await self.version_selector.assign(request, unit)

@@ -14,7 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.ensembles.captioner.captioner import Captioner, open_captioner
 from serve.ensembles.illustrator.encoding import Encoding, encode_preview
 from serve.ensembles.illustrator.illustration import Illustration, no_illustrator_error
-from serve.ensembles.illustrator.service import Checkpoint, IllustratorService, Preview, Progress, StreamOptions
+from serve.ensembles.illustrator.service import (
+    Checkpoint,
+    IllustratorService,
+    Preview,
+    Progress,
+    StreamOptions,
+    family_of,
+)
 from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import (
     CaptionRequest,
@@ -111,8 +118,8 @@ class JobExecutor:
             return await self._assign_versions(job, job.request, unit, [])
         families = await self._ensemble_info.families()
         request, exposure = await self._experiments.assign(job.request, job.user_id, families, unit)
-        matching = [family for family in families if request.options.model in (None, family.name)]
-        request = request.resolved(matching[0]) if matching else request
+        family = family_of(request.options, families)
+        request = request if family is None else request.resolved(family)
         return await self._assign_versions(job, request, unit, [exposure] if exposure is not None else [])
 
     async def _assign_versions(self, job: ClaimedJob, request: R, unit: str, exposures: Sequence[Exposure]) -> R:

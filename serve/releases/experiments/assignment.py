@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.diffusion.samplers import by_name
 from serve.ensembles.illustrator.illustration import IllustrateOptions
-from serve.ensembles.illustrator.service import FamilyInfo
+from serve.ensembles.illustrator.service import FamilyInfo, family_of
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import InvalidRequest
 from serve.releases.flags import Flags, share
@@ -102,8 +102,10 @@ def assign_arm(name: str, experiment: ExperimentSettings, unit: str) -> str:
 
 
 def _applies(options: IllustrateOptions, experiment: ExperimentSettings, families: Sequence[FamilyInfo]) -> bool:
-    default = families[0].name if families else None
-    if options.model != experiment.model and not (options.model is None and default == experiment.model):
+    family = family_of(options, families)
+    if options.model != experiment.model and (
+        options.model is not None or family is None or family.name != experiment.model
+    ):
         return False
     named = {name for arm in experiment.arms.values() for name in arm.options} - {"model"}
     if any(getattr(options, name) != _UNSET.get(name) for name in named):
@@ -128,7 +130,7 @@ def _check(field: str, arm: ArmSettings) -> None:
 
 
 def _can_serve(options: IllustrateOptions, families: Sequence[FamilyInfo]) -> bool:
-    family = next((one for one in families if options.model in (None, one.name)), None)
+    family = family_of(options, families)
     if family is None:
         return False
     if any(side is not None and family.nearest(side) != side for side in (options.width, options.height)):

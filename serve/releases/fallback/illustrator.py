@@ -25,6 +25,7 @@ from serve.ensembles.illustrator.service import (
     IllustratorService,
     StreamItem,
     StreamOptions,
+    family_of,
 )
 from serve.errors import (
     AtelierError,
@@ -216,7 +217,7 @@ class FallbackIllustrator(DelegatedEngines):
                 async for item in with_time_limit(items, limit_s):
                     yield item
             return
-        family = await self._family(options.model)
+        family = await self._family(options)
         plain = replace(without_defaults(options, family), timeout_s=max(0.001, left_s))
         try:
             async with asyncio.timeout(left_s):
@@ -237,7 +238,7 @@ class FallbackIllustrator(DelegatedEngines):
     async def _chain(self, options: IllustrateOptions) -> Sequence[_ChainLink]:
         if not self._steps:
             return [self._own]
-        family = await self._family(options.model)
+        family = await self._family(options)
         _check_size(options, family)
         wanted = options.model or (family.name if family is not None else None)
         steps = [
@@ -260,12 +261,12 @@ class FallbackIllustrator(DelegatedEngines):
             return True
         return await self._flags.is_on(flag, unit_of(self._user_id))
 
-    async def _family(self, model: str | None) -> FamilyInfo | None:
+    async def _family(self, options: IllustrateOptions) -> FamilyInfo | None:
         try:
             families = await self.families()
         except AtelierError:
             return None
-        return next((one for one in families if model in (None, one.name)), None)
+        return family_of(options, families)
 
 
 def _check_size(options: IllustrateOptions, family: FamilyInfo | None) -> None:
