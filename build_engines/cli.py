@@ -146,7 +146,7 @@ def train(
     if _family(family) == "mini":
         from build_engines.mini.commands import train_mini
 
-        return train_mini(preset or "cpu", stages or [], minutes, threads, compiled, folder)
+        return train_mini(preset or "cpu", stages or [], minutes, threads, compiled, folder, repository)
     if family == "adapters":
         from build_engines.mini.adapters.command import train_adapters
 

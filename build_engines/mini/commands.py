@@ -15,9 +15,10 @@ from build_engines.mini.loop import Stop
 from build_engines.mini.pipeline import DEFAULT_STAGES, MINI_DIR, STAGES, Run
 from build_engines.mini.presets import MINI_PRESETS, MiniPreset
 from build_engines.mini.training import checkpoint as rgba_checkpoint
-from build_engines.mini.training import evaluation, kept_weights
+from build_engines.mini.training import evaluation
 from build_engines.mini.training import pipeline as training
 from build_engines.mini.training.compare import compare
+from build_engines.mini.training.kept_weights import WORDS, KeptWeights
 from build_engines.mini.training.presets import RGBA
 from build_engines.stages import checked_stages
 
@@ -66,8 +67,10 @@ def train_mini(
     threads: int,
     compiled: bool,
     folder: Path | None,
+    repository: Path,
 ) -> None:
-    """Trains the stages in order, or goes on where they stopped."""
+    """Trains the stages in order, or goes on where they stopped; in an empty folder from the weights of the engines in
+    ``repository``."""
     torch.set_num_threads(threads)
     stop = Stop(minutes)
     run: Run | training.Run
@@ -75,7 +78,7 @@ def train_mini(
     usual: Sequence[str]
     if preset == RGBA.name:
         run, known, usual = (
-            training.Run(RGBA, stop, folder or RGBA_DIR, compiled, kept=kept_weights.FOLDER),
+            training.Run(RGBA, stop, folder or RGBA_DIR, compiled, kept=KeptWeights(repository, WORDS)),
             training.STAGES,
             training.DEFAULT_STAGES,
         )

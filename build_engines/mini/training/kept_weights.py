@@ -1,51 +1,81 @@
-"""The weights that training goes on from where no folder of an earlier run is left: losing it costs hours, not days.
+"""The weights that training goes on from where no folder of an earlier run is left: losing it costs minutes, not days.
 
-`build_engines/mini/weights` keeps the autoencoder and the averaged denoiser, matrices in 8 bits with one scale for each
-row (training mends the rounding within its first steps), the rest and matrices that are not trained in float16. The
-optimiser's state is not kept.
+They are those of the engines that ship, and the function of word vectors, which the engines' table of embeddings has
+swallowed: `build_engines/mini/weights/words.safetensors`. The optimiser's state is not kept.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import nn
 
-FOLDER = Path(__file__).parents[1] / "weights"
-_SCALE = ".scale"
+from build_engines.mini.engine_weights import fill, weights_of
+from build_engines.mini.training.flow import ConditionedDenoiser
+from build_engines.mini.training.networks import RgbaAutoencoder
+from build_engines.mini.training.text import WordEmbedding
+from serve.diffusion.family import manifest_of
 
-
-def save(network: nn.Module, path: Path, samples: int = 0) -> None:
-    """Writes the weights of ``network``. ``samples``: how many pictures of its training they have seen."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stored: dict[str, Tensor] = {}
-    constants = {name for name, _ in network.named_buffers()}
-    for name, value in network.state_dict().items():
-        if value.ndim < 2 or name in constants:
-            stored[name] = value.half()
-            continue
-        scale = value.flatten(1).abs().amax(1).clamp(min=1e-8) / 127
-        shape = (-1, *[1] * (value.ndim - 1))
-        stored[name] = (value / scale.view(shape)).round().to(torch.int8).contiguous()
-        stored[name + _SCALE] = scale.float()
-    save_file(stored, str(path), {"samples": json.dumps(samples)})
+WORDS = Path(__file__).parents[1] / "weights" / "words.safetensors"
+_TABLE = "embeddings.token_embedding"
 
 
-def load(network: nn.Module, path: Path) -> int:
-    """Sets the weights of ``network``; returns the ``samples`` of ``save``. Raises RuntimeError for another's."""
-    with safe_open(str(path), "pt") as file:
-        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        samples = int(json.loads(file.metadata()["samples"]))
-    weights = {name: _restored(name, stored) for name in stored if not name.endswith(_SCALE)}
-    network.load_state_dict(weights)
-    return samples
+@dataclass(frozen=True)
+class KeptWeights:
+    """Those of the family ``name`` in ``repository``; ``words``: the file of the function of word vectors."""
+
+    repository: Path
+    words: Path
+    name: str = "pictogram"
+
+    def __bool__(self) -> bool:
+        """Whether they are there."""
+        return self.words.is_file() and manifest_of(self.repository, self.name).is_file()
+
+    def samples(self, stage: str) -> int:
+        """How many pictures a stage of training has seen."""
+        manifest = json.loads(manifest_of(self.repository, self.name).read_text())
+        return int(manifest["origin"]["samples"].get(stage, 0))
+
+    def load_autoencoder(self, model: RgbaAutoencoder) -> None:
+        """Raises ValueError for another network's."""
+        fill(model.encoder, self._weights("vae_encoder"), "vae.encoder.")
+        fill(model.decoder, self._weights("vae_decoder"), "vae.decoder.")
+
+    def load_denoiser(self, model: ConditionedDenoiser, tokenizer: Tokenizer) -> None:
+        """Words that the engines did not know begin anew. Raises ValueError for another network's."""
+        network: nn.Module = getattr(model.denoiser, "network", model.denoiser)
+        fill(network, self._weights("unet"), "unet.")
+        text = self._weights("text_encoder")
+        fill(model.text_encoder, text, "encoder.", [_TABLE])
+        words = _embedding(model)
+        words.load_state_dict(load_file(self.words), strict=False)
+        shipped = Tokenizer.from_file(str(self.repository / f"{self.name}_text_encoder" / "tokenizer.json")).get_vocab()
+        table = torch.from_numpy(text[f"encoder.{_TABLE}.weight"])
+        own = {token: shipped[word] for word, token in tokenizer.get_vocab().items() if word in shipped}
+        known = torch.tensor([token for token in sorted(own) if token < words.own])
+        with torch.no_grad():
+            meant = words.meant(known)
+            words.residual.weight[known] = table[[own[int(token)] for token in known]] - meant
+
+    def save(self, model: ConditionedDenoiser) -> None:
+        """Writes what the engines of ``model`` do not hold."""
+        self.words.parent.mkdir(parents=True, exist_ok=True)
+        kept = {n: v.half() for n, v in _embedding(model).state_dict().items() if not n.startswith("residual")}
+        save_file(kept, str(self.words))
+
+    def _weights(self, part: str) -> dict[str, Any]:
+        return weights_of(self.repository / f"{self.name}_{part}" / "1" / "model.onnx")
 
 
-def _restored(name: str, stored: dict[str, Tensor]) -> Tensor:
-    value = stored[name].float()
-    scale = stored.get(name + _SCALE)
-    return value if scale is None else value * scale.view(-1, *[1] * (value.ndim - 1))
+def _embedding(model: ConditionedDenoiser) -> WordEmbedding:
+    words: nn.Module = model.text_encoder.embeddings.token_embedding
+    if not isinstance(words, WordEmbedding):
+        raise TypeError("the embeddings of words are folded into a table")
+    return words

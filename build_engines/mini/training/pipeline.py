@@ -20,11 +20,12 @@ from build_engines.mini.corpus.sets import WORDNET, attribution, install_sources
 from build_engines.mini.corpus.vectors import Vocabulary
 from build_engines.mini.corpus.wordnet import load
 from build_engines.mini.loop import Every, Loop, Stop, samples_of
-from build_engines.mini.training import autoencoder, checkpoint, kept_weights, latents
+from build_engines.mini.training import autoencoder, checkpoint, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner
 from build_engines.mini.training.drawing import Painter, save_sheet
 from build_engines.mini.training.flow import FlowLearner
 from build_engines.mini.training.judges import CaptionJudge, CaptionJudgeLearner, shipped_judge
+from build_engines.mini.training.kept_weights import KeptWeights
 from build_engines.mini.training.networks import RgbaAutoencoder, make_autoencoder
 from build_engines.mini.training.presets import TrainingPreset
 
@@ -43,8 +44,8 @@ class Run:
     folder: Path
     compiled: bool = False
     processes: int = 1
-    kept: Path | None = None
-    """Weights that the networks begin with, where ``folder`` has none yet; written by the stage `keep`."""
+    kept: KeptWeights | None = None
+    """What the networks begin with, where ``folder`` has none yet; the stage `keep` writes what engines do not hold."""
 
     def train(self, stages: Sequence[str] = DEFAULT_STAGES) -> bool:
         """Runs the stages; whether all of them are finished."""
@@ -71,7 +72,7 @@ class Run:
     def origin(self) -> dict[str, Any]:
         """What the weights are made of and how much they have seen, for the manifests of engines."""
         entries = self.corpus.entries
-        logs = {name: self.folder / f"{name}.csv" for name in ("autoencoder", "denoiser", "decoder", "chooser")}
+        seen = {name: self._seen(name) for name in ("autoencoder", "denoiser", "decoder", "chooser")}
         return {
             "data": {
                 "sources": attribution(),
@@ -81,14 +82,20 @@ class Run:
             "words": "embeddings are a trained projection of GloVe word vectors, with trained residuals",
             "command": f"python -m build_engines train mini --preset {self.preset.name}",
             "seed": self.preset.seed,
-            "samples": {name: samples_of(log) for name, log in logs.items() if log.is_file()},
+            "samples": {name: samples for name, samples in seen.items() if samples},
         }
+
+    def _seen(self, stage: str) -> int:
+        """Pictures of training, those of an earlier folder's weights included."""
+        log = self.folder / f"{stage}.csv"
+        if log.is_file():
+            return samples_of(log)
+        return self.kept.samples(stage) if self.kept else 0
 
     def _autoencoder(self) -> bool:
         learner = AutoencoderLearner(self.preset.autoencoder, self.corpus)
-        kept = self._kept("autoencoder")
-        if kept and not (self.folder / "autoencoder.pt").is_file():
-            kept_weights.load(learner.model, kept)
+        if self.kept and not (self.folder / "autoencoder.pt").is_file():
+            self.kept.load_autoencoder(learner.model)
             self._loop("autoencoder", learner.steps).finish(learner)
         report = Every(self.preset.sheet_s, lambda n: self._report_autoencoder("autoencoder", learner, n))
         return self._loop("autoencoder", learner.steps, report).run(learner)
@@ -114,9 +121,8 @@ class Run:
 
     def _latents(self) -> bool:
         """The icons as they are; recoloured and mirrored ones too once the denoiser has seen ``plain_samples``."""
-        log = self.folder / "denoiser.csv"
-        seen = samples_of(log) if log.is_file() else 0
-        parts = (latents.PLAIN,) if seen < self.preset.plain_samples else (latents.PLAIN, latents.MORE)
+        plain = self._seen("denoiser") < self.preset.plain_samples
+        parts = (latents.PLAIN,) if plain else (latents.PLAIN, latents.MORE)
         model = self.finished_autoencoder()
         finished = all(latents.make(model, self.corpus, self.folder, self.stop, part) for part in parts)
         print(f"latents: {' and '.join(parts)}, {'all' if finished else 'not all'} are encoded", flush=True)
@@ -147,27 +153,20 @@ class Run:
             print(f"denoiser: its components hold {learner.explained:.2%} of the variance of the latents", flush=True)
         sheet = Every(self.preset.sheet_s, lambda n: self._draw(learner, n * learner.batch))
         loop = self._loop("denoiser", learner.steps, sheet)
-        kept = self._kept("denoiser")
-        if kept and not (self.folder / "denoiser.pt").is_file():
-            seen = kept_weights.load(learner.model, kept)
+        if self.kept and not (self.folder / "denoiser.pt").is_file():
+            self.kept.load_denoiser(learner.model, learner.tokenizer)
             learner.average.load_state_dict(learner.model.state_dict())
-            loop.done = learner.first = seen // learner.batch
+            loop.done = learner.first = self.kept.samples("denoiser") // learner.batch
         return loop.run(learner)
 
-    def _kept(self, name: str) -> Path | None:
-        path = self.kept / f"{name}.safetensors" if self.kept else None
-        return path if path and path.is_file() else None
-
     def _keep(self) -> bool:
-        """Writes the weights of the moment into ``kept``, for training to go on from elsewhere."""
+        """Writes what engines of the weights of the moment do not hold."""
         if self.kept is None:
-            raise ValueError("no folder to keep weights in")
+            raise ValueError("no place to keep weights in")
         learner = self.flow_learner()
         saved = torch.load(self.folder / "denoiser.pt", map_location="cpu", weights_only=True)
         learner.restore(saved["learner"])
-        kept_weights.save(learner.average, self.kept / "denoiser.safetensors", saved["step"] * learner.batch)
-        kept_weights.save(self.finished_autoencoder(), self.kept / "autoencoder.safetensors")
-        self._write_origin(self.kept / "manifest.json")
+        self.kept.save(learner.average)
         return True
 
     def painter(self, learner: FlowLearner) -> Painter:

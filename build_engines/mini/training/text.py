@@ -28,7 +28,8 @@ _STD = 0.3
 
 
 class WordEmbedding(nn.Module):
-    """Token ids (B, T) to embeddings (B, T, width). Tokens: ``SPECIAL``, then the vocabulary's words."""
+    """Token ids (B, T) to embeddings (B, T, width). Tokens: ``SPECIAL``, then the vocabulary's words; the first
+    ``own`` have residuals."""
 
     vectors: Tensor
 
@@ -36,24 +37,29 @@ class WordEmbedding(nn.Module):
         super().__init__()
         special = torch.zeros(len(SPECIAL), DIMENSIONS)
         self.register_buffer("vectors", torch.cat([special, torch.from_numpy(vocabulary.vectors)]), persistent=False)
-        self._own = len(SPECIAL) + vocabulary.captioned
+        self.own = len(SPECIAL) + vocabulary.captioned
         self.direct = nn.Linear(DIMENSIONS, width)
         self.hidden = nn.Sequential(nn.Linear(DIMENSIONS, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-        self.residual = nn.Embedding(self._own + 1, width)
+        self.residual = nn.Embedding(self.own + 1, width)
         nn.init.normal_(self.direct.weight, std=_STD)
         nn.init.zeros_(self.direct.bias)
         nn.init.normal_(self.residual.weight, std=0.02)
         with torch.no_grad():
-            without = self.vectors[: self._own].abs().sum(1) == 0
-            self.residual.weight[: self._own][without] = torch.randn(int(without.sum()), width) * _STD
+            without = self.vectors[: self.own].abs().sum(1) == 0
+            self.residual.weight[: self.own][without] = torch.randn(int(without.sum()), width) * _STD
+
+    def meant(self, ids: Tensor) -> Tensor:
+        """What the function of vectors makes of tokens (N,): (N, width)."""
+        vectors = self.vectors[ids]
+        made: Tensor = self.direct(vectors) + self.hidden(vectors)
+        return made
 
     def forward(self, ids: Tensor) -> Tensor:
         used, places = torch.unique(ids, return_inverse=True)  # of which a batch of captions has few
-        vectors = self.vectors[used]
-        meant = (self.direct(vectors) + self.hidden(vectors))[places]
-        own = self.residual(ids.clamp(max=self._own)) * (ids < self._own)[..., None]
+        meant = self.meant(used)[places]
+        own = self.residual(ids.clamp(max=self.own)) * (ids < self.own)[..., None]
         if self.training:
-            has_vector = (vectors.abs().sum(-1) > 0)[places][..., None]
+            has_vector = (self.vectors[used].abs().sum(-1) > 0)[places][..., None]
             kept = torch.rand(ids.shape, device=ids.device)[..., None] >= _RESIDUAL_DROPOUT
             own = own * (kept | ~has_vector)
         made: Tensor = meant + own

@@ -16,9 +16,12 @@ from build_engines.mini.colours import dominant
 from build_engines.mini.corpus import holdout, pictures
 from build_engines.mini.corpus.captions import CURATED, CaptionWriter
 from build_engines.mini.corpus.concepts import Concept, find_concepts
+from build_engines.mini.corpus.neighbours import stand_ins
 from build_engines.mini.corpus.pictures import Corpus, opaque_rgb, recolour_rgba
 from build_engines.mini.corpus.prompts import DECOYS, KNOWN_THINGS, UNKNOWN_THINGS
 from build_engines.mini.corpus.sets import SETS, WORD_SOURCES, attribution, check_licenses
+from build_engines.mini.corpus.vectors import Vocabulary
+from build_engines.mini.corpus.wordnet import WordNet
 from build_engines.mini.corpus.words import words_of
 from build_engines.mini.loop import Learner, Loop, Stop
 from build_engines.mini.training import autoencoder, latents
@@ -262,6 +265,24 @@ def test_shipped_text_encoder_equals_the_trained_one(known: Corpus, encoded: lat
     torch.testing.assert_close(plain(ids).last_hidden_state, trained(ids).last_hidden_state)
     assert isinstance(plain.embeddings.token_embedding, torch.nn.Embedding)
     assert not any("vectors" in name for name in plain.state_dict())
+    stood_in = shipped(trained, {4: 9}).embeddings.token_embedding.weight
+    torch.testing.assert_close(stood_in[[4, 9]], plain.embeddings.token_embedding.weight[[9, 9]])
+    torch.testing.assert_close(stood_in[5:], plain.embeddings.token_embedding.weight[5:])
+
+
+def test_words_without_a_caption_have_stand_ins(known: Corpus, tmp_path: Path) -> None:
+    """A synonym by WordNet, a near neighbour by vectors alone; none for a word that is far from all, or whose vector
+    says nothing of its synonym's."""
+    nouns = "00000001 13 n 02 apple 0 pippin 0 000 | x\n00000002 13 n 02 lemon 0 citron 0 000 | x\n"
+    (tmp_path / "data.noun").write_text(nouns)
+    senses = {"apple": 1, "pippin": 1, "lemon": 2, "citron": 2}
+    (tmp_path / "index.noun").write_text("".join(f"{word} n 1 0 1 0 0000000{n}\n" for word, n in senses.items()))
+    words = ("apple", "lemon", "pippin", "citron", "pomelo", "fortnight")
+    vectors = np.zeros((6, 100), np.float32)
+    for row, place in enumerate(((1, 0), (0, 1), (0.3, 0.0), (0.0, 0.0), (0.1, 0.9), (0.2, -0.5))):
+        vectors[row, :2] = place
+    found = stand_ins(Vocabulary(words, 2, vectors), known, WordNet(tmp_path))
+    assert found == {"pippin": "apple", "pomelo": "lemon"}
 
 
 def test_a_drawing_has_alpha_and_depends_on_its_own_seed(known: Corpus, encoded: latents.Latents) -> None:

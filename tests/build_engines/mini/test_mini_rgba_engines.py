@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 from build_engines.cli import app
 from build_engines.mini.corpus.pictures import Corpus
 from build_engines.mini.loop import Stop
-from build_engines.mini.training import checkpoint, evaluation, kept_weights, latents
+from build_engines.mini.training import checkpoint, evaluation, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner, to_pixels
 from build_engines.mini.training.drawing import Painter
 from build_engines.mini.training.flow import ConditionedDenoiser, FlowLearner
@@ -27,6 +28,7 @@ from build_engines.mini.training.judges import (
     kernel_distance,
     shipped_judge,
 )
+from build_engines.mini.training.kept_weights import KeptWeights
 from build_engines.mini.training.pipeline import Run
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.ensembles.illustrator.illustrator import Illustrator
@@ -57,7 +59,9 @@ def repository(painter: Painter, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("rgba")
     known = corpus()
     judge = shipped_judge(CaptionJudgeLearner(known, vocabulary(known), steps=1).model)
-    checkpoint.save(painter, folder / "checkpoint", {"data": "shapes"}, judge)
+    checkpoint.save(
+        painter, folder / "checkpoint", {"data": "shapes", "samples": {"autoencoder": 8, "denoiser": 256}}, judge
+    )
     arguments = ["illustrate", "--source", str(folder / "checkpoint"), "--name", "tiny", "--precision", "int8"]
     result = CliRunner().invoke(app, [*arguments, "--repository", str(folder / "repository")])
     assert result.exit_code == 0, result.output
@@ -178,23 +182,28 @@ def test_kernel_distance_is_least_for_alike_sets() -> None:
     assert abs(kernel_distance(a, b)) < kernel_distance(a, c)
 
 
-def test_kept_weights_begin_another_run(painter: Painter, tmp_path: Path) -> None:
-    known, kept = corpus(), tmp_path / "kept"
+def test_engines_and_kept_words_begin_another_run(painter: Painter, repository: Path, tmp_path: Path) -> None:
+    known = corpus()
+    kept = KeptWeights(repository, tmp_path / "words.safetensors", "tiny")
+    assert not kept
+    kept.save(painter.model)
+    assert kept
+    assert kept.samples("denoiser") == 256
     model = ConditionedDenoiser(TINY_RGBA.denoiser, vocabulary(known), 4, 8).eval()
-    kept_weights.save(painter.model, kept / "denoiser.safetensors", 256)
-    kept_weights.save(painter.autoencoder, kept / "autoencoder.safetensors")
-    assert kept_weights.load(model, kept / "denoiser.safetensors") == 256
+    kept.load_denoiser(model, painter.tokenizer)
     ids = torch.tensor([[1, 9, 10, 11, 2, *[0] * 11]])
     noisy, times = torch.randn(1, 4, 8, 8), torch.tensor([500.0])
     with torch.no_grad():
         made, wanted = model(noisy, times, ids), painter.model(noisy, times, ids)
     assert float((made - wanted).abs().mean() / wanted.abs().mean()) < 0.05
-    with pytest.raises(RuntimeError, match="Missing key"):
-        kept_weights.load(painter.autoencoder, kept / "denoiser.safetensors")
+    other = replace(TINY_RGBA.denoiser, widths=(16,))
+    with pytest.raises(ValueError, match="no weights"):
+        kept.load_denoiser(ConditionedDenoiser(other, vocabulary(known), 4, 8), painter.tokenizer)
     facts = {"entries": [vars(e) for e in known.entries], "concepts": {k: vars(c) for k, c in known.concepts.items()}}
     (tmp_path / "pictures.json").write_text(json.dumps(facts))
     np.save(tmp_path / "pictures.npy", known.pixels)
     run = Run(TINY_RGBA, Stop(), tmp_path, kept=kept)
     assert run.train(("autoencoder",))
+    assert run.origin()["samples"] == {"autoencoder": 8, "denoiser": 256}
     first, wanted = run.finished_autoencoder().decoder[0].weight, painter.autoencoder.decoder[0].weight
     assert float((first - wanted).detach().abs().mean() / wanted.detach().abs().mean()) < 0.05
