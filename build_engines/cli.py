@@ -123,6 +123,15 @@ def train(
         bool, typer.Option("--compile", help="mini: compile the UNet first, for two minutes; needs a C++ compiler.")
     ] = False,
     folder: MiniFolder = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples",
+            min=1,
+            help="mini, rgba: pictures of the denoiser in all, in the last 30 % of which the learning rate falls to 2 %; a "
+            "later run with more goes on.",
+        ),
+    ] = None,
     kinds: Annotated[
         list[str] | None,
         typer.Option("--kind", help="adapters: canny, ip, lora, or one LoRA by name; all in turn. May be repeated."),
@@ -132,8 +141,8 @@ def train(
 
     vector: trains on the labels and writes the five engines, each with ONNX, config.pbtxt and manifest.json.
     mini: trains the illustration family into var/mini/checkpoint (a diffusers folder). It can be stopped at any time
-    by SIGTERM or Ctrl-C, and the same command goes on where it stopped. The preset rgba trains its successor, which
-    draws on a transparent ground and is not served yet.
+    by SIGTERM or Ctrl-C, and the same command goes on where it stopped. The preset rgba trains pictogram, which draws
+    on a transparent ground.
     adapters: trains adapters of the family in --repository into var/mini/adapters, until they are finished or --minutes
     are over; the same command goes on where it stopped.
     upscaler: trains upscale_2x and upscale_4x on icons, --minutes each (12), and writes their engines; --stage train
@@ -146,7 +155,7 @@ def train(
     if _family(family) == "mini":
         from build_engines.mini.commands import train_mini
 
-        return train_mini(preset or "cpu", stages or [], minutes, threads, compiled, folder, repository)
+        return train_mini(preset or "cpu", stages or [], minutes, threads, compiled, folder, repository, samples)
     if family == "adapters":
         from build_engines.mini.adapters.command import train_adapters
 
@@ -165,7 +174,10 @@ def train(
 @app.command()
 def evaluate(
     family: Annotated[
-        str, typer.Argument(help="mini: the illustration family. adapters: contact sheets of its adapters.")
+        str,
+        typer.Argument(
+            help="mini: a checkpoint of the starter families. pictogram: its engines. adapters: those of mini."
+        ),
     ] = "mini",
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A diffusers folder.")] = MINI_CHECKPOINT,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads; as many as are free.")] = 1,
@@ -173,14 +185,19 @@ def evaluate(
 ) -> None:
     """Draw 260 captions and print how often a judge of real icons finds the right one; also two contact sheets.
 
-    adapters: three contact sheets of the family's ControlNet, references and LoRAs, drawn by its engines.
+    pictogram: two contact sheets of sixty prompts, drawn by its engines, the second through to SVG. adapters: three of
+    mini's ControlNet, references and LoRAs, drawn by its engines.
     """
-    if family == "adapters":
-        from build_engines.mini.adapters.command import draw_sheets
+    if family == "pictogram":
+        from build_engines.mini import sheets
 
-        return draw_sheets(repository)
+        return sheets.draw_sheets(repository)
+    if family == "adapters":
+        from build_engines.mini.adapters import command
+
+        return command.draw_sheets(repository)
     if family != "mini":
-        raise typer.BadParameter("only mini and its adapters are evaluated by drawing", param_hint="FAMILY")
+        raise typer.BadParameter("one of mini, pictogram and adapters is evaluated by drawing", param_hint="FAMILY")
     from build_engines.mini.commands import evaluate_mini
 
     evaluate_mini(checkpoint, threads, repository)

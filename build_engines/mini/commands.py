@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -68,6 +69,7 @@ def train_mini(
     compiled: bool,
     folder: Path | None,
     repository: Path,
+    samples: int | None = None,
 ) -> None:
     """Trains the stages in order, or goes on where they stopped; in an empty folder from the weights of the engines in
     ``repository``."""
@@ -77,8 +79,15 @@ def train_mini(
     known: Sequence[str]
     usual: Sequence[str]
     if preset == RGBA.name:
+        denoiser = replace(RGBA.denoiser, samples=samples or RGBA.denoiser.samples)
         run, known, usual = (
-            training.Run(RGBA, stop, folder or RGBA_DIR, compiled, kept=KeptWeights(repository, WORDS)),
+            training.Run(
+                replace(RGBA, denoiser=denoiser),
+                stop,
+                folder or RGBA_DIR,
+                compiled,
+                kept=KeptWeights(repository, WORDS),
+            ),
             training.STAGES,
             training.DEFAULT_STAGES,
         )

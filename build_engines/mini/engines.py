@@ -22,13 +22,13 @@ def are_there(repository: Path) -> bool:
     return manifest_of(repository, NAME).is_file()
 
 
-def draw_all(repository: Path, prompts: Sequence[str], seeds: Sequence[int]) -> Rgb:
-    """One picture (64, 64, 3) for each prompt, with the family's own steps, sampler and guidance."""
-    return asyncio.run(_draw_all(repository, prompts, seeds))
+def draw_all(repository: Path, prompts: Sequence[str], seeds: Sequence[int], family: str = NAME) -> Rgb:
+    """One picture (side, side, channels) for each prompt, with the family's own size, steps, sampler and guidance."""
+    return asyncio.run(_draw_all(repository, prompts, seeds, family))
 
 
-async def _draw_all(repository: Path, prompts: Sequence[str], seeds: Sequence[int]) -> Rgb:
-    illustrator = Illustrator(IllustratorSettings(model_repository=repository, families=(NAME,)))
+async def _draw_all(repository: Path, prompts: Sequence[str], seeds: Sequence[int], family: str) -> Rgb:
+    illustrator = Illustrator(IllustratorSettings(model_repository=repository, families=(family,)))
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def draw(prompt: str, seed: int) -> Rgb:

@@ -160,7 +160,7 @@ def _stack(replicas: int) -> dict[str, Any]:
     return {
         "gateway": many,
         "vectorizer": {**many, "workers": 1},
-        "illustrator": many,
+        "illustrator": {**many, "families": ["mini"]},
         "jobs": {"workers": replicas},
         "cache": {"enabled": False},
         "ray": {"num_cpus": 2 + 2 * replicas},

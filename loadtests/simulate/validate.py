@@ -70,7 +70,7 @@ def simulated(curve: Curve, wanted: Sequence[Arrival]) -> list[float]:
 
 
 async def compare(requests: int, loads: Sequence[float] = LOADS) -> tuple[Curve, list[Compared]]:
-    settings = IllustratorSettings()
+    settings = IllustratorSettings(families=("mini",))
     illustrator = Illustrator(settings)
     await illustrator.start()
     try:

@@ -12,11 +12,8 @@ from serve.state.loras import LoraStore
 
 
 async def resolve_loras(options: IllustrateOptions, state: State | None) -> IllustrateOptions:
-    """``options`` with the files of its LoRAs, and with a model that takes them where they name none.
-
-    Raises InvalidRequest naming ``loras``, or those of a region, for one that is not there or that is for other models;
-    StateUnavailable.
-    """
+    """``options`` with the files of its LoRAs. Raises InvalidRequest naming ``loras``, or those of a region, for one
+    that is not there or that is for other models, StateUnavailable."""
     names = [lora.name for lora in options.all_loras if not lora.object]
     if not names:
         return options
@@ -34,11 +31,4 @@ async def resolve_loras(options: IllustrateOptions, state: State | None) -> Illu
             raise InvalidRequest(f"LoRA {lora.name!a} is for {', '.join(lora.families)}, not {options.model!a}", field)
         return replace(use, object=lora.object)
 
-    chosen = options.with_loras(found)
-    if options.model is not None:
-        return chosen
-    first, *others = stored.values()
-    fitting = [name for name in first.families if all(name in other.families for other in others)]
-    if not fitting:
-        raise InvalidRequest("fit no model together; GET /v1/loras lists the models that each is for", "loras")
-    return replace(chosen, model=fitting[0])
+    return options.with_loras(found)
