@@ -128,8 +128,8 @@ def train(
         typer.Option(
             "--samples",
             min=1,
-            help="mini, rgba: pictures of the denoiser in all, in the last 30 % of which the learning rate falls to 2 %; a "
-            "later run with more goes on.",
+            help="mini, rgba: pictures of the denoiser in all; the learning rate falls to 2 % over the last 30 % of "
+            "them. A later run with more goes on.",
         ),
     ] = None,
     kinds: Annotated[
