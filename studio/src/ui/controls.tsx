@@ -165,9 +165,10 @@ interface ChoiceProps {
   onChange: (value: string) => void;
   options: { id: string; name: string }[];
   isDisabled?: boolean;
+  hint?: string;
 }
 
-export function Choice({ label, value, onChange, options, isDisabled }: ChoiceProps) {
+export function Choice({ label, value, onChange, options, isDisabled, hint }: ChoiceProps) {
   return (
     <aria.Select
       className="field"
@@ -180,6 +181,11 @@ export function Choice({ label, value, onChange, options, isDisabled }: ChoicePr
         <aria.SelectValue />
         <span aria-hidden="true">▾</span>
       </aria.Button>
+      {hint && (
+        <aria.Text slot="description" className="hint">
+          {hint}
+        </aria.Text>
+      )}
       <aria.Popover className="popover">
         <aria.ListBox className="listbox" items={options}>
           {(option) => <aria.ListBoxItem className="option">{option.name}</aria.ListBoxItem>}

@@ -62,6 +62,7 @@ export function Form({ sections, settings, change, families, limits, draw, isDra
             value={family.name}
             onChange={take}
             options={families.map(({ name }) => ({ id: name, name }))}
+            hint={guidedElsewhere(family, families)}
           />
           <SuitingModels prompt={settings.prompt} models={families.map(({ name }) => name)} take={take} />
         </>
@@ -100,6 +101,21 @@ export function Form({ sections, settings, change, families, limits, draw, isDra
       </Button>
     </form>
   );
+}
+
+/** What other models can be guided by and this one cannot: its sections are not shown. */
+function guidedElsewhere(family: Family, families: Family[]) {
+  const guides = (one: Family) => [
+    ...(one.takes_loras ? ["LoRAs"] : []),
+    ...(one.takes_references ? ["references"] : []),
+    ...(one.controls.length > 0 ? ["control pictures"] : []),
+  ];
+  const own = guides(family);
+  return families
+    .map((one) => ({ name: one.name, more: guides(one).filter((guide) => !own.includes(guide)) }))
+    .filter(({ more }) => more.length > 0)
+    .map(({ name, more }) => `${name} takes ${more.join(", ")}.`)
+    .join(" ");
 }
 
 function FamilySettings({
