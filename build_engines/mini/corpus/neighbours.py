@@ -22,6 +22,8 @@ from build_engines.mini.corpus.wordnet import WordNet
 
 _SYNONYM, _MORE_GENERAL, _MORE_SPECIAL, _SIBLING, _TWO_UP = 0.6, 0.4, 0.3, 0.25, 0.25
 """What is added to the cosine of two words' vectors where WordNet relates them."""
+_RARER = 0.1
+"""What is taken off for all words of a sense but its commonest."""
 _LATER_SENSES = (1.0, 0.6, 0.4)
 """Factors of these for the first, second and third sense of a word."""
 _USUAL_PICTURES, _FOR_TEN_TIMES, _MOST_FOR_PICTURES = 2.0, 0.15, 0.15
@@ -41,8 +43,9 @@ class _Related:
         found: dict[str, float] = {}
         for offset, factor in zip(self.wordnet.concrete_senses(word), _LATER_SENSES, strict=False):
             for other, nearness in self._of_sense(offset):
-                for name in self.wordnet.synsets[other].words:
-                    found[name] = max(found.get(name, 0.0), factor * nearness)
+                for rank, name in enumerate(self.wordnet.synsets[other].words):
+                    link = factor * (nearness - (_RARER if rank else 0.0))
+                    found[name] = max(found.get(name, 0.0), link)
         return found
 
     def _of_sense(self, offset: int) -> list[tuple[int, float]]:
