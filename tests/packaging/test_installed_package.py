@@ -89,7 +89,7 @@ def test_wheel_holds_the_packages_and_their_data_and_nothing_else(wheel: Path) -
         f"deployments/grafana/{path.name}" for path in (HOME / "deployments" / "grafana").iterdir()
     }
     assert files["serve/data/deployments/haproxy"].external_attr >> 16 & 0o111 == 0o111, "it is executable"
-    assert wheel.stat().st_size < 40 * 2**20
+    assert wheel.stat().st_size < 80 * 2**20
 
 
 def sources(room: str) -> Iterator[Path]:
