@@ -30,13 +30,13 @@ def draw_sheets(repository: Path) -> None:
         typer.echo(f"wrote {path}")
 
 
-def write_sheets(repository: Path, folder: Path, prompts: Sequence[str] = PROMPTS) -> list[Path]:
-    """Draws ``prompts``, seeds from 0, into ``pictogram.webp``; the SVGs of the drawings, rendered with 512 pixels a
-    side, into ``pictogram_svg.webp``. The files."""
-    drawn = engines.draw_all(repository, prompts, range(len(prompts)), FAMILY)
+def write_sheets(repository: Path, folder: Path, prompts: Sequence[str] = PROMPTS, family: str = FAMILY) -> list[Path]:
+    """Draws ``prompts``, seeds from 0, into ``pictogram.webp`` (the family's name); the SVGs of the drawings, rendered
+    with 512 pixels a side, into ``pictogram_svg.webp``. The files."""
+    drawn = engines.draw_all(repository, prompts, range(len(prompts)), family)
     vectorized = [np.asarray(Image.fromarray(one).resize((_SHOWN_PX, _SHOWN_PX))) for one in _rendered(drawn)]
     made = []
-    for name, pictures in ((FAMILY, list(drawn)), (f"{FAMILY}_svg", vectorized)):
+    for name, pictures in ((family, list(drawn)), (f"{family}_svg", vectorized)):
         on_white = [composite(one) for one in pictures]
         made.append(folder / f"{name}.webp")
         Image.fromarray(drawing.sheet(on_white, prompts, _COLUMNS, scale=1)).save(made[-1], quality=82, method=6)

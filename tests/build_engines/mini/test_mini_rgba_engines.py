@@ -12,9 +12,11 @@ import onnxruntime
 import pytest
 import torch
 from mini_corpus import TINY_RGBA, corpus, vocabulary
+from PIL import Image
 from typer.testing import CliRunner
 
 from build_engines.cli import app
+from build_engines.mini import sheets
 from build_engines.mini.corpus.pictures import Corpus
 from build_engines.mini.loop import Stop
 from build_engines.mini.training import checkpoint, evaluation, latents
@@ -124,6 +126,17 @@ def test_the_best_of_several_candidates_is_the_answer(repository: Path) -> None:
             await illustrator.close()
 
     asyncio.run(draw())
+
+
+def test_sheets_show_what_the_engines_draw_and_its_svgs(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Vectorizer has its own tests; here its SVGs are the drawings."""
+    monkeypatch.setattr(sheets, "_rendered", list)
+    drawn, svgs = sheets.write_sheets(repository, tmp_path, ["red apple", "kitten"], "tiny")
+    assert (drawn.name, svgs.name) == ("tiny.webp", "tiny_svg.webp")
+    assert Image.open(drawn).size == (10 * 136, 158)
+    assert Image.open(svgs).size == (10 * 200, 222)
 
 
 def test_a_loaded_checkpoint_draws_alike_and_is_not_saved_again(
