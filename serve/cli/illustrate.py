@@ -23,7 +23,7 @@ from serve.cli.database import err, fail
 from serve.cli.vectorize import EventLoopThread, own_vectorizer
 from serve.cluster.grpc_client import GrpcClient
 from serve.cluster.stack import StackRecord
-from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, Encoding, encode_all
+from serve.ensembles.illustrator.encoding import AUTO, DEFAULT_QUALITY, Encoding, encode_all
 from serve.ensembles.illustrator.finishing.finish import Finish
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.ensembles.illustrator.picture_source import SIDES, PictureSource
@@ -40,7 +40,7 @@ _MARKS = 10
 _UNKNOWN_STEPS = 30
 
 OPTIONS = {"num_inference_steps": "--steps", "guidance_scale": "--guidance", "negative_prompt": "--negative"}
-OPTIONS |= {name: f"--{name}" for name in ("seed", "n", "width", "height", "sampler", "model")}
+OPTIONS |= {name: f"--{name}" for name in ("seed", "n", "width", "height", "sampler", "model", "background")}
 OPTIONS |= {"timeout_s": "--timeout", "url": "--url"}
 OPTIONS |= {name: f"--{name.replace('_', '-')}" for name in ("image", "mask", "strength", "mask_crop", "mask_blur")}
 OPTIONS |= {name: "--outpaint" for name in ("outpaint", *(f"outpaint.{side}" for side in SIDES))}
@@ -135,6 +135,13 @@ def illustrate(
     model: Annotated[str | None, typer.Option(help="Which model draws; else the first one.")] = None,
     quality: Annotated[int, typer.Option(min=0, max=100, help="Of JPEG and WebP.")] = DEFAULT_QUALITY,
     metadata: Annotated[bool | None, typer.Option(help="Whether pictures tell how they were made.")] = None,
+    background: Annotated[
+        str,
+        typer.Option(
+            help="Of a model with a transparent ground: transparent, opaque (white), a colour as #rrggbb, or auto: "
+            "transparent in SVG, white otherwise."
+        ),
+    ] = AUTO,
     timeout: Annotated[float | None, typer.Option(help="Seconds the drawing may take.")] = None,
     image: Annotated[Path | None, typer.Option(help="A picture to draw from.")] = None,
     mask: Annotated[
@@ -193,9 +200,10 @@ def illustrate(
             )  # fmt: skip
             targets, form = plan(prompt, output, n)
             wanted = settings.pictures.embed_metadata if metadata is None else metadata
+            encoding = Encoding(form, quality, wanted, mark=settings.provenance.mark, background=background)
             with studio(url, settings, form == "svg") as backend:
                 drawn = draw(backend, options)
-                files = backend.encode(drawn, Encoding(form, quality, wanted, mark=settings.provenance.mark))
+                files = backend.encode(drawn, encoding)
         write(targets, files)
     except (AtelierError, OSError) as error:
         fail(error, 2 if isinstance(error, InvalidRequest | NotFound) else 1)

@@ -2,7 +2,8 @@
 
 A word's stand-in is its nearest neighbour among the words of captions: by their vectors, by WordNet (a synonym is
 nearest, then what is more general, then what has the same more general sense), and by how many pictures of training
-the neighbour names. Without it a word that no caption has means only what the encoder makes of its vector.
+the neighbour names. Without it a word that no caption has means only what the encoder makes of its vector, and spoils
+the words beside it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from build_engines.mini.corpus.curriculum import weight
 from build_engines.mini.corpus.pictures import Corpus
 from build_engines.mini.corpus.vectors import Vocabulary
 from build_engines.mini.corpus.wordnet import WordNet
+from build_engines.mini.tokenizer import UNKNOWN_WORD
 
 _SYNONYM, _MORE_GENERAL, _MORE_SPECIAL, _SIBLING, _TWO_UP = 0.6, 0.4, 0.3, 0.25, 0.25
 """What is added to the cosine of two words' vectors where WordNet relates them."""
@@ -29,7 +31,7 @@ _LATER_SENSES = (1.0, 0.6, 0.4)
 _USUAL_PICTURES, _FOR_TEN_TIMES, _MOST_FOR_PICTURES = 2.0, 0.15, 0.15
 """A neighbour that names ten times the usual pictures is nearer by 0.15, one that names a tenth further by as much."""
 _FEWEST_PICTURES = 0.1
-_NEAR, _LEAST_LINK, _LEAST_COSINE, _NEAR_ALONE = 0.55, 0.14, 0.1, 0.7
+_NEAR, _LEAST_LINK, _LEAST_COSINE, _NEAR_ALONE = 0.55, 0.14, 0.1, 0.75
 """Least nearness of a stand-in, with what of it WordNet and the vectors must say; what is enough without WordNet."""
 
 
@@ -62,7 +64,8 @@ class _Related:
 
 
 def stand_ins(vocabulary: Vocabulary, corpus: Corpus, wordnet: WordNet) -> dict[str, str]:
-    """For each word of the vocabulary that no caption has and that has a near neighbour: that word of captions."""
+    """For each word of the vocabulary that no caption has: its nearest neighbour among those that captions have, or the
+    unknown word, beside which training shows the rest of a caption, where none is near."""
     captioned = vocabulary.words[: vocabulary.captioned]
     places = {word: i for i, word in enumerate(captioned)}
     named = _pictures_named(corpus, places)
@@ -78,8 +81,8 @@ def stand_ins(vocabulary: Vocabulary, corpus: Corpus, wordnet: WordNet) -> dict[
                 links[places[name]] = link
         nearness = np.where(cosines >= _LEAST_COSINE, cosines + links + shown, -np.inf)
         best = int(np.argmax(nearness))
-        if nearness[best] >= (_NEAR if links[best] >= _LEAST_LINK else _NEAR_ALONE):
-            found[word] = captioned[best]
+        near = nearness[best] >= (_NEAR if links[best] >= _LEAST_LINK else _NEAR_ALONE)
+        found[word] = captioned[best] if near else UNKNOWN_WORD
     return found
 
 

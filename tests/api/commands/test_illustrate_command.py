@@ -148,6 +148,7 @@ def test_no_previews_without_a_terminal(stack: Served, artist: IllustratorStandI
         (["red", "--width", "65"], "--width: must be a size of the model"),
         (["red", "--sampler", "magic"], "--sampler: no such sampler; there are ddim, euler"),
         (["red", "--model", "sdxl"], "--model: there is no such model"),
+        (["red", "--background", "checked"], "--background: must be auto, transparent, opaque or a colour"),
         (["red", "--timeout", "0"], "--timeout: must be from 0.001 to 3600"),
         (["red", "-o", "a.gif"], "--output: must end in .png, .jpg, .jpeg, .webp, .svg"),
         (["red", "-o", "no-such-folder/a"], "--output: must end in"),

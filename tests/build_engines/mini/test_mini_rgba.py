@@ -271,8 +271,8 @@ def test_shipped_text_encoder_equals_the_trained_one(known: Corpus, encoded: lat
 
 
 def test_words_without_a_caption_have_stand_ins(known: Corpus, tmp_path: Path) -> None:
-    """A synonym by WordNet, a near neighbour by vectors alone; none for a word that is far from all, or whose vector
-    says nothing of its synonym's."""
+    """A synonym by WordNet, a near neighbour by vectors alone; the unknown word for one that is far from all, or whose
+    vector says nothing of its synonym's."""
     nouns = "00000001 13 n 02 apple 0 pippin 0 000 | x\n00000002 13 n 02 lemon 0 citron 0 000 | x\n"
     (tmp_path / "data.noun").write_text(nouns)
     senses = {"apple": 1, "pippin": 1, "lemon": 2, "citron": 2}
@@ -282,7 +282,7 @@ def test_words_without_a_caption_have_stand_ins(known: Corpus, tmp_path: Path) -
     for row, place in enumerate(((1, 0), (0, 1), (0.3, 0.0), (0.0, 0.0), (0.1, 0.9), (0.2, -0.5))):
         vectors[row, :2] = place
     found = stand_ins(Vocabulary(words, 2, vectors), known, WordNet(tmp_path))
-    assert found == {"pippin": "apple", "pomelo": "lemon"}
+    assert found == {"pippin": "apple", "pomelo": "lemon", "citron": "<unk>", "fortnight": "<unk>"}
 
 
 def test_a_drawing_has_alpha_and_depends_on_its_own_seed(known: Corpus, encoded: latents.Latents) -> None:
