@@ -143,7 +143,7 @@ class Txt2ImgRequest(LenientModel):
 
         Raises InvalidRequest naming the key at fault, NotFound for a sampler, and Unsupported for what is not offered.
         """
-        family = family_for(families, options[CHECKPOINT])
+        family = family_for(families, options.get(CHECKPOINT), lambda one: self._suits(one, known_loras))
         self._refuse_unavailable(bool(family.controls))
         natural = (family.width, family.height) if source is None else family.nearest_size(*source.size)
         size = family.nearest_size(self.width or natural[0], self.height or natural[1])
@@ -179,6 +179,11 @@ class Txt2ImgRequest(LenientModel):
             previews=options["live_previews_enable"],
             send_images=self.send_images,
         )
+
+    def _suits(self, family: FamilyInfo, known_loras: Collection[str]) -> bool:
+        """Whether ``family`` takes what the request is guided by."""
+        controlled = any(name.lower() == SCRIPT for name in self.alwayson_scripts)
+        return (family.takes_loras or not known_loras) and (bool(family.controls) or not controlled)
 
     def _refuse_unavailable(self, takes_controls: bool) -> None:
         if self.script_name not in (None, "None"):

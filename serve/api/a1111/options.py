@@ -59,7 +59,8 @@ def options_of(
     settings: Settings,
     override: OptionsRequest = NO_OVERRIDE,
 ) -> tuple[dict[str, Any], list[str]]:
-    """The options of a user's request with ``override``, and the checkpoints in it that do not exist."""
+    """The options of a user's request with ``override``, without a checkpoint where none is chosen; and the checkpoints
+    in it that do not exist."""
     overridden, unknown = resolved(override, families)
     stored = registry.chosen_by(user_id)
     options: dict[str, Any] = {
@@ -68,8 +69,6 @@ def options_of(
         "enable_pnginfo": settings.pictures.embed_metadata,
     }
     options |= {**stored, **overridden}
-    family = family_for(families, options.get(CHECKPOINT)) if families else None
-    options[CHECKPOINT] = family.name if family else None
     return options, unknown
 
 
@@ -84,8 +83,9 @@ async def get_options(
     """The options that hold for the caller's requests."""
     families = await direct.families()
     options, _ = options_of(registry, user_id, families, settings)
-    family = named(families, options[CHECKPOINT] or "")
-    return {**options, "sd_checkpoint_hash": family.version if family else None, **_FIXED}
+    family = family_for(families, options.get(CHECKPOINT)) if families else None
+    name, version = (family.name, family.version) if family else (None, None)
+    return {**options, CHECKPOINT: name, "sd_checkpoint_hash": version, **_FIXED}
 
 
 @router.post("/options", responses=NOTHING, response_description="They are chosen")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
@@ -225,11 +225,15 @@ async def illustrator_of(request: Request) -> IllustratorService:
 Illustrates = Annotated[IllustratorService, Depends(illustrator_of)]
 
 
-def family_for(families: Sequence[FamilyInfo], model: str | None) -> FamilyInfo:
-    """The family called ``model``, else the first. Raises NotFound when there is none at all."""
+def family_for(
+    families: Sequence[FamilyInfo], model: str | None, suits: Callable[[FamilyInfo], bool] = lambda _: True
+) -> FamilyInfo:
+    """The family called ``model``, else the first that ``suits``, else the first. Raises NotFound when there is none at
+    all."""
     if not families:
         raise no_illustrator_error()
-    return next((family for family in families if family.name == model), families[0])
+    named = (family for family in families if family.name == model)
+    return next(named, next(filter(suits, families), families[0]))
 
 
 @dataclass(frozen=True)

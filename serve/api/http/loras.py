@@ -9,6 +9,7 @@ from pydantic import Field
 
 from serve.api.http.models import Number, RequestModel, Text, weighted_names
 from serve.ensembles.illustrator.adapters import MAX_LORAS, MAX_WEIGHT, LoraUse
+from serve.ensembles.illustrator.service import FamilyInfo
 from serve.errors import InvalidRequest
 
 _TAG = re.compile(r"<lora:([^:<>]{1,256})(?::([^:<>]{1,32}))?(?::[^<>]{0,64})?>")
@@ -41,6 +42,11 @@ def take_tags(prompt: str, field: str = "prompt") -> tuple[str, tuple[LoraUse, .
         return prompt, ()
     uses = tuple(LoraUse(match[1].strip(), _weight(match[2], field), "") for match in _TAG.finditer(prompt))
     return _TAG.sub("", prompt).strip(), uses
+
+
+def suits(family: FamilyInfo, prompt: str) -> bool:
+    """Whether ``family`` takes LoRAs, where ``prompt`` has tags of any."""
+    return family.takes_loras or _TAG.search(prompt) is None
 
 
 def _weight(text: str | None, field: str) -> float:

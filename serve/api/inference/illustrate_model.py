@@ -23,7 +23,7 @@ from serve.api.inference.tensors import Array
 from serve.api.inference.usage import Recorder
 from serve.ensembles.illustrator.encoding import opaque
 from serve.ensembles.illustrator.illustration import ILLUSTRATE, IllustrateOptions, Illustration
-from serve.ensembles.illustrator.service import FamilyInfo, IllustratorService, Preview
+from serve.ensembles.illustrator.service import FamilyInfo, IllustratorService, Preview, family_of
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import AtelierError, TooLarge
 from serve.jobs.direct.direct_request import assignment_unit
@@ -121,20 +121,17 @@ class IllustrateModel:
 
     async def _check_size(self, options: IllustrateOptions) -> None:
         """Raises ``TooLarge``, before drawing, for pictures that one answer cannot hold."""
-        for family in await self._families():
-            if options.model in (None, family.name):
-                width, height = (
-                    family.size_for(options) if options.draws or options.source is None else options.source.size
-                )
-                drawn = max(width, height) <= family.max_px  # else the family raises an error that names the side
-                source = options.source
-                if source is not None and (source.outpaint or source.mask_crop):
-                    width, height = source.size
-                width, height = (round(side * options.finish.upscale) for side in (width, height))
-                if drawn and options.n * width * height * 3 > MAX_ANSWER_BYTES:
-                    what = f"{options.n} pictures of {width} x {height}"
-                    raise TooLarge(f"{what} are more than the {MAX_ANSWER_BYTES} bytes that one answer holds", "n")
-                return
+        family, source = family_of(options, await self._families()), options.source
+        if family is None:
+            return
+        width, height = family.size_for(options) if options.draws or source is None else source.size
+        drawn = max(width, height) <= family.max_px  # else the family raises an error that names the side
+        if source is not None and (source.outpaint or source.mask_crop):
+            width, height = source.size
+        width, height = (round(side * options.finish.upscale) for side in (width, height))
+        if drawn and options.n * width * height * 3 > MAX_ANSWER_BYTES:
+            what = f"{options.n} pictures of {width} x {height}"
+            raise TooLarge(f"{what} are more than the {MAX_ANSWER_BYTES} bytes that one answer holds", "n")
 
     async def _families(self) -> Sequence[FamilyInfo]:
         """Cached at the first call: they cannot change while the stack runs."""

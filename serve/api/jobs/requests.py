@@ -200,13 +200,15 @@ async def parse_drawing(
     if name is None:
         return IllustrateRequest(drawing.options, drawing.encoding, more)
     quality = quality_of(name)
-    drawing = drawing.with_quality(quality, family_for(families or (), drawing.options.model))
+    options = drawing.options
+    family = family_for(families or (), options.model, lambda one: one.offers(options))
+    drawing = drawing.with_quality(quality, family)
     return IllustrateRequest(drawing.options, drawing.encoding, {**more, "quality": quality.name})
 
 
 def check(options: IllustrateOptions, families: Sequence[FamilyInfo]) -> None:
     """As the Illustrator does. Raises NotFound for a model, InvalidRequest for a size or sampler that it has not."""
-    family = family_for(families, options.model)
+    family = family_for(families, options.model, lambda one: one.offers(options))
     if options.model not in (None, family.name):
         known = ", ".join(one.name for one in families)
         raise NotFound(f"there is no model {str(options.model)[:64]!a}; there are: {known}. {HOW_TO_BUILD}", "model")

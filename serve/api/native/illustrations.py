@@ -200,7 +200,7 @@ async def generate_illustration(
 
 async def _check_references(direct: DirectService, model: str | None, field: str) -> None:
     """Raises UnsupportedYet where the model takes none, before anything is fetched."""
-    family = family_for(await direct.families(), model)
+    family = family_for(await direct.families(), model, lambda one: one.takes_references)
     if not family.takes_references:
         reason = f"references are not offered yet by model '{family.name}'; build its engines with --ip-adapter"
         raise UnsupportedYet(reason, field)

@@ -97,6 +97,8 @@ async def edit(
     body = await read_edit(request, settings.limits)
     fields = validate(EditFields, body.values)
     families = await direct.families()
+    if len(body.images) > 1:  # all but one are references
+        families = sorted(families, key=lambda family: not family.takes_references)
     fields.parsed(families, settings.pictures.embed_metadata)  # what is wrong with a field costs no fetch
     image, mask, others = await _pictures(body, settings, fetcher, turns)
     parsed = fields.parsed(families, settings.pictures.embed_metadata, fields.source(image, mask))

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from serve.api.http.drawing import Count, DrawingFields, Order, Prompt, family_for
+from serve.api.http.loras import suits
 from serve.api.http.models import Flag, RequestModel, Text, Whole, one_of
 from serve.api.native.presets import quality_of
 from serve.ensembles.illustrator.encoding import AUTO, MEDIA_TYPES, Encoding
@@ -125,7 +126,7 @@ class ImagesBody(DrawingFields, VariationFields):
     ) -> ImagesRequest:
         """``source``: the picture that is edited. Raises ``InvalidRequest`` naming the key at fault; any ``model`` is
         taken, for clients name OpenAI's."""
-        family = family_for(families, self.model)
+        family = family_for(families, self.model, lambda one: suits(one, self.prompt))
         width, height = self.drawn_size(family, source)
         moderation = {"moderation": "low"} if self.moderation == "low" else {}
         order = self.order(
