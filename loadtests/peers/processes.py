@@ -66,6 +66,7 @@ def raw_triton(repository: Path, engines: Sequence[str], threads: int) -> Iterat
             shm_prefix=prefix,
             host="127.0.0.1",
             ports=installation.Ports(grpc, metrics, http),
+            http_key=None,
             load_threads=2,
             stub_timeout_s=60,
         )

@@ -131,9 +131,9 @@ class EngineClient:
             self.on_inference(engine, inputs)
         return result
 
-    def use_http(self, address: str) -> None:
-        """Send small inferences to the HTTP endpoint ``address`` (host:port) of the same Triton."""
-        self._http = TritonHttp(address, self._report_failure, self._max_message_bytes)
+    def use_http(self, address: str, key: str = "") -> None:
+        """Send small inferences, with ``key``, to the HTTP endpoint ``address`` (host:port) of the same Triton."""
+        self._http = TritonHttp(address, self._report_failure, self._max_message_bytes, key)
 
     def retire(self) -> None:
         """Stop using HTTP; its connections are closed once they are free."""

@@ -100,7 +100,9 @@ class EngineSet:
             return None
         mark = str(self._server.serving_mark or "")
         server = self._server
-        return EngineAddress(machine_id(), server.url, self.names, self._timeout_s, mark, server.http_address)
+        return EngineAddress(
+            machine_id(), server.url, self.names, self._timeout_s, mark, server.http_address, server.http_key
+        )
 
     async def _check_reachable(self, engine: str) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,6 +50,8 @@ class EngineAddress:
     """A file that exists while answers of this Triton may be used."""
     http_address: str = ""
     """host:port of its HTTP endpoint."""
+    http_key: str = field(default="", repr=False)
+    """What that endpoint wants in each request's header, see `serve.engines.triton_http`. Never logged."""
 
 
 @cache

@@ -22,6 +22,8 @@ from serve.observability import tracing
 
 MAX_HEAD_BYTES = 16 * 1024
 HEADER_LENGTH = "Inference-Header-Content-Length"
+KEY_HEADER = "Atelier-Triton-Key"
+"""Every request carries the key of its Triton in it. Browsers send no header of this name to another origin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,16 @@ class Answer:
 
 
 class TritonHttp:
-    """For one event loop. ``address``: host:port. ``on_failure`` is called with the engine and Triton's text as soon as
-    a failure arrives, before any caller gets it. Connections are kept and reused; each carries one request."""
+    """For one event loop. ``address``: host:port; ``key``: see KEY_HEADER, empty for none. ``on_failure`` is called
+    with the engine and Triton's text as soon as a failure arrives, before any caller gets it. Connections are kept and
+    reused; each carries one request."""
 
-    def __init__(self, address: str, on_failure: Callable[[str, str], None], max_bytes: int) -> None:
+    def __init__(self, address: str, on_failure: Callable[[str, str], None], max_bytes: int, key: str = "") -> None:
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
         self._on_failure = on_failure
         self._max_bytes = max_bytes
+        self._key = key
         self._free: list[_Connection] = []
         self._retired = False
 
@@ -64,7 +68,7 @@ class TritonHttp:
     ) -> asyncio.Future[Answer]:
         """Sends an inference. The future raises OSError if the connection ends; cancelling it changes nothing in
         Triton. Raises OSError, and InvalidRequest for an unsupported type."""
-        message = request(engine, inputs, outputs, version)
+        message = request(engine, inputs, outputs, version, self._key)
         connection = self._free.pop() if self._free else await self._connect()
         return connection.send(engine, message)
 
@@ -151,7 +155,9 @@ class _Connection(asyncio.Protocol):
         self._owner.release(self)
 
 
-def request(engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None, version: str) -> bytes:
+def request(
+    engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None, version: str, key: str
+) -> bytes:
     """The bytes of an inference, whose outputs are to be binary."""
     entries, raw = [], []
     for name, array in inputs.items():
@@ -173,6 +179,7 @@ def request(engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[s
         "Host: triton",
         f"Content-Length: {len(head) + sum(map(len, raw))}",
         f"{HEADER_LENGTH}: {len(head)}",
+        *([f"{KEY_HEADER}: {key}"] if key else ()),
         *(f"{name}: {value}" for name, value in tracing.metadata() or ()),
         "\r\n",
     ]

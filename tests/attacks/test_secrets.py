@@ -186,8 +186,8 @@ def test_triton_command_and_environment_have_no_secrets(monkeypatch: pytest.Monk
     monkeypatch.setenv("ATELIER_SECRETS__KEYS", json.dumps([WORD]))
     found = installation.find()
     named: dict[str, Any] = {"repository": tmp_path, "engines": ["a"], "backends": tmp_path, "shm_prefix": "x"}
-    ports = installation.Ports(1, 2, 3)
-    command = installation.command(found, **named, host="127.0.0.1", ports=ports, load_threads=1, stub_timeout_s=1)
+    named |= {"ports": installation.Ports(1, 2, 3), "http_key": None}
+    command = installation.command(found, **named, host="127.0.0.1", load_threads=1, stub_timeout_s=1)
     environment = installation.environment(found, 2, tmp_path)
     assert not has_secret(str(command) + str(environment))
     assert {name for name in environment if name.startswith("ATELIER_")} == {

@@ -30,7 +30,7 @@ async def engines(request: pytest.FixtureRequest, triton: TritonServer) -> Async
     """Answers and errors are the same over both."""
     client = EngineClient(triton.url)
     if request.param == "HTTP":
-        client.use_http(triton.http_address)
+        client.use_http(triton.http_address, triton.http_key)
     yield client
     await client.close()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
+import json
 import os
 import signal
 import socket
@@ -25,6 +27,7 @@ from serve.engines.triton.adapters_folder import PREFIX, locked_folder, remove_a
 from serve.engines.triton.installation import Ports
 from serve.engines.triton.server import TritonServer, _free_ports
 from serve.engines.triton.supervisor import Supervisor
+from serve.engines.triton_http import KEY_HEADER
 from serve.errors import EngineUnavailable
 from serve.observability.metrics import processes
 
@@ -413,3 +416,44 @@ def test_port_taken_by_another_process_is_replaced(
         with TritonServer(repository, ["affine_onnxruntime"]) as server:
             assert server.url == f"127.0.0.1:{free[1].grpc}"
             assert server.running
+
+
+def over_http(address: str, method: str, path: str, body: bytes, headers: dict[str, str]) -> int:
+    connection = http.client.HTTPConnection(address, timeout=60)
+    try:
+        connection.request(method, path, body, headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+INFERENCE = json.dumps(
+    {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1.0, 2.0, 3.0, 4.0]}]}
+).encode()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "with_key"),
+    [
+        ("POST", "/v2/models/affine_onnxruntime/infer", INFERENCE, 200),
+        ("POST", "/v2/repository/models/affine_onnxruntime/load", b"{}", 200),
+        ("POST", "/v2/repository/index", b"{}", 200),
+        ("GET", "/v2/models/affine_onnxruntime/config", b"", 200),
+        ("GET", "/v2/models/affine_onnxruntime/stats", b"", 200),
+        ("GET", "/v2/models/affine_onnxruntime", b"", 200),
+        ("GET", "/v2/systemsharedmemory/status", b"", 200),
+        ("GET", "/v2/trace/setting", b"", 200),
+        ("GET", "/v2/logging", b"", 200),
+        ("GET", "/v2/health/live", b"", 200),
+    ],
+)
+def test_http_answers_only_with_the_key(
+    triton: TritonServer, method: str, path: str, body: bytes, with_key: int
+) -> None:
+    """Also no web page: a browser asks with OPTIONS before it sends such a header to another origin."""
+    address = triton.http_address
+    assert over_http(address, method, path, body, {KEY_HEADER: triton.http_key}) == with_key
+    assert over_http(address, method, path, body, {}) == 403
+    assert over_http(address, method, path, body, {KEY_HEADER: "0" * 32}) == 403
+    assert over_http(address, "OPTIONS", path, b"", {"Access-Control-Request-Headers": KEY_HEADER}) >= 400
+    assert not [line for line in triton.log() if triton.http_key in line]

@@ -122,6 +122,7 @@ def test_library_path_excludes_the_wheels_libraries(root: Path) -> None:
         shm_prefix="x",
         host="127.0.0.1",
         ports=installation.Ports(1, 2, 3),
+        http_key=None,
         load_threads=1,
         stub_timeout_s=1,
     )

@@ -107,7 +107,7 @@ class LocalEngines:
         client.on_inference = self._record
         client.on_stub_lost = partial(self._report_lost_stub, client)
         if address.http_address:
-            client.use_http(address.http_address)
+            client.use_http(address.http_address, address.http_key)
         self._client, self._engines = client, frozenset(address.engines)
 
     def _report_lost_stub(self, client: EngineClient, engine: str) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import serve
 from serve.engines.backends import ADAPTERS_VARIABLE, EMBEDDED, THREADS_VARIABLE
+from serve.engines.triton_http import KEY_HEADER
 from serve.errors import EngineUnavailable
 from serve.settings import plain_environment
 
@@ -30,6 +31,20 @@ STUB_MODULES = (
     "engines/backends/contract.py",
     "engines/backends/parent_watch.py",
 )
+
+
+HTTP_APIS = (
+    "health",
+    "metadata",
+    "inference",
+    "shared-memory",
+    "model-config",
+    "model-repository",
+    "statistics",
+    "trace",
+    "logging",
+)
+"""All that ``tritonserver --help`` names for ``--http-restricted-api``."""
 
 
 class Ports(NamedTuple):
@@ -146,11 +161,16 @@ def command(
     shm_prefix: str,
     host: str,
     ports: Ports,
+    http_key: str | None,
     load_threads: int,
     stub_timeout_s: float,
     traces_url: str | None = None,
 ) -> list[str]:
     """The command that serves only ``engines``: gRPC, HTTP and metrics on ``ports`` of ``host``.
+
+    HTTP answers only requests with ``http_key`` in their header KEY_HEADER: a web page in a browser of this machine
+    can send others, and could load a model of Python code. Other processes of this machine can read the key. None: no
+    restriction.
 
     Requests that carry a trace context are reported to ``traces_url``; others are not traced.
     """
@@ -170,6 +190,8 @@ def command(
         "metrics-port": ports.metrics,
         "allow-gpu-metrics": str(has_gpu).lower(),
     }
+    if http_key is not None:
+        options["http-restricted-api"] = f"{','.join(HTTP_APIS)}:{KEY_HEADER}={http_key}"
     if not has_gpu:
         options["pinned-memory-pool-byte-size"] = 0
     settings = (f"shm-region-prefix-name={shm_prefix}", f"stub-timeout-seconds={max(1, round(stub_timeout_s))}")

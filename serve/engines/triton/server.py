@@ -75,6 +75,8 @@ class TritonServer:
         self._ready = threading.Event()
         self._ended_or_ready = threading.Event()
         self._ports: installation.Ports | None = None
+        self.http_key = secrets.token_hex(16)
+        """Without it in the header KEY_HEADER the HTTP endpoint refuses every request."""
         self._adapters: tempfile.TemporaryDirectory[str] | None = None
         self.restarts = 0
         self.versions_changed_at = -math.inf
@@ -265,6 +267,7 @@ class TritonServer:
             shm_prefix=shm_prefix,
             host=LOOPBACK,
             ports=ports,
+            http_key=self.http_key,
             load_threads=self._load_threads,
             stub_timeout_s=self._start_timeout_s,
             traces_url=self._traces_url,
