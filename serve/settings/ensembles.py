@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from serve.settings.section import MEBIBYTE, AutoscalingSettings, ProjectPath, ScaledSection, Section
 
@@ -59,7 +59,7 @@ class LearningSettings(Section):
         50,
         ge=0,
         le=1_000,
-        description="Conversions that a retrained version predicts in the shadow before users get it; 0: none.",
+        description="Conversions that a retrained version predicts in the shadow before users get it; 0: none. Not 1.",
     )
     percentage: float = Field(10.0, gt=0, le=100, description="Users that get a retrained version on trial.")
     trial_conversions: int = Field(100, ge=30, le=100_000, description="Of each version, to judge a trial.")
@@ -70,6 +70,13 @@ class LearningSettings(Section):
     python: ProjectPath | None = Field(
         None, description="Interpreter with the training's packages (atelier[build]); none: the worker's own."
     )
+
+    @field_validator("shadow_conversions")
+    @classmethod
+    def _judgeable(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("must be 0, or at least 2: one conversion has no deviation to judge by")
+        return value
 
 
 class VectorizerSettings(EnsembleSettings):

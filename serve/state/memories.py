@@ -33,6 +33,9 @@ async def add(database: Database, user_id: str, title: str, content: str, date: 
     """Raises InvalidRequest beyond `MAX_MEMORIES`, StateUnavailable, OutOfSpace."""
     memory = Memory(uuid.uuid4().hex, user_id, title, content, date, utc_now())
     async with database.write() as connection:
+        if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
+            key = sa.func.hashtextextended(f"memories of {user_id}", 0)
+            await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
         kept = sa.select(sa.func.count()).select_from(memories).where(_m.user_id == user_id)
         if (await connection.scalar(kept) or 0) >= MAX_MEMORIES:
             raise InvalidRequest(f"a user keeps at most {MAX_MEMORIES} memories; delete one first", "content")

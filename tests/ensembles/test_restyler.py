@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.ensembles.illustrator.picture_source import InputPicture, PictureSource
 from serve.ensembles.illustrator.service import Progress, StreamOptions
 from serve.ensembles.requests import IllustrateRequest, from_json
+from serve.ensembles.restyler import restyler as restyler_module
 from serve.ensembles.restyler.restyle import Restyle, StyleUse, restyle_from_json
 from serve.ensembles.restyler.restyler import pooled, with_luma_of
 from serve.ensembles.restyler.style_files import read_style_files
-from serve.errors import BadImage, InvalidRequest, Unsupported
+from serve.errors import BadImage, InvalidRequest, TooLarge, Unsupported
 from serve.settings import IllustratorSettings
 from tests.ensembles.drawn_family import write_family
 from tests.ensembles.style_engines import statistics, with_style_engines, write_style_engines
@@ -218,3 +220,32 @@ def test_style_files_replace_built_in_ones_and_name_what_is_wrong(tmp_path: Path
     ):
         with pytest.raises(InvalidRequest, match=reason):
             read_style_files([write(name, table)])
+
+
+async def test_the_statistics_of_styles_are_kept_up_to_a_size(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restyler_module, "MAX_STYLE_BYTES_IN_MEMORY", 2 * 6 * 4)  # those of two styles
+    fake = with_style_engines()
+    painter = illustrator(repository, fake)
+
+    async def encoded(name: str) -> int:
+        before = len([engine for engine, _ in fake.calls if engine == "style_encoder"])
+        await painter.draw(restyling(COLD, Restyle((use(WARM, name=name),))))
+        return len([engine for engine, _ in fake.calls if engine == "style_encoder"]) - before
+
+    own = await encoded("a") - 1  # the picture's
+    assert [await encoded(name) - own for name in ("a", "b", "a", "c", "a", "b")] == [0, 1, 0, 1, 0, 1]
+
+
+def test_direct_inferences_of_optimising_engines_are_bounded(tmp_path: Path) -> None:
+    repository = write_family(tmp_path)
+    for name in ("vgg_describe", "vgg_gradient"):
+        (repository / name).mkdir()
+        stated = {"optimisation": {"step_px": 16, "max_side_px": 512}}
+        (repository / name / "manifest.json").write_text(json.dumps({"name": name, "version": "1", **stated}))
+    served = illustrator(repository)
+    for name in ("vgg_describe", "vgg_gradient"):
+        served.check_inputs(name, {"image": np.zeros((1, 512, 512, 3), np.float32), "grams": np.zeros((1, 9_000))})
+        with pytest.raises(TooLarge, match="512 px"):
+            served.check_inputs(name, {"image": np.zeros((1, 16, 1600, 3), np.float32)})

@@ -15,11 +15,11 @@ from serve.api.http.picture_forms import PictureRoute, with_form
 from serve.api.http.problems import render
 from serve.api.library.files import ConversionTurns
 from serve.api.library.picture_sources import PictureSources
+from serve.api.mind.director import remote_chat_of
 from serve.ensembles.captioner.describer import MAX_SIDE_PX, Describer, question_of, templates
 from serve.ensembles.director.chat_model import ChatOptions
 from serve.ensembles.embedder import pixels_of
 from serve.errors import InvalidRequest, Unsupported
-from serve.security.fetching.chat_service import OpenAIChat
 from serve.settings import Settings
 from serve.state.objects.names import media_type_of
 
@@ -48,7 +48,7 @@ class DescribeRequest(PictureOriginFields):
     turns: Annotated[
         list[Turn],
         FailFast(),
-        Field(max_length=MAX_TURNS, description="What was asked and answered of this picture before, in order."),
+        Field(max_length=MAX_TURNS, description="Earlier questions on this picture and their answers, in order."),
         FORM_LIST,
     ] = Field(default_factory=list)
     max_tokens: Annotated[Whole, Field(ge=1, le=1_024)] = 256
@@ -58,7 +58,7 @@ class DescribedPicture(BaseModel):
     text: str
     question: str
     model: Annotated[str, Field(examples=["llava"])]
-    turns: Annotated[list[Turn], Field(description="Those of the request and this one, for the next.")]
+    turns: Annotated[list[Turn], Field(description="Those of the request and this one, the last eight, for the next.")]
 
 
 class TemplatesResponse(BaseModel):
@@ -71,14 +71,15 @@ def describer_of(request: Request) -> Describer:
     if not hasattr(state, "describer"):
         settings: Settings = state.settings
         own = settings.director
-        if own.base_url is None or not own.sees_pictures:
+        chat = remote_chat_of(request)
+        if chat is None or not own.sees_pictures:
             raise Unsupported(
                 "there is no language model that sees pictures; director.base_url names one, and "
                 "director.sees_pictures says that it does",
                 "image",
             )
         names = ("temperature", "top_p", "top_k", "repeat_penalty", "max_tokens")
-        state.describer = Describer(OpenAIChat(own), ChatOptions(**{name: getattr(own, name) for name in names}))
+        state.describer = Describer(chat, ChatOptions(**{name: getattr(own, name) for name in names}))
     found: Describer = state.describer
     return found
 
@@ -100,7 +101,8 @@ async def describe(body: DescribeRequest, request: Request, caller: CallerOf, tu
         rgb = await asyncio.to_thread(pixels_of, picture.data, media_type_of(picture.data), MAX_SIDE_PX)
     before = [(one.question, one.answer) for one in body.turns]
     text = await describer.describe(rgb, before, question, body.max_tokens)
-    said = [{"question": one, "answer": answer} for one, answer in [*before, (question, text[: 2 * MAX_TEXT])]]
+    latest = [*before, (question, text[: 2 * MAX_TEXT])][-MAX_TURNS:]
+    said = [{"question": one, "answer": answer} for one, answer in latest]
     return render({"text": text, "question": question, "model": describer.model.name, "turns": said}, 200, None)
 
 

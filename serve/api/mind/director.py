@@ -48,16 +48,29 @@ router = APIRouter(prefix="/api/llm")
 MAX_TITLE = 60
 
 
-def create_director(settings: DirectorSettings, illustrator: IllustratorService | None = None) -> ArtDirector:
-    """By rules, unless ``director.engine`` or ``director.base_url`` names a language model."""
+def create_director(
+    settings: DirectorSettings, illustrator: IllustratorService | None = None, remote: OpenAIChat | None = None
+) -> ArtDirector:
+    """By rules, unless ``director.engine`` or ``director.base_url`` names a language model. ``remote``: the one of the
+    process at ``director.base_url``, whose queue it shares."""
     model: ChatModel | None = None
     if settings.engine is not None and illustrator is not None:
         model = EngineChat(illustrator, settings.engine, settings.timeout_s)
     elif settings.base_url is not None:
-        model = OpenAIChat(settings)
+        model = remote or OpenAIChat(settings)
     names = ("temperature", "top_p", "top_k", "repeat_penalty", "max_tokens")
     options = ChatOptions(**{name: getattr(settings, name) for name in names})
     return ArtDirector(analyser(), model, options, settings.n_ctx)
+
+
+def remote_chat_of(request: Request) -> OpenAIChat | None:
+    """That of this process at ``director.base_url``, with one queue for all callers; None without the setting."""
+    state = request.app.state
+    if not hasattr(state, "remote_chat"):
+        own: DirectorSettings = state.settings.director
+        state.remote_chat = None if own.base_url is None else OpenAIChat(own)
+    found: OpenAIChat | None = state.remote_chat
+    return found
 
 
 async def director_of(request: Request) -> ArtDirector:
@@ -65,7 +78,8 @@ async def director_of(request: Request) -> ArtDirector:
     known: ArtDirector | None = getattr(request.app.state, "director", None)
     if known is None:
         settings: Settings = request.app.state.settings
-        known = request.app.state.director = create_director(settings.director, request.app.state.illustrator)
+        known = create_director(settings.director, request.app.state.illustrator, remote_chat_of(request))
+        request.app.state.director = known
     return known
 
 

@@ -90,8 +90,8 @@ async def enhance_prompt(body: EnhanceRequest, request: Request) -> Response:
         raise InvalidRequest(f"must be one of {', '.join(known)}", "style")
     given = body.memory_context
     memory = await recalled(given.texts(), given, body.prompt, request, body.user_id)
-    told = ". ".join(memory[name] for name in ("title", "content") if name in memory)
-    known_memory = await analyse(told) if told else None
+    memory_text = ". ".join(memory[name] for name in ("title", "content") if name in memory)
+    known_memory = await analyse(memory_text) if memory_text else None
     done = await asyncio.to_thread(enhance, analyser(), body.prompt, body.level, body.style, known_memory)
     changes = [{"kind": one.kind, "text": one.text, "reason": one.reason} for one in done.changes]
     content = {

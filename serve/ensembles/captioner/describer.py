@@ -56,9 +56,9 @@ class Describer:
         self, rgb: npt.NDArray[np.uint8], turns: Sequence[tuple[str, str]], question: str, max_tokens: int
     ) -> str:
         """``rgb``: (H, W, 3). ``turns``: questions and answers before. Raises ChatFailed, Overloaded."""
-        asked = [one for one, _ in turns] + [question]
-        messages = [Message("system", _RULES), Message("user", asked[0], picture=_encoded(rgb))]
-        for (_, answer), following in zip(turns, asked[1:], strict=True):
+        questions = [one for one, _ in turns] + [question]
+        messages = [Message("system", _RULES), Message("user", questions[0], picture=_encoded(rgb))]
+        for (_, answer), following in zip(turns, questions[1:], strict=True):
             messages += [Message("assistant", answer), Message("user", following)]
         options = replace(self._options, max_tokens=max_tokens)
         text = "".join([piece async for piece in self.model.stream(messages, options)]).strip()

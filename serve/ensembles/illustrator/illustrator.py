@@ -131,6 +131,8 @@ class Illustrator(EngineSetService):
         self._max_finisher_px = {one.name: one.side_px or one.tile_px + 2 * one.overlap_px for one in finishers}
         if styling is not None:
             self._max_finisher_px |= dict.fromkeys((ENCODER, PAINTER), styling.tile_px + 2 * styling.overlap_px)
+        if optimising is not None:
+            self._max_finisher_px |= dict.fromkeys(optimising.names, optimising.max_side_px)
         ranker = None if settings.ranking_engines is None else embedder_in(repository, settings.ranking_engines)
         self._pipelines = {
             name: DiffusionPipeline(
@@ -207,8 +209,8 @@ class Illustrator(EngineSetService):
             check_engine_inputs(pipeline.family, engine, inputs)
         most = self._max_finisher_px.get(engine)
         for name, array in inputs.items() if most is not None else ():
-            if max(array.shape[1:3], default=0) > (most or 0):
-                raise TooLarge(f"has a side of more than {most} px, which is a tile of '{engine}'", name)
+            if array.ndim > 2 and max(array.shape[1:3]) > (most or 0):
+                raise TooLarge(f"has a side of more than {most} px, the longest that '{engine}' takes", name)
 
     async def engine_address(self) -> EngineAddress | None:
         """Without the families' engines, whose inputs `check_inputs` bounds."""

@@ -36,6 +36,8 @@ HOW_TO_BUILD = "python -m build_engines train style"
 STYLE_SIDE_PX = 512
 """A style's picture is scaled down to this longer side."""
 MAX_STYLES_IN_MEMORY = 64
+MAX_STYLE_BYTES_IN_MEMORY = 32 * 1024**2
+"""Of all their statistics: the Gram matrices of a VGG-19 have 2.4 MB."""
 _MARGIN_PX = 16
 """Mirrored around the picture, so that the ends of the convolutions lie outside of it."""
 _CONCURRENT_TILES = 2
@@ -138,10 +140,16 @@ class Restyler:
             step_px = self._optimiser.check().step_px if optimises else self.check().step_px
             small = await asyncio.to_thread(_style_pixels, pixels, step_px)
             self._known[key] = await self._statistics_of(small, deadline, versions, optimises)
-            if len(self._known) > MAX_STYLES_IN_MEMORY:
-                self._known.popitem(last=False)
+            self._forget_oldest()
         self._known.move_to_end(key)
         return self._known[key]
+
+    def _forget_oldest(self) -> None:
+        """Down to the limits; the last one stays."""
+        size = sum(one.nbytes for one in self._known.values())
+        while len(self._known) > 1 and (len(self._known) > MAX_STYLES_IN_MEMORY or size > MAX_STYLE_BYTES_IN_MEMORY):
+            _, oldest = self._known.popitem(last=False)
+            size -= oldest.nbytes
 
     async def _statistics_of(
         self, pixels: Pixels, deadline: float, versions: Mapping[str, str], optimises: bool

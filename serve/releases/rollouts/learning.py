@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from serve.engines.service import InferenceClient
 from serve.engines.triton.manifests import version_label
 from serve.ensembles.vectorizer.vectorization import QUALITY
-from serve.errors import NotFound
+from serve.errors import AtelierError, NotFound, StateUnavailable
 from serve.releases.rollouts import changes
 from serve.releases.rollouts.drift import MAX_SAMPLES, drift
 from serve.releases.rollouts.shadow import conversions_since, shadowed
@@ -79,8 +79,10 @@ def judge(current: Fared, candidate: Fared, age: timedelta, settings: LearningSe
 
 def judge_shadow(current: npt.NDArray[np.float64], candidate: npt.NDArray[np.float64]) -> Step:
     """By the errors of both on the same conversions, (N,) each: users get the candidate unless it is surely worse
-    (95 %)."""
+    (95 %). Fewer than two conversions have no deviation to judge by."""
     gaps = candidate - current
+    if len(gaps) < 2:
+        return Step("wait", f"{len(gaps)} conversions in the shadow; a judgement needs two")
     half = _Z95_ONE_SIDED * float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
     low, high = float(gaps.mean()) - half, float(gaps.mean()) + half
     said = f"in the shadow of {len(gaps)} conversions its error differs by {low:+.4f} to {high:+.4f}"
@@ -117,12 +119,20 @@ async def begin_trial(state: State, version: str) -> Rollout:
 
 
 async def shadow_step(state: State, step: Step, client: InferenceClient) -> Step:
-    """What the shadow of the candidate says: split or rollback. Raises the errors of the engine."""
+    """What the shadow of the candidate says: split or rollback; wait below two conversions. Raises the errors of the
+    engine; once the trial is over they take the candidate back."""
     async with state.database.read() as connection:
         rollout = (await read_all(connection))[QUALITY]
     label, since = await _label(state, rollout.current) or "", rollout.updated_at or utc_now()
     assert step.version is not None
-    judged = judge_shadow(*await shadowed(state.database, client, step.version, label, since))
+    try:
+        judged = judge_shadow(*await shadowed(state.database, client, step.version, label, since))
+    except StateUnavailable:
+        raise
+    except AtelierError as error:
+        if not _late(since, state.settings.vectorizer.learning):
+            raise
+        judged = Step("rollback", f"the trial is over, and its engine fails in the shadow ({error.title})")
     return Step(judged.act, judged.reason, step.version)
 
 
@@ -160,8 +170,12 @@ async def _of_shadow(state: State, rollout: Rollout, since: datetime, settings: 
     why = f"{count} of {wanted} conversions to shadow"
     if count >= wanted:
         return Step("shadow", why, rollout.candidate)
-    late = utc_now() - since > timedelta(hours=settings.trial_max_h)
+    late = _late(since, settings)
     return Step("rollback" if late else "wait", f"the trial is over with {why}" if late else why, rollout.candidate)
+
+
+def _late(since: datetime, settings: LearningSettings) -> bool:
+    return utc_now() - since > timedelta(hours=settings.trial_max_h)
 
 
 async def _label(state: State, version: str) -> str | None:

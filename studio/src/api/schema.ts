@@ -1403,7 +1403,7 @@ export interface components {
             question?: string | null;
             /**
              * Turns
-             * @description What was asked and answered of this picture before, in order.
+             * @description Earlier questions on this picture and their answers, in order.
              */
             turns?: components["schemas"]["Turn"][];
             /**
@@ -1425,7 +1425,7 @@ export interface components {
             model: string;
             /**
              * Turns
-             * @description Those of the request and this one, for the next.
+             * @description Those of the request and this one, the last eight, for the next.
              */
             turns: components["schemas"]["Turn"][];
         };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -10,14 +11,19 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fastapi import Request
 from keyed_door import KeyedSite, keyed_site
 from pictures import REFUSED, encode
 from PIL import Image
+from standin import StandIn
 from stateful_door import is_problem
 
+from serve.api.app import create_app
 from serve.api.captions import describing
+from serve.api.mind.director import director_of
 from serve.ensembles.captioner.describer import Describer, templates
 from serve.ensembles.director.chat_model import ChatFailed, ChatOptions, Message
+from serve.settings import DirectorSettings, Settings
 from serve.state import State
 
 DESCRIBE = "/api/captions/describe"
@@ -70,6 +76,17 @@ async def test_a_picture_is_described_in_several_turns(ada: httpx.AsyncClient, m
     assert [one.role for one in model.asked[1]] == ["system", "user", "assistant", "user"]
     assert [bool(one.picture) for one in model.asked[1]] == [False, True, False, False]
     assert second["turns"] == [*first["turns"], {"question": "Is it bright?", "answer": "Yes."}]
+    body["turns"] = [{"question": f"{i}?", "answer": "No."} for i in range(describing.MAX_TURNS)]
+    third = (await ada.post(DESCRIBE, json=body)).json()
+    assert third["turns"] == [*body["turns"][1:], second["turns"][-1]], "no more than the next request may have"
+
+
+def test_the_director_and_descriptions_share_one_queue() -> None:
+    director = DirectorSettings(base_url="http://127.0.0.1:1/v1", sees_pictures=True)
+    site = create_app(StandIn(), Settings(director=director))
+    request = Request({"type": "http", "app": site})
+    describer = describing.describer_of(request)
+    assert describer.model is asyncio.run(director_of(request)).model
 
 
 async def test_what_cannot_be_described_is_refused(ada: httpx.AsyncClient, model: Seeing) -> None:

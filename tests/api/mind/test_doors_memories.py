@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +13,8 @@ from illustrator_standin import IllustratorStandIn
 from keyed_door import KeyedSite, keyed_site
 from stateful_door import is_problem
 
+from serve.ensembles.prompts.analysis import PromptAnalyser
+from serve.errors import InvalidRequest
 from serve.state import State, memories
 
 MEMORIES, DRAW, ENHANCE = "/api/memories", "/api/illustrations/generate", "/api/nlp/enhance"
@@ -50,6 +54,29 @@ async def test_memories_are_their_users_alone_and_bounded(
     assert (await ada.delete(f"{MEMORIES}/{boat}")).status_code == 204
     assert is_problem(await ada.delete(f"{MEMORIES}/{boat}"), 404, "id")
     await kept(ada, BOAT)
+
+
+async def test_memories_added_at_once_stay_within_the_bound(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memories, "MAX_MEMORIES", 2)
+    added = [memories.add(state.database, "ada", "", f"memory {i}", None) for i in range(8)]
+    done = await asyncio.gather(*added, return_exceptions=True)
+    assert len([one for one in done if isinstance(one, memories.Memory)]) == 2
+    assert len([one for one in done if isinstance(one, InvalidRequest)]) == 6
+
+
+async def test_a_memory_is_analysed_once(ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    analysed, embed = [], PromptAnalyser.embed
+
+    def counted(self: PromptAnalyser, prompt: str) -> Any:
+        analysed.append(prompt)
+        return embed(self, prompt)
+
+    monkeypatch.setattr(PromptAnalyser, "embed", counted)
+    content = f"a green frog by the pond {uuid.uuid4().hex}"  # what is kept is of the process
+    await kept(ada, {"title": "Once", "content": content})
+    for prompt in ("a frog", "a pond"):
+        assert (await ada.post(DRAW, json={"prompt": prompt, "memoryContext": {"recall": True}})).status_code == 200
+    assert analysed.count(f"Once. {content}") == 1
 
 
 @pytest.mark.parametrize(

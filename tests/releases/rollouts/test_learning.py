@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from serve.errors import Conflict, Unsupported
+from serve.errors import Conflict, EngineFailure, Unsupported
 from serve.jobs.queue.views import JobFilters, JobViews
 from serve.jobs.retraining import add_if_due, retrain
 from serve.releases.rollouts import changes, learning, smoke_test
-from serve.releases.rollouts.learning import Fared, judge, next_step
+from serve.releases.rollouts.learning import Fared, judge, judge_shadow, next_step
 from serve.settings import Settings
 from serve.settings.ensembles import LearningSettings
 from serve.state import State
@@ -45,6 +46,17 @@ def fared(error: float, count: int = 60, ssim: float = 0.9) -> Fared:
 )
 def test_trials_end_by_rule(candidate: Fared, age: timedelta, act: str) -> None:
     assert judge(fared(0.1), candidate, age, SETTINGS).act == act
+
+
+@pytest.mark.parametrize(("count", "act"), [(0, "wait"), (1, "wait"), (2, "rollback")])
+def test_a_shadow_is_judged_from_two_conversions(count: int, act: str) -> None:
+    assert judge_shadow(np.full(count, 0.01), np.full(count, 0.9)).act == act
+
+
+def test_a_shadow_of_one_conversion_cannot_be_set() -> None:
+    with pytest.raises(ValidationError, match="at least 2"):
+        LearningSettings(shadow_conversions=1)
+    assert [LearningSettings(shadow_conversions=n).shadow_conversions for n in (0, 2)] == [0, 2]
 
 
 class Shadow:
@@ -151,6 +163,24 @@ async def test_a_version_that_is_worse_in_the_shadow_never_gets_a_user(site: Sta
     assert "surely worse: in the shadow of 40 conversions" in done["reason"]
     after = await changes._rollout(site, "quality")
     assert (after.current, after.candidate, after.percentage) == ("1", None, 0)
+
+
+async def test_a_version_whose_engine_fails_in_the_shadow_is_taken_back_when_the_trial_is_over(
+    site: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(Shadow):
+        async def infer(self, engine: str, inputs: Any, **_: Any) -> dict[str, Any]:
+            raise EngineFailure("broken")
+
+    add_version(site.settings.vectorizer.model_repository / "quality", "2", "1.3+site2")
+    await learning.begin_trial(site, "2")
+    await convert(site, 0.1, 40, "1.3", utc_now())
+    with pytest.raises(EngineFailure):
+        await retrain(site, Failing())
+    later = utc_now() + 49 * HOUR
+    monkeypatch.setattr(learning, "utc_now", lambda: later)
+    assert (await retrain(site, Failing())).details["retraining"]["act"] == "rollback"
+    assert (await changes._rollout(site, "quality")).candidate is None
 
 
 async def test_a_worse_version_is_taken_back(site: State) -> None:

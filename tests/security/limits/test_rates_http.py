@@ -254,6 +254,8 @@ async def test_costs_per_kind_of_request(site: Site) -> None:
         ("POST", "/v2/models/illustrate/versions/1/generate_stream", "draw"),
         ("POST", "/v2/models/vectorize/infer", "vectorize"),
         ("POST", "/api/convert-ai", "vectorize"),
+        ("POST", "/api/captions/describe", "vectorize"),
+        ("POST", "/api/style-transfer/transfer", "draw"),
         ("POST", "/api/references", "write"),
         ("BREW", "/", "write"),
     ],
