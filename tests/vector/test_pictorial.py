@@ -14,8 +14,10 @@ from serve.ensembles.vectorizer.candidates import coarser, pictorial_parameters
 from serve.vector.compare import Reference, render
 from serve.vector.parameters import PictorialParameters, reference_parameters
 from serve.vector.pictorial import is_pictorial, trace_pictorial
+from serve.vector.pictorial.merging import merge
 from serve.vector.pictorial.nesting import at_depth, nest
 from serve.vector.pictorial.outlines import outlines, simplified
+from serve.vector.pictorial.weights import tree_inputs
 from serve.vector.pictorial.writer import path_text
 from serve.vector.trace import trace
 
@@ -127,6 +129,29 @@ def test_outlines_follow_pixels_around_holes_and_corners() -> None:
     corners, ends = simplified(points, starts, 1.0)
     assert len(corners) < len(points)
     assert len(ends) == len(starts)
+
+
+@pytest.mark.parametrize("tier", [1, 2, 3])
+def test_lines_one_pixel_wide_are_drawn_in_both_directions(tier: int) -> None:
+    light = texture(192)
+    light[..., :3] = light[..., :3] // 2 + 110
+    light[130, 20:170, :3] = 0
+    parameters = pictorial_parameters(192, 192, tier)
+    for picture in (light, np.ascontiguousarray(light.transpose(1, 0, 2))):
+        drawn = render(trace(picture, parameters), 192, 192)
+        line = drawn[130, 22:168] if picture is light else drawn[22:168, 130]
+        assert line[:, :3].mean() < 60
+
+
+def test_rings_join_in_few_rounds() -> None:
+    """Of their pixels few are each other's cheapest neighbours: pairs alone take 1,897 rounds."""
+    y, x = np.mgrid[:512, :512]
+    rings = (127.5 + 127.5 * np.cos((x * x + y * y) / 300)).astype(np.uint8)[..., None].repeat(3, 2)
+    tree = merge(*tree_inputs(rings), 5e-4)
+    assert len(tree.price) == rings[..., 0].size - 1
+    assert tree.rounds < 600
+    joined = np.flatnonzero(tree.parent >= 0)
+    assert (tree.time[tree.parent[joined]] > tree.time[joined]).all()
 
 
 def test_path_data_is_relative_and_short() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from serve.ensembles.vectorizer import tasks, tier_routing
 from serve.ensembles.vectorizer.analysis import (
@@ -19,11 +19,13 @@ from serve.ensembles.vectorizer.search import Search, Source
 from serve.ensembles.vectorizer.tasks import Trial
 from serve.ensembles.vectorizer.tiers import Tiers
 from serve.ensembles.vectorizer.vectorization import (
+    PICTORIAL_IGNORES,
     TIME_BUDGET,
     QualitySample,
     TierForecast,
     Vectorization,
     VectorizeOptions,
+    no_effect_note,
     unmet_note,
 )
 from serve.ensembles.vectorizer.worker_pool import WorkerPool
@@ -31,11 +33,10 @@ from serve.observability import tracing
 from serve.vector.finishing import Finish
 from serve.vector.image import ImageLimits
 from serve.vector.parameters import CoverageParameters, PictorialParameters, reference_from_area
-from serve.vector.rewrite.rewrite import Rewrite
+from serve.vector.rewrite.rewrite import MAX_SHAPES, Rewrite
 from serve.vector.svg import count_paths
 from serve.vector.trace import tracer_name
 
-_STOCK = "the coverage tracer failed: VTracer with its defaults"
 _BUDGET_SLACK = 1.05  # D-053: less than 5 % over
 
 
@@ -105,7 +106,8 @@ class Conversion:
         else:
             tier = await self._run_auto(tiers)
         if await search.fall_back_to_vtracer(measure=measure):
-            self.context.degraded.append(_STOCK)
+            failed = "pictorial" if tiers.analysis.pictorial else "coverage"
+            self.context.degraded.append(f"the {failed} tracer failed: VTracer with its defaults")
         await self.context.timed("optimize", search.shrink(measure=measure or tier > 1))
         predicted = await self.context.timed("predict", tiers.prediction(search.best.parameters))
         name = str(tier) if tier > 1 or tiers.suggested else "fixed"
@@ -164,6 +166,7 @@ class Conversion:
     async def _result(
         self, search: Search, analysis: ImageAnalysis, tier: str, predicted: float | None
     ) -> Vectorization:
+        self.context.degraded += self._without_effect(search.best)
         best = await self._finished(search.best)
         spent_s = time.perf_counter() - self.began
         self.context.degraded += self._unmet_limits(best, search.estimate(best), spent_s)
@@ -222,6 +225,16 @@ class Conversion:
         run, limit_s = self.resources.workers.run, self.resources.trace_timeout_s
         svg = await run(self.context.deadline, tasks.finish, trial.svg, finish, _decimals(trial), limit_s=limit_s)
         return replace(trial, svg=svg, bytes=len(svg.encode()), paths=count_paths(svg))
+
+    def _without_effect(self, trial: Trial) -> list[str]:
+        """Notes for options that do nothing to this drawing."""
+        notes, set_options = [], self.options.drawing_options()
+        if isinstance(trial.parameters, PictorialParameters):
+            notes += [no_effect_note(name, "in photographs") for name in PICTORIAL_IGNORES if name in set_options]
+        if trial.paths > MAX_SHAPES:
+            reason = f"on more than {MAX_SHAPES} shapes"
+            notes += [no_effect_note(one.name, reason) for one in fields(Rewrite) if one.name in set_options]
+        return notes
 
     def _unmet_limits(self, best: Trial, quality: float | None, spent_s: float) -> list[str]:
         """Notes for requested limits that were not met."""

@@ -161,6 +161,9 @@ class Vectorization:
 
 TIME_BUDGET = "time_budget_s"
 _NOT_REACHED = "was not reached"
+_NO_EFFECT = "has no effect"
+PICTORIAL_IGNORES = ("precision", "shapes", "reuse")
+"""Options without effect on photographs, which are drawn as polygons in whole half pixels."""
 
 
 def unmet_note(name: str, wanted: float | None, got: float | None) -> str:
@@ -168,9 +171,14 @@ def unmet_note(name: str, wanted: float | None, got: float | None) -> str:
     return f"{name} {wanted} {_NOT_REACHED}: {got}"
 
 
+def no_effect_note(name: str, where: str) -> str:
+    """A note for ``degraded``: an option that does nothing to this drawing."""
+    return f"{name} {_NO_EFFECT} {where}"
+
+
 def is_lasting(degraded: Sequence[str]) -> bool:
     """Whether a repetition would give the same notes: no engine failed and no time ran out."""
-    return all(_NOT_REACHED in note and not note.startswith(TIME_BUDGET) for note in degraded)
+    return all((_NOT_REACHED in note or _NO_EFFECT in note) and not note.startswith(TIME_BUDGET) for note in degraded)
 
 
 @dataclass(frozen=True)

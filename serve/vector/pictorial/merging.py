@@ -3,6 +3,7 @@
 Mumford and Shah's functional, minimised greedily (Koepfler, Lopez and Morel, "A multiscale algorithm for image
 segmentation by variational method", 1994): joining two regions costs the error that their common mean adds, and saves
 the bytes of a path and of their common boundary. Pairs that are each other's cheapest neighbours join in rounds.
+In gradients, rings and around large areas such pairs are few: there, all regions join their cheapest neighbour.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ PIXEL_BYTES = 0.8
 """Of SVG text that a pixel of boundary costs."""
 ROUND_SHARE = 0.3
 """Share of the regions whose cheapest join a round considers."""
+PAIRED_SHARE = 0.01
+"""Least share of the regions that pairs have to join in a round; under it those that the round considers all join."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class MergeTree:
     time: Ints
     price: Floats
     boundary: Floats
+    rounds: int
 
     def error(self) -> Floats:
         """(n - 1,): the weighted squared error that each step added."""
@@ -91,10 +95,20 @@ def _grid_edges(height: int, width: int) -> tuple[Ints, Ints]:
 
 
 @kernel
+def _root(into: Ints, r: int) -> int:
+    """The region that ``r`` has become part of in this round."""
+    while into[r] >= 0:
+        if into[into[r]] >= 0:
+            into[r] = into[into[r]]
+        r = into[r]
+    return r
+
+
+@kernel
 def _merge(
     height: int, width: int, colors: Floats, weight: Floats, chroma: Floats, chroma_weight: float, region_bytes: float,
-    pixel_bytes: float, round_share: float,
-) -> tuple[Ints, Ints, Floats, Floats]:  # fmt: skip
+    pixel_bytes: float, round_share: float, paired_share: float,
+) -> tuple[Ints, Ints, Floats, Floats, int]:  # fmt: skip
     pixels, channels, tints = height * width, colors.shape[1], chroma.shape[1]
     parent, time = np.full(pixels, -1, np.int32), np.full(pixels, pixels, np.int32)
     price, removed = np.empty(pixels, np.float32), np.empty(pixels, np.float32)
@@ -106,7 +120,7 @@ def _merge(
     count = a.size
     length = np.ones(count, np.float32)
     outline = np.full(n, 4.0, np.float32)
-    step = 0
+    step = rounds = 0
     limit = np.float32(0)
     cost = np.empty(count, np.float32)
     while n > 1:
@@ -134,24 +148,44 @@ def _merge(
                 least[q], best[q] = value, e
         limit = max(limit, np.partition(least, int(round_share * (n - 1)))[int(round_share * (n - 1))])
         into = np.full(n, -1, np.int32)
+        rounds += 1
+        pairs = 0
         for r in range(n):
             e = best[r]
-            if a[e] != r or best[b[e]] != e or cost[e] > limit:
+            pairs += a[e] == r and best[b[e]] == e and cost[e] <= limit
+        paired = pairs >= paired_share * n
+        order = np.arange(n) if paired else np.argsort(least)
+        for r in order:
+            e = best[r]
+            if cost[e] > limit or (paired and (a[e] != r or best[b[e]] != e)):
                 continue
-            p, q = a[e], b[e]
+            p, q = _root(into, a[e]), _root(into, b[e])
+            if p == q:
+                continue
             if outline[p] < outline[q] or (outline[p] == outline[q] and area[p] < area[q]):
                 p, q = q, p
             into[q] = p  # q joins p
             parent[name[q]], time[name[q]] = name[p], step
-            price[step], removed[step] = cost[e], length[e]
-            step += 1
             total, pixels_of_both = mass[p] + mass[q], area[p] + area[q]
+            price[step], removed[step] = cost[e], length[e]
+            if not paired:  # the regions have grown since the costs were taken
+                apart = np.float32(0)
+                for c in range(channels):
+                    d = mean[p, c] - mean[q, c]
+                    apart += d * d
+                tinted = np.float32(0)
+                for c in range(tints):
+                    d = tint[p, c] - tint[q, c]
+                    tinted += d * d
+                error = mass[p] * mass[q] / total * apart + chroma_weight * area[p] * area[q] / pixels_of_both * tinted
+                price[step] = error / (region_bytes + pixel_bytes * length[e])
+            step += 1
             for c in range(channels):
                 mean[p, c] += (mean[q, c] - mean[p, c]) * (mass[q] / total)
             for c in range(tints):
                 tint[p, c] += (tint[q, c] - tint[p, c]) * (area[q] / pixels_of_both)
             mass[p], area[p] = total, pixels_of_both
-            outline[p] += outline[q] - 2 * length[e]
+            outline[p] += outline[q]
         number = np.empty(n, np.int32)
         left = 0
         for r in range(n):
@@ -165,16 +199,18 @@ def _merge(
                 left += 1
         for r in range(n):
             if into[r] >= 0:
-                number[r] = number[into[r]]
+                number[r] = number[_root(into, r)]
         kept = 0
         for e in range(count):
             p, q = number[a[e]], number[b[e]]
             if p != q:
                 a[kept], b[kept], length[kept] = min(p, q), max(p, q), length[e]
                 kept += 1
+            else:
+                outline[p] -= 2 * length[e]
         n = left
         count = _dedupe(a, b, length, kept, n)
-    return parent, time, price[:step], removed[:step]
+    return parent, time, price[:step], removed[:step], rounds
 
 
 def merge(colors: Floats, weight: Floats, chroma: Floats, chroma_weight: float) -> MergeTree:
@@ -185,5 +221,5 @@ def merge(colors: Floats, weight: Floats, chroma: Floats, chroma_weight: float) 
     tints = np.ascontiguousarray(chroma.reshape(height * width, -1))
     return MergeTree(
         *_merge(height, width, flat, np.ascontiguousarray(weight.reshape(-1)), tints, chroma_weight, REGION_BYTES,
-                PIXEL_BYTES, ROUND_SHARE)
+                PIXEL_BYTES, ROUND_SHARE, PAIRED_SHARE)
     )  # fmt: skip

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from serve.vector.coverage.kernel import kernel
 
 Ints = npt.NDArray[np.int32]
+Bytes = npt.NDArray[np.uint8]
 
 
 @kernel
@@ -56,9 +57,27 @@ def outlines(labels: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 @kernel
+def _keep_thin(points: Ints, keep: Bytes, far: int) -> None:
+    """Keep the points of an outline farthest to each side of the chord from 0 to ``far``, of several the first and the
+    last: without them a line one pixel wide would lose its area, or half of it."""
+    ux, uy = points[far, 0] - points[0, 0], points[far, 1] - points[0, 1]
+    for sign in (1, -1):
+        most, start, end = 0, -1, -1
+        for m in range(len(points)):
+            side = sign * (ux * (points[m, 1] - points[0, 1]) - uy * (points[m, 0] - points[0, 0]))
+            if side > most:
+                most, start = side, m
+            if side == most:
+                end = m
+        if start >= 0:
+            keep[start] = keep[end] = 1
+
+
+@kernel
 def simplified(points: Ints, starts: Ints, tolerance: float) -> tuple[Ints, Ints]:
     """(points, starts) of the closed polygons with the fewest corners that stray no farther than ``tolerance`` half
-    pixels (Douglas and Peucker, from the two points farthest apart)."""
+    pixels (Douglas and Peucker, from the two points farthest apart); thin ones keep their
+    width."""
     keep = np.zeros(len(points), np.uint8)
     stack = np.empty((len(points) + 2, 2), np.int32)
     for k in range(starts.size - 1):
@@ -88,6 +107,8 @@ def simplified(points: Ints, starts: Ints, tolerance: float) -> tuple[Ints, Ints
                 keep[first + at] = 1
                 stack[top, 0], stack[top, 1], stack[top + 1, 0], stack[top + 1, 1] = i, at, at, j
                 top += 2
+        if keep[first:last].sum() < 4:
+            _keep_thin(points[first:last], keep[first:last], far)
     found, ends = np.empty((int(keep.sum()), 2), np.int32), np.empty(starts.size, np.int32)
     used = 0
     for k in range(starts.size - 1):

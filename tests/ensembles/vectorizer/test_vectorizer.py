@@ -12,8 +12,9 @@ import pytest
 from conversions import DATA, convert, in_module_loop, logo, png
 from fake_models import models
 
+from serve.ensembles.vectorizer import conversion
 from serve.ensembles.vectorizer.search import Search
-from serve.ensembles.vectorizer.vectorization import MAX_TRIALS
+from serve.ensembles.vectorizer.vectorization import MAX_TRIALS, is_lasting
 from serve.ensembles.vectorizer.vectorizer import Vectorizer
 from serve.vector.compare import fidelity, render
 from serve.vector.parameters import MAX_REFINE, Parameters, from_candidate
@@ -184,7 +185,9 @@ def photograph(side: int = 224) -> np.ndarray[Any, Any]:
 
 
 @in_module_loop
-async def test_photographs_have_a_tracer_of_their_own_and_no_forecast(vectorizer: Vectorizer, engines: Any) -> None:
+async def test_photographs_have_a_tracer_of_their_own_and_no_forecast(
+    vectorizer: Vectorizer, engines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = png(photograph())
     made = {tier: await convert(vectorizer, data, tier=tier, validate=True) for tier in (1, 2, 3, "auto")}
     assert {one.tracer for one in made.values()} == {"pictorial"}
@@ -198,3 +201,10 @@ async def test_photographs_have_a_tracer_of_their_own_and_no_forecast(vectorizer
     few = await convert(vectorizer, data, tier=1, max_paths=40, max_colors=5, title="Moss")
     assert few.paths <= 40
     assert "<title>Moss</title>" in few.svg
+    monkeypatch.setattr(conversion, "MAX_SHAPES", 10)
+    plain = await convert(vectorizer, data, tier=1, precision=0, group_by="color")
+    assert plain.degraded == (
+        "precision has no effect in photographs",
+        "group_by has no effect on more than 10 shapes",
+    )
+    assert is_lasting(plain.degraded)

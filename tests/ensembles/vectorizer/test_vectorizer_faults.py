@@ -25,7 +25,7 @@ from serve.ensembles.vectorizer.worker_pool import TaskFault, WorkerPool
 from serve.errors import AtelierError, BadImage, EngineFailure, EngineUnavailable
 from serve.settings import VectorizerSettings
 from serve.vector.image import ImageLimits
-from serve.vector.parameters import CoverageParameters
+from serve.vector.parameters import CoverageParameters, PictorialParameters
 
 
 @in_module_loop
@@ -56,31 +56,40 @@ async def test_without_engines_fixed_parameters_are_used(vectorizer: Vectorizer,
     assert (await convert(vectorizer, tier=3)).tier == "3"
 
 
-class CoverageFails(WorkerPool):
-    """The real pool, in which the coverage tracer always fails."""
+class OwnTracersFail(WorkerPool):
+    """The real pool, in which all tracers but VTracer fail."""
 
     def __init__(self, real: WorkerPool) -> None:
         self.real, self.count = real, real.count
 
     async def run(self, deadline: float | None, task: Any, *arguments: Any, limit_s: float | None = None) -> Any:
-        if any(isinstance(argument, CoverageParameters) for argument in arguments):
+        if any(isinstance(argument, CoverageParameters | PictorialParameters) for argument in arguments):
             raise TaskFault("processing the picture failed")
         return await self.real.run(deadline, task, *arguments, limit_s=limit_s)
 
 
 @in_module_loop
 @pytest.mark.parametrize("tier", ["auto", 1, 2, 3])
-async def test_vtracer_replaces_a_failed_coverage_tracer(vectorizer: Vectorizer, engines: Any, tier: Any) -> None:
-    failing = replace(vectorizer._resources, workers=CoverageFails(vectorizer._resources.workers))
+async def test_vtracer_replaces_a_failed_tracer(vectorizer: Vectorizer, engines: Any, tier: Any) -> None:
+    failing = replace(vectorizer._resources, workers=OwnTracersFail(vectorizer._resources.workers))
     context = vectorizer._context(None)
     made = await Conversion(failing, DATA, VectorizeOptions(tier=tier), context).run()
     assert made.tracer == "vtracer"
-    assert any("tracer failed" in note for note in made.degraded)
+    assert any("the coverage tracer failed" in note for note in made.degraded)
+
+
+@in_module_loop
+async def test_the_note_names_the_tracer_that_failed(vectorizer: Vectorizer, engines: Any) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (52, 52, 3)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
+    photograph = png(np.dstack([noise, np.full(noise.shape[:2], 255, np.uint8)]))
+    failing = replace(vectorizer._resources, workers=OwnTracersFail(vectorizer._resources.workers))
+    made = await Conversion(failing, photograph, VectorizeOptions(tier=1), vectorizer._context(None)).run()
+    assert "the pictorial tracer failed: VTracer with its defaults" in made.degraded
 
 
 @in_module_loop
 async def test_picture_that_kills_its_worker_twice_is_a_bad_picture() -> None:
-    class Deadly(CoverageFails):
+    class Deadly(OwnTracersFail):
         async def run(self, deadline: float | None, task: Any, *arguments: Any, limit_s: float | None = None) -> Any:
             raise TaskFault("processing the picture ended its worker twice")
 
