@@ -95,7 +95,7 @@ class GrpcClient:
         for name, uses in (("controls", options.controls), ("references", options.references)):
             if uses:
                 _add_input(request, name, json.dumps(uses_to_json(uses, as_url)).encode())
-        fields |= {**options.finish.to_json(), **({} if options.draws else {"draws": False})}
+        fields |= {"alpha": True, **options.finish.to_json(), **({} if options.draws else {"draws": False})}
         set_parameters(request, {name: value for name, value in fields.items() if name not in _NOT_SENT})
         if options.timeout_s is not None:
             set_parameters(request, {"timeout": round(options.timeout_s * 1e6)})

@@ -73,6 +73,12 @@ class IllustrateInputs(RequestModel):
     draws: Flag = True
 
 
+class AnswerInputs(RequestModel):
+    """``alpha``: pictures of models that draw on a transparent ground have four channels, straight alpha."""
+
+    alpha: Flag = False
+
+
 class FinishInputs(RequestModel):
     """What is done to the picture once it is drawn, or without drawing (``draws`` 0)."""
 
@@ -97,6 +103,7 @@ async def read_options(
 ) -> IllustrateOptions:
     """Raises ``InvalidRequest`` that names the tensor or the parameter at fault."""
     values = own_parameters(request)
+    validate(AnswerInputs, {name: values.pop(name) for name in AnswerInputs.model_fields if name in values})
     pictures: dict[str, Tensor] = {}
     for tensor in request.inputs:
         if tensor.name in _PICTURES:
@@ -122,6 +129,12 @@ async def read_options(
                 chosen[name], tagged = take_tags(chosen[name], name)
                 guides["loras"] += tagged
         return IllustrateOptions(timeout_s=timeout_s, source=source, finish=finish, **{**chosen, **guides})
+
+
+def keeps_alpha(request: InferRequest) -> bool:
+    """Of a request whose options were read."""
+    values = own_parameters(request)
+    return validate(AnswerInputs, {name: values[name] for name in AnswerInputs.model_fields if name in values}).alpha
 
 
 async def _source(

@@ -18,7 +18,7 @@ from serve.api.inference.description import (
     to_tensors,
     versions_parameter,
 )
-from serve.api.inference.illustrate_inputs import INPUTS, read_options
+from serve.api.inference.illustrate_inputs import INPUTS, keeps_alpha, read_options
 from serve.api.inference.tensors import Array
 from serve.api.inference.usage import Recorder
 from serve.ensembles.illustrator.encoding import opaque
@@ -48,7 +48,8 @@ DESCRIPTION = ModelDescription(
     ],
     decoupled=True,
 )
-"""``image`` is [n, height, width, 3] sRGB; of a picture with alpha that is finished alone, [1, height, width, 4].
+"""``image`` is [n, height, width, 3] sRGB, a transparent ground white; [n, height, width, 4] of pictures with alpha
+where the parameter ``alpha`` is true, and of one that is finished alone.
 ``seed`` is [n]: each seed alone, with n = 1, draws the same picture again.
 
 ``parameters`` is JSON: the parameters of the first picture. ``metadata`` is JSON: the same and all other details.
@@ -113,13 +114,13 @@ class IllustrateModel:
         DESCRIPTION.requested_outputs(request)
         options = await read_options(request, timeout_s, self._limits)
         options = await resolve_loras(options, self._state)
-        await self._check_size(options)
+        await self._check_size(options, channels=4 if keeps_alpha(request) else 3)
         if self._version_selector is None:
             return options
         drawing_request = IllustrateRequest(options)
         return (await self._version_selector.assign(drawing_request, assignment_unit(drawing_request, user_id))).options
 
-    async def _check_size(self, options: IllustrateOptions) -> None:
+    async def _check_size(self, options: IllustrateOptions, channels: int) -> None:
         """Raises ``TooLarge``, before drawing, for pictures that one answer cannot hold."""
         family, source = family_of(options, await self._families()), options.source
         if family is None:
@@ -129,7 +130,7 @@ class IllustrateModel:
         if source is not None and (source.outpaint or source.mask_crop):
             width, height = source.size
         width, height = (round(side * options.finish.upscale) for side in (width, height))
-        if drawn and options.n * width * height * 3 > MAX_ANSWER_BYTES:
+        if drawn and options.n * width * height * channels > MAX_ANSWER_BYTES:
             what = f"{options.n} pictures of {width} x {height}"
             raise TooLarge(f"{what} are more than the {MAX_ANSWER_BYTES} bytes that one answer holds", "n")
 
@@ -154,9 +155,10 @@ def to_outputs(drawn: Illustration, request: InferRequest) -> dict[str, Array]:
     """The outputs that ``request`` names, or all."""
     parameters = drawn.parameters.to_json()
     alone = not drawn.evaluations  # a picture that was finished without drawing
+    keeps = alone or keeps_alpha(request)
     details = {key: value for key, value in vars(drawn).items() if key not in ("pictures", "parameters")}
     values = {
-        "image": np.stack([picture.pixels if alone else opaque(picture.pixels) for picture in drawn.pictures]),
+        "image": np.stack([picture.pixels if keeps else opaque(picture.pixels) for picture in drawn.pictures]),
         "seed": np.array([picture.seed for picture in drawn.pictures], np.int64),
         "tokens": drawn.tokens,
         "evaluations": drawn.evaluations,

@@ -23,7 +23,10 @@ from standin import Served
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
+from serve.api.inference.codec import InferRequest
 from serve.api.inference.grpc_stream import Job, interleaved
+from serve.api.inference.illustrate_model import to_outputs
+from serve.ensembles.illustrator.illustration import Illustration, Parameters, Picture
 from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.errors import EngineUnavailable
 from serve.settings import GatewaySettings, IllustratorSettings, Settings
@@ -387,6 +390,17 @@ def stream(client: triton.InferenceServerClient) -> Iterator[Stream]:
 def parameters_of(result: Any) -> dict[str, Any]:
     parameters = result.get_response().parameters
     return {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in parameters.items()}
+
+
+@pytest.mark.parametrize(("parameters", "channels"), [({}, 3), ({"alpha": False}, 3), ({"alpha": True}, 4)])
+def test_pictures_have_alpha_where_it_is_wanted(parameters: dict[str, Any], channels: int) -> None:
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[:4] = (200, 0, 0, 255)
+    drawn = Parameters("red apple", "", "icons", 8, 8, 20, 3.0, 0.0, "flow_euler", 7)
+    made = Illustration([Picture(pixels, 7)], drawn, 2, 0, 20, {}, {}, 0.1)
+    image = to_outputs(made, InferRequest((), parameters=parameters))["image"]
+    assert image.shape == (1, 8, 8, channels)
+    assert image[0, 7, 0].tolist() == ([0, 0, 0, 0] if channels == 4 else [255, 255, 255])
 
 
 @pytest.mark.parametrize("flag", [False, True])
