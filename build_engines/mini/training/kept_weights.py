@@ -41,7 +41,7 @@ class KeptWeights:
     def samples(self, stage: str) -> int:
         """How many pictures a stage of training has seen."""
         manifest = json.loads(manifest_of(self.repository, self.name).read_text())
-        return int(manifest["origin"]["samples"].get(stage, 0))
+        return int(manifest["origin"].get("samples", {}).get(stage, 0))
 
     def load_autoencoder(self, model: RgbaAutoencoder) -> None:
         """Raises ValueError for another network's."""
@@ -49,7 +49,7 @@ class KeptWeights:
         fill(model.decoder, self._weights("vae_decoder"), "vae.decoder.")
 
     def load_denoiser(self, model: ConditionedDenoiser, tokenizer: Tokenizer) -> None:
-        """Words that the engines did not know begin anew. Raises ValueError for another network's."""
+        """Words that had no caption begin as their stand-ins. Raises ValueError for another network's."""
         network: nn.Module = getattr(model.denoiser, "network", model.denoiser)
         fill(network, self._weights("unet"), "unet.")
         text = self._weights("text_encoder")

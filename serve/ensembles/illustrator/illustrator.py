@@ -165,7 +165,7 @@ class Illustrator(EngineSetService):
         await self.engine_set.close()
 
     async def families(self) -> Sequence[FamilyInfo]:
-        """The families; the first is the default."""
+        """The families in the order in which they are chosen from (`family_of`)."""
         label = self.engine_set.versions.label
         pipelines, upscalers = self._pipelines.items(), self._post_processing.finishing.upscalers
         restyles = bool(self._post_processing.restyler.names)

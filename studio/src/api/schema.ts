@@ -1615,7 +1615,7 @@ export interface components {
             restore_faces: boolean;
             /**
              * Model
-             * @description one of GET /v1/models; the first by default
+             * @description one of GET /v1/models; by default the first that offers what is asked for
              */
             model?: string | null;
             /** Width */
@@ -2636,7 +2636,7 @@ export interface components {
             restore_faces: boolean;
             /**
              * Model
-             * @description one of GET /v1/models; the first by default
+             * @description one of GET /v1/models; by default the first that offers what is asked for
              */
             model?: string | null;
             /** Width */
@@ -2897,7 +2897,7 @@ export interface components {
             restoreFaces: boolean;
             /**
              * Model
-             * @description one of GET /v1/models; the first by default
+             * @description one of GET /v1/models; by default the first that offers what is asked for
              */
             model?: string | null;
             /** Width */
@@ -3189,7 +3189,7 @@ export interface components {
             restoreFaces: boolean;
             /**
              * Model
-             * @description one of GET /v1/models; the first by default
+             * @description one of GET /v1/models; by default the first that offers what is asked for
              */
             model?: string | null;
             /** Width */
