@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -29,30 +30,36 @@ class GatewayServicer(OpenInferenceServicer):
     """The gRPC service, with the HTTP application beside it."""
 
     _app: partial[FastAPI]
-    _authentication: Authentication
-    _direct: DirectService
-    _state: State
+    _closing: AsyncExitStack
 
     @classmethod
     async def open(
         cls, vectorizer: DeploymentHandle[Any], illustrator: DeploymentHandle[Any] | None, settings: Settings
     ) -> GatewayServicer:
+        """What was opened is closed if a later step raises."""
         service = WatchedVectorizer(remote_vectorizer(vectorizer, settings), settings.fallback.breaker)
-        state = await State.open_with_retry(settings)
-        remote = remote_illustrator(illustrator, settings) if illustrator else None
-        draws = with_fallback(remote, state) if remote is not None else None
-        direct = DirectService(state, draws, service, settings)
-        await direct.start()
-        entrance = await Authentication.opened(state)
-        authentication.set_process_authentication(entrance)
-        models = Models(service, settings, draws, direct.version_selector, state.database, state)
-        servicer = cls(models, settings, entrance, count_ongoing)
-        servicer._state, servicer._direct, servicer._authentication = state, direct, entrance
-        servicer._app = partial(
-            create_app, service, settings, models, illustrator=draws, state=state, direct=direct, entrance=entrance
-        )
-        set_process_hot_route(HotInference(models, settings, answer, count_ongoing))
-        set_direct_handler(MODEL_INFER, servicer.infer_directly)
+        async with AsyncExitStack() as undoing:
+            state = await State.open_with_retry(settings)
+            undoing.push_async_callback(state.close)
+            remote = remote_illustrator(illustrator, settings) if illustrator else None
+            draws = with_fallback(remote, state) if remote is not None else None
+            direct = DirectService(state, draws, service, settings)
+            undoing.push_async_callback(direct.close)
+            await direct.start()
+            entrance = await Authentication.opened(state)
+            undoing.push_async_callback(entrance.close)
+            undoing.callback(authentication.set_process_authentication, None)
+            authentication.set_process_authentication(entrance)
+            models = Models(service, settings, draws, direct.version_selector, state.database, state)
+            servicer = cls(models, settings, entrance, count_ongoing)
+            servicer._app = partial(
+                create_app, service, settings, models, illustrator=draws, state=state, direct=direct, entrance=entrance
+            )
+            undoing.callback(set_direct_handler, MODEL_INFER, None)
+            undoing.callback(set_process_hot_route, None)
+            set_process_hot_route(HotInference(models, settings, answer, count_ongoing))
+            set_direct_handler(MODEL_INFER, servicer.infer_directly)
+            servicer._closing = undoing.pop_all()
         return servicer
 
     def build_app(self) -> FastAPI:
@@ -61,9 +68,4 @@ class GatewayServicer(OpenInferenceServicer):
         return app
 
     async def close(self) -> None:
-        set_process_hot_route(None)
-        set_direct_handler(MODEL_INFER, None)
-        authentication.set_process_authentication(None)
-        await self._authentication.close()
-        await self._direct.close()
-        await self._state.close()
+        await self._closing.aclose()

@@ -20,7 +20,7 @@ from serve.engines import tensors, triton_errors
 from serve.engines.grpc_options import channel_options
 from serve.engines.streaming import stream_infer
 from serve.engines.tensors import Region, RegionPool
-from serve.engines.triton_http import TritonHttp
+from serve.engines.triton_http import Answer, TritonHttp
 from serve.engines.warmup_inputs import warmup_inputs
 from serve.errors import (
     AtelierError,
@@ -112,18 +112,17 @@ class EngineClient:
 
         Without ``version`` Triton uses the highest loaded one. The returned arrays are read-only views of the message.
         """
-        own_limit_s = self._timeout_s if timeout_s is None else timeout_s
-        limit_s = request_context.current().until(own_limit_s) - time.monotonic()
-        if limit_s <= 0:
-            raise DeadlineExceeded(f"no time was left for engine '{engine}'")
+        ends_at = request_context.current().until(self._timeout_s if timeout_s is None else timeout_s)
+        _time_left(ends_at, engine)
         if self._in_flight[engine] + self._abandoned[engine] >= self._max_in_flight:
             raise Overloaded(f"the queue of engine '{engine}' is full")
         with self._measured(engine, inputs):
             self.check_restarting(engine)
-            result = await self._infer_over_http(engine, inputs, outputs, version, limit_s)
+            result = await self._infer_over_http(engine, inputs, outputs, version, ends_at)
             if result is None:
+                tracing.note(**_RPC)
                 request = partial(tensors.request, engine, inputs, outputs, version)
-                response = await self._infer(engine, inputs, request, limit_s)
+                response = await self._infer(engine, inputs, request, _time_left(ends_at, engine))
                 self.check_restarting(engine)
                 result = tensors.arrays(response)
         self._succeeded[engine] += 1
@@ -139,7 +138,6 @@ class EngineClient:
         """Stop using HTTP; its connections are closed once they are free."""
         if self._http is not None:
             self._http.retire()
-            self._http = None
 
     @property
     def connection(self) -> Any:
@@ -167,7 +165,7 @@ class EngineClient:
         catalogue.INFERENCES_IN_FLIGHT.set(self._in_flight[engine], engine)
         try:
             rows = next((len(array) for array in inputs.values() if array.ndim), 1)
-            with tracing.span(f"infer {engine}", "client", **_RPC, atelier__engine=engine, atelier__rows=rows):
+            with tracing.span(f"infer {engine}", "client", atelier__engine=engine, atelier__rows=rows):
                 yield
             catalogue.INFERENCE_SECONDS.observe(time.perf_counter() - began, engine)
         except AtelierError as error:
@@ -238,7 +236,9 @@ class EngineClient:
         # one.
         regions, self._regions = self._regions, None
         channel, self._channel, self._connection = self._channel, None, None
-        self.retire()
+        http, self._http = self._http, None
+        if http is not None:
+            http.close()
         self._configs.clear()
         self.restart_reason = None
         if regions is not None:
@@ -266,9 +266,12 @@ class EngineClient:
             raise EngineUnavailable(f"the connection to engine '{engine}' was closed") from None
         except grpc.aio.AioRpcError as error:
             mapped = triton_errors.from_grpc(error, engine)
-            if isinstance(mapped, EngineUnavailable) and self.on_unavailable is not None:
-                self.on_unavailable(engine)
+            self._report_unavailable(engine, mapped)
             raise mapped from error
+
+    def _report_unavailable(self, engine: str, error: Exception) -> None:
+        if isinstance(error, EngineUnavailable) and self.on_unavailable is not None:
+            self.on_unavailable(engine)
 
     async def _await_response(self, call: asyncio.Future[Any], engine: str, limit_s: float) -> Any:
         """The response of ``call``. If the caller stops waiting, the call runs on in Triton and still counts as in
@@ -307,18 +310,30 @@ class EngineClient:
         inputs: Mapping[str, NDArray[Any]],
         outputs: Sequence[str] | None,
         version: str,
-        timeout_s: float,
+        ends_at: float,
     ) -> dict[str, NDArray[Any]] | None:
-        """The outputs; None if gRPC has to be used: for large inputs, and for the exact error of what failed."""
-        if self._http is None or sum(array.nbytes for array in inputs.values()) >= self._shared_memory_min_bytes:
+        """The outputs; None if gRPC has to be used: for large inputs, and when the connection or its answer failed."""
+        http = self._http
+        if http is None or http.retired:
             return None
+        if sum(array.nbytes for array in inputs.values()) >= self._shared_memory_min_bytes:
+            return None
+        limit_s = _time_left(ends_at, engine)
         try:
-            call = await self._http.send(engine, inputs, outputs, version)
-            answer = await self._await_response(call, engine, timeout_s)
-        except OSError:
+            call = await http.send(engine, inputs, outputs, version, connect_s=limit_s, max_s=limit_s + MAX_ABANDONED_S)
+            answer: Answer = await self._await_response(call, engine, max(0.0, ends_at - time.monotonic()))
+        except OSError as error:
+            if http is not self._http:
+                raise EngineUnavailable(f"the connection to engine '{engine}' was closed") from error
             return None
         self.check_restarting(engine)
-        return answer.arrays(engine) if answer.status == 200 else None
+        if answer.status == 200:
+            return answer.arrays(engine)
+        failure = triton_errors.from_http(answer.status, answer.body, engine)
+        if failure is not None:
+            self._report_unavailable(engine, failure)
+            raise failure
+        return None
 
     def _report_failure(self, engine: str, text: str) -> None:
         if triton_errors.says_stub_lost(text) and self.on_stub_lost is not None:
@@ -397,3 +412,11 @@ class EngineClient:
     async def _unregister(self, connection: Any, name: str) -> None:
         request = service_pb2.SystemSharedMemoryUnregisterRequest(name=name)
         await self._call("SystemSharedMemoryUnregister", request, "", connection=connection)
+
+
+def _time_left(ends_at: float, engine: str) -> float:
+    """Seconds until ``ends_at`` (``time.monotonic``). Raises DeadlineExceeded if there are none."""
+    left_s = ends_at - time.monotonic()
+    if left_s <= 0:
+        raise DeadlineExceeded(f"no time was left for engine '{engine}'")
+    return left_s

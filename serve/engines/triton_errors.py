@@ -1,7 +1,8 @@
-"""Maps Triton's gRPC errors to `serve.errors`: the only place that reads its codes and messages."""
+"""Maps Triton's errors over gRPC and HTTP to `serve.errors`: the only place that reads its codes and messages."""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 
@@ -52,7 +53,32 @@ def says_stub_lost(text: str) -> bool:
 
 def from_grpc(error: grpc.aio.AioRpcError, engine: str) -> AtelierError | RegionLost:
     """The error of a failed call to ``engine``. Triton's messages about invalid inputs are kept, others logged."""
-    code, details = error.code(), error.details() or ""
+    return _from_status(error.code(), error.details() or "", engine)
+
+
+def from_http(status: int, body: bytes, engine: str) -> AtelierError | None:
+    """The error of a failed inference over HTTP, as `from_grpc`; None if ``body`` is not an error of Triton's."""
+    try:
+        details = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    if status not in _HTTP_CODES or not isinstance(details, str):
+        return None
+    error = _from_status(_HTTP_CODES[status], details, engine)
+    return error if isinstance(error, AtelierError) else None
+
+
+_HTTP_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    500: grpc.StatusCode.INTERNAL,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+"""What Triton answers over gRPC where it answers an inference over HTTP with the status."""
+
+
+def _from_status(code: grpc.StatusCode, details: str, engine: str) -> AtelierError | RegionLost:
     if _REGION.search(details):
         return RegionLost(details)
     if code is grpc.StatusCode.INVALID_ARGUMENT:

@@ -1,8 +1,8 @@
 """`TritonHttp`: inferences on a Triton of this machine over its HTTP endpoint.
 
 An inference costs a Python client of gRPC more than twice the processor time of one that writes to a socket
-(`loadtests.benchmarks.engine_client`). HTTP has fewer error codes than gRPC, so that an inference that fails here is
-repeated over gRPC by `serve.engines.client.EngineClient`, whose errors are exact.
+(`loadtests.benchmarks.engine_client`). An inference whose connection fails here is repeated over gRPC by
+`serve.engines.client.EngineClient`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from serve.errors import EngineUnavailable
 from serve.observability import tracing
 
 MAX_HEAD_BYTES = 16 * 1024
+CONNECT_TIMEOUT_S = 2.0
 HEADER_LENGTH = "Inference-Header-Content-Length"
 KEY_HEADER = "Atelier-Triton-Key"
 """Every request carries the key of its Triton in it. Browsers send no header of this name to another origin."""
@@ -44,7 +45,7 @@ class Answer:
                 raw = rest[:size] if datatype != "BYTES" else bytes(rest[:size])
                 found[output["name"]] = tensors.decode(raw, datatype, output["shape"])
                 rest = rest[size:]
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise EngineUnavailable(f"engine '{engine}' gave an answer that is not whole: {error}") from None
         return found
 
@@ -61,35 +62,60 @@ class TritonHttp:
         self._max_bytes = max_bytes
         self._key = key
         self._free: list[_Connection] = []
-        self._retired = False
+        self._open: set[_Connection] = set()
+        self._closed = False
+        self.retired = False
+        """Whether no further inference is to be sent."""
 
     async def send(
-        self, engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None, version: str
+        self,
+        engine: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str] | None,
+        version: str,
+        *,
+        connect_s: float,
+        max_s: float,
     ) -> asyncio.Future[Answer]:
-        """Sends an inference. The future raises OSError if the connection ends; cancelling it changes nothing in
-        Triton. Raises OSError, and InvalidRequest for an unsupported type."""
+        """Sends an inference. The future raises OSError if the connection ends, at the latest after ``max_s``;
+        cancelling it changes nothing in Triton. Raises OSError, also if there is no connection within ``connect_s``
+        or CONNECT_TIMEOUT_S, and InvalidRequest for an unsupported type."""
         message = request(engine, inputs, outputs, version, self._key)
-        connection = self._free.pop() if self._free else await self._connect()
-        return connection.send(engine, message)
+        connection = self._free.pop() if self._free else await self._connect(connect_s)
+        return connection.send(engine, message, max_s)
 
     def retire(self) -> None:
         """Closes each connection once it is free."""
-        self._retired = True
+        self.retired = True
         while self._free:
             self._free.pop().close()
 
-    async def _connect(self) -> _Connection:
+    def close(self) -> None:
+        """Ends every connection, also those in use."""
+        self.retired = self._closed = True
+        for connection in tuple(self._open):
+            connection.abort()
+
+    async def _connect(self, timeout_s: float) -> _Connection:
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(lambda: _Connection(self), self._host, self._port)
+        async with asyncio.timeout(min(timeout_s, CONNECT_TIMEOUT_S)):
+            _, connection = await loop.create_connection(lambda: _Connection(self), self._host, self._port)
+        if self._closed:
+            connection.abort()
+            raise ConnectionAbortedError("closed meanwhile")
         return connection
 
+    def made(self, connection: _Connection) -> None:
+        self._open.add(connection)
+
     def release(self, connection: _Connection) -> None:
-        if self._retired:
+        if self.retired:
             connection.close()
         else:
             self._free.append(connection)
 
     def lost(self, connection: _Connection) -> None:
+        self._open.discard(connection)
         if connection in self._free:
             self._free.remove(connection)
 
@@ -100,22 +126,30 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._engine = ""
         self._future: asyncio.Future[Answer] | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
         self._received = bytearray()
         self._body_at = self._end = self._json_bytes = self._status = 0
 
-    def send(self, engine: str, message: bytes) -> asyncio.Future[Answer]:
-        self._engine, self._future = engine, asyncio.get_running_loop().create_future()
+    def send(self, engine: str, message: bytes, max_s: float) -> asyncio.Future[Answer]:
+        loop = asyncio.get_running_loop()
+        self._engine, self._future = engine, loop.create_future()
+        self._end_timer = loop.call_later(max_s, self.abort)
         self._transport.write(message)
         return self._future
 
     def close(self) -> None:
         self._transport.close()
 
+    def abort(self) -> None:
+        self._transport.abort()
+
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        self._owner.made(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._owner.lost(self)
+        self._stop_timer()
         future, self._future = self._future, None
         if future is not None and not future.done():
             future.set_exception(error if isinstance(error, OSError) else ConnectionResetError("Triton is gone"))
@@ -144,10 +178,16 @@ class _Connection(asyncio.Protocol):
         self._body_at, self._end = end + 4, end + 4 + size
         return size <= self._owner._max_bytes
 
+    def _stop_timer(self) -> None:
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+            self._end_timer = None
+
     def _complete(self, future: asyncio.Future[Answer]) -> None:
         answer = Answer(self._status, self._json_bytes, bytes(self._received[self._body_at : self._end]))
         self._received.clear()
         self._future, self._end = None, 0
+        self._stop_timer()
         if answer.status != 200:
             self._owner._on_failure(self._engine, answer.body.decode(errors="replace"))
         if not future.done():

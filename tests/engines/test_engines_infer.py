@@ -16,7 +16,7 @@ import tiny_onnx
 from numpy.typing import NDArray
 from waiting import until
 
-from serve.engines.client import EngineClient
+from serve.engines.client import SHARED_MEMORY_MIN_BYTES, EngineClient
 from serve.engines.triton.server import TritonServer
 from serve.errors import DeadlineExceeded, InvalidRequest, NotFound, Overloaded
 
@@ -26,11 +26,20 @@ BACKENDS = pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 
 
 @pytest.fixture(params=["gRPC", "HTTP"])
-async def engines(request: pytest.FixtureRequest, triton: TritonServer) -> AsyncIterator[EngineClient]:
-    """Answers and errors are the same over both."""
+async def engines(
+    request: pytest.FixtureRequest, triton: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[EngineClient]:
+    """Answers and errors are the same over both. Over HTTP none is repeated over gRPC; large ones start there."""
     client = EngineClient(triton.url)
     if request.param == "HTTP":
         client.use_http(triton.http_address, triton.http_key)
+        infer = client._infer
+
+        async def infer_large(engine: str, inputs: dict[str, NDArray[Any]], *arguments: Any) -> Any:
+            assert sum(array.nbytes for array in inputs.values()) >= SHARED_MEMORY_MIN_BYTES, "repeated over gRPC"
+            return await infer(engine, inputs, *arguments)
+
+        monkeypatch.setattr(client, "_infer", infer_large)
     yield client
     await client.close()
 
