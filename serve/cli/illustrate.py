@@ -132,7 +132,9 @@ def illustrate(
     sampler: Annotated[str | None, typer.Option(help="euler, ddim, dpmpp_2m, ...; a wrong one lists all.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; else the model's own.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels; else the model's own.")] = None,
-    model: Annotated[str | None, typer.Option(help="Which model draws; else the first that offers what is asked for.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Which model draws; else the first that offers what is asked for.")
+    ] = None,
     quality: Annotated[int, typer.Option(min=0, max=100, help="Of JPEG and WebP.")] = DEFAULT_QUALITY,
     metadata: Annotated[bool | None, typer.Option(help="Whether pictures tell how they were made.")] = None,
     background: Annotated[

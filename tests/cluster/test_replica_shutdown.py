@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from serve.cluster import replicas
+from serve.cluster.gateway import GatewayServicer
 
 pytestmark = pytest.mark.ray
 
@@ -26,7 +28,7 @@ def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def end(kind: type[Any], attributes: dict[str, Closable]) -> None:
     """Runs the class's destructor on an instance whose constructor only set ``attributes``."""
-    instance = type("Opened", (), {**vars(kind), "__init__": lambda self: None, "__del__": lambda self: None})()
+    instance = type("Opened", (kind,), {"__init__": lambda self: None, "__del__": lambda self: None})()
     for name, value in attributes.items():
         setattr(instance, name, value)
     await kind.__del__(instance)
@@ -38,11 +40,19 @@ def opened_by(kind: type[Any], *methods: str) -> set[str]:
     return {name for name in names if name.startswith("_")}
 
 
-async def test_gateway_closes_authentication_direct_service_and_state() -> None:
-    parts = {name: Closable() for name in ("_authentication", "_direct", "_state")}
-    assert parts.keys() <= opened_by(replicas.Gateway, "__init__")
+async def test_gateway_closes_its_servicer() -> None:
+    """Which closes what it opened, the last first."""
+    assert "_servicer" in opened_by(replicas.Gateway, "__init__")
+    parts = {"_servicer": Closable()}
     await end(replicas.Gateway, parts)
-    assert all(part.closed for part in parts.values())
+    assert parts["_servicer"].closed
+    closed: list[str] = []
+    servicer = GatewayServicer.__new__(GatewayServicer)
+    servicer._closing = contextlib.AsyncExitStack()
+    for name in ("state", "direct", "authentication"):
+        servicer._closing.callback(closed.append, name)
+    await servicer.close()
+    assert closed == ["authentication", "direct", "state"]
 
 
 async def test_ensemble_replica_closes_reconciler_and_ensemble() -> None:

@@ -169,7 +169,9 @@ class FinishFields(NamedFields):
 class SizedDrawingFields(FinishFields, StyleFields, GuideFields, CompositionFields, PictureFields, DrawingFields):
     """A drawing whose size may be named, and that may start from a picture."""
 
-    model: Annotated[Text | None, Field(description="one of GET /v1/models; by default the first that offers what is asked for")] = None
+    model: Annotated[
+        Text | None, Field(description="one of GET /v1/models; by default the first that offers what is asked for")
+    ] = None
     width: Side | None = None
     height: Side | None = None
     loras: LoraChoices = None

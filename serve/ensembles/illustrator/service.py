@@ -125,8 +125,8 @@ class FamilyInfo:
         return options.width or natural[0], options.height or natural[1]
 
     def offers(self, options: IllustrateOptions) -> bool:
-        """Whether it has the sizes and takes the adapters and pictures that ``options`` name; whether a LoRA is for this
-        family is not known here."""
+        """Whether it has the sizes and takes the adapters and pictures that ``options`` name. Which family a LoRA is
+        for is not known here."""
         referring = options.references or any(region.references for region in options.regions)
         return (
             all(side is None or self.sizes.holds(side) for side in (options.width, options.height))
@@ -162,7 +162,8 @@ class IllustratorService(EngineService, Protocol):
         ...
 
     async def families(self) -> Sequence[FamilyInfo]:
-        """The families in the order in which they are chosen from (`family_of`). Empty: no illustration model is installed."""
+        """The families in the order in which they are chosen from (`family_of`). Empty: no illustration model is
+        installed."""
         ...
 
     def chat(self, engine: str, asked: Mapping[str, Any], timeout_s: float) -> AsyncGenerator[str]:

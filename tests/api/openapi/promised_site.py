@@ -90,6 +90,10 @@ class PromisedSite:
     async def prompt(self, role: str) -> str:
         return str((await self._post(role, "/api/nlp/analyze", 200, json={"prompt": "red apple"}))["id"])
 
+    async def memory(self, role: str) -> str:
+        body = {"title": "the fox", "content": "red, in the snow"}
+        return str((await self._post(role, "/api/memories", 201, json=body))["id"])
+
     async def conversation(self, role: str) -> str:
         body = {"message": "a red fox in the snow"}
         return str((await self._post(role, "/api/llm/chat", 200, json=body))["conversationId"])
@@ -119,6 +123,7 @@ _MAKERS: dict[str, Callable[[PromisedSite, str], Coroutine[Any, Any, str]]] = {
     "cohort": _always("all"),
     "conversation_id": PromisedSite.conversation,
     "prompt_id": PromisedSite.prompt,
+    "memory_id": PromisedSite.memory,
     "user_id": PromisedSite.user,
     "key_id": PromisedSite.key,
     "engine": _always("mini_unet"),

@@ -328,7 +328,7 @@ async def test_another_triton_resumes_the_picture() -> None:
         return items
 
     async def inferences(one: Illustrator) -> int:
-        (statistics,) = (await one.statistics("mini_unet"))["model_stats"]
+        (statistics,) = (await one.statistics("pictogram_unet"))["model_stats"]
         return int(statistics["inference_count"])
 
     async with started() as one:
