@@ -13,7 +13,7 @@ import pytest
 from serve.ensembles.vectorizer.candidates import coarser, pictorial_parameters
 from serve.vector.compare import Reference, render
 from serve.vector.parameters import PictorialParameters, reference_parameters
-from serve.vector.pictorial import is_pictorial, trace_pictorial
+from serve.vector.pictorial import is_pictorial, merging, trace_pictorial
 from serve.vector.pictorial.merging import merge
 from serve.vector.pictorial.nesting import at_depth, nest
 from serve.vector.pictorial.outlines import outlines, simplified
@@ -143,13 +143,21 @@ def test_lines_one_pixel_wide_are_drawn_in_both_directions(tier: int) -> None:
         assert line[:, :3].mean() < 60
 
 
+def test_textures_join_in_pairs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To join all cheapest neighbours costs likeness, so no more than rings and gradients do."""
+    inputs = tree_inputs(np.ascontiguousarray(cv2.resize(texture(640, 3)[..., :3], (512, 512), interpolation=3)))
+    rounds = merge(*inputs, 5e-4).rounds
+    monkeypatch.setattr(merging, "PAIRED_SHARE", 0.0)
+    assert merge(*inputs, 5e-4).rounds == rounds
+
+
 def test_rings_join_in_few_rounds() -> None:
     """Of their pixels few are each other's cheapest neighbours: pairs alone take 1,897 rounds."""
     y, x = np.mgrid[:512, :512]
     rings = (127.5 + 127.5 * np.cos((x * x + y * y) / 300)).astype(np.uint8)[..., None].repeat(3, 2)
     tree = merge(*tree_inputs(rings), 5e-4)
     assert len(tree.price) == rings[..., 0].size - 1
-    assert tree.rounds < 600
+    assert tree.rounds < 1200
     joined = np.flatnonzero(tree.parent >= 0)
     assert (tree.time[tree.parent[joined]] > tree.time[joined]).all()
 

@@ -24,8 +24,9 @@ PIXEL_BYTES = 0.8
 """Of SVG text that a pixel of boundary costs."""
 ROUND_SHARE = 0.3
 """Share of the regions whose cheapest join a round considers."""
-PAIRED_SHARE = 0.01
-"""Least share of the regions that pairs have to join in a round; under it those that the round considers all join."""
+PAIRED_SHARE = 0.002
+"""Least share of the regions that pairs have to join in a round; under it all that the round considers join, which
+costs likeness: a texture of 640 px lost 0.018 of SSIM at a share of 0.01."""
 
 
 @dataclass(frozen=True)
