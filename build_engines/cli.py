@@ -16,6 +16,7 @@ from build_engines.director.command import director
 from build_engines.embed.command import embed
 from build_engines.export.engine import MODEL_REPOSITORY
 from build_engines.illustrate.command import illustrate
+from build_engines.options import Repository, Version
 from build_engines.presets import PRESETS
 from build_engines.retraining import retrain
 from build_engines.search.command import train_search
@@ -45,8 +46,6 @@ PresetName = Annotated[
     str, typer.Option("--preset", help="quick: minutes, to see that all works. full: what is committed, under an hour.")
 ]
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Worker processes for rendering and tracing.")]
-Repository = Annotated[Path, typer.Option("--repository", help="Where the engines' folders are written.")]
-Version = Annotated[str, typer.Option("--version", help="The version that the manifests state.")]
 LabelsTag = Annotated[
     str | None, typer.Option("--labels", help="Train on this folder of var/labels, not on the current tracers' own.")
 ]

@@ -10,18 +10,16 @@ import typer
 
 from build_engines.export.engine import MODEL_REPOSITORY
 from build_engines.export.parity import ParityError
-from build_engines.illustrate.precision import Precision
 from build_engines.illustrate.refusal import Refused
+from build_engines.options import Repository, StoredAs, Version, check_name
 
 
 def caption(
     source: Annotated[Path, typer.Option("--source", help="A folder of transformers: a BlipForConditionalGeneration.")],
     name: Annotated[str, typer.Option("--name", help="NAME_picture and NAME_decoder are its engines.")] = "blip",
-    precision: Annotated[Precision, typer.Option("--precision", help="How weights are stored.")] = "fp32",
-    repository: Annotated[
-        Path, typer.Option("--repository", help="Where the engines' folders are written.")
-    ] = MODEL_REPOSITORY,
-    version: Annotated[str, typer.Option("--version", help="The version that the manifest states.")] = "1",
+    precision: StoredAs = "fp32",
+    repository: Repository = MODEL_REPOSITORY,
+    version: Version = "1",
 ) -> None:
     """Build the engines that caption pictures from a BLIP-class checkpoint; several may be there under several names.
 
@@ -30,8 +28,7 @@ def caption(
     from build_engines.captions.checkpoint import load
     from build_engines.captions.engine import write_engines
 
-    if not name.isidentifier() or name != name.lower():
-        raise typer.BadParameter("must be lower case, digits and underscores", param_hint="--name")
+    check_name(name)
     command = f"python -m build_engines caption --source {shlex.quote(str(source))} --name {name}"
     try:
         if not source.is_dir():

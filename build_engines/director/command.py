@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from build_engines.export.engine import MODEL_REPOSITORY
+from build_engines.options import check_name
 from serve.engines.gguf_file import BrokenGguf, GgufFacts, check_whole
 
 _CONFIG = """name: "{name}"
@@ -55,8 +56,7 @@ def director(
 
     The file is linked where it lies on the same disk, else copied.
     """
-    if not name.isidentifier() or name != name.lower():
-        raise typer.BadParameter("must be lower case, digits and underscores", param_hint="--name")
+    check_name(name)
     try:
         facts = check_whole(source)
     except (BrokenGguf, OSError) as error:

@@ -10,18 +10,16 @@ import typer
 
 from build_engines.export.engine import MODEL_REPOSITORY
 from build_engines.export.parity import ParityError
-from build_engines.illustrate.precision import Precision
 from build_engines.illustrate.refusal import Refused
+from build_engines.options import Repository, StoredAs, Version, check_name
 
 
 def embed(
     source: Annotated[Path, typer.Option("--source", help="A folder of transformers: a CLIPModel or SiglipModel.")],
     name: Annotated[str, typer.Option("--name", help="NAME_picture and NAME_text are its engines.")] = "clip",
-    precision: Annotated[Precision, typer.Option("--precision", help="How weights are stored.")] = "fp32",
-    repository: Annotated[
-        Path, typer.Option("--repository", help="Where the engines' folders are written.")
-    ] = MODEL_REPOSITORY,
-    version: Annotated[str, typer.Option("--version", help="The version that the manifest states.")] = "1",
+    precision: StoredAs = "fp32",
+    repository: Repository = MODEL_REPOSITORY,
+    version: Version = "1",
 ) -> None:
     """Build the pair of engines for search by likeness and ranking from a CLIP- or SigLIP-class checkpoint.
 
@@ -31,8 +29,7 @@ def embed(
     from build_engines.embed.checkpoint import load
     from build_engines.embed.engine import write_engines
 
-    if not name.isidentifier() or name != name.lower():
-        raise typer.BadParameter("must be lower case, digits and underscores", param_hint="--name")
+    check_name(name)
     command = f"python -m build_engines embed --source {shlex.quote(str(source))} --name {name}"
     try:
         if not source.is_dir():

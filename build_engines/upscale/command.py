@@ -11,6 +11,7 @@ import typer
 from build_engines import data
 from build_engines.export.engine import MODEL_REPOSITORY
 from build_engines.illustrate.refusal import Refused
+from build_engines.options import check_name
 from build_engines.stages import checked_stages
 
 SCALES = (2, 4)
@@ -58,8 +59,7 @@ def finish(
     """Add an engine that finishes pictures: an ESRGAN-class upscaler, face restoration, background removal."""
     from build_engines.upscale.imported import import_onnx
 
-    if not name.isidentifier() or name != name.lower():
-        raise typer.BadParameter("must be lower case, digits and underscores", param_hint="--name")
+    check_name(name)
     try:
         folder = import_onnx(source, name, task, repository, version, side)
     except Refused as error:

@@ -10,8 +10,8 @@ import typer
 
 from build_engines.export.engine import MODEL_REPOSITORY
 from build_engines.export.parity import ParityError
-from build_engines.illustrate.precision import Precision
 from build_engines.illustrate.refusal import Refused
+from build_engines.options import Repository, StoredAs, Version, check_name
 
 
 def vgg(
@@ -19,11 +19,9 @@ def vgg(
         Path, typer.Option("--source", help="A VGG of torchvision or timm: a safetensors file, or a folder with one.")
     ],
     name: Annotated[str, typer.Option("--name", help="NAME_describe and NAME_gradient are its engines.")] = "vgg",
-    precision: Annotated[Precision, typer.Option("--precision", help="How weights are stored.")] = "fp32",
-    repository: Annotated[
-        Path, typer.Option("--repository", help="Where the engines' folders are written.")
-    ] = MODEL_REPOSITORY,
-    version: Annotated[str, typer.Option("--version", help="The version that the manifest states.")] = "1",
+    precision: StoredAs = "fp32",
+    repository: Repository = MODEL_REPOSITORY,
+    version: Version = "1",
 ) -> None:
     """Build the engines of style transfer by optimisation from a VGG-class checkpoint (vgg16, vgg19, ...).
 
@@ -33,8 +31,7 @@ def vgg(
     from build_engines.vgg.engine import write_engines
     from build_engines.vgg.network import Features
 
-    if not name.isidentifier() or name != name.lower():
-        raise typer.BadParameter("must be lower case, digits and underscores", param_hint="--name")
+    check_name(name)
     facts: dict[str, Any] = {
         "command": f"python -m build_engines vgg --source {shlex.quote(source.name)} --name {name}"
     }

@@ -47,7 +47,7 @@ from serve.ensembles.illustrator.illustration import (
     no_illustrator_error,
 )
 from serve.ensembles.illustrator.regions import Region
-from serve.ensembles.illustrator.service import FamilyInfo, IllustratorService
+from serve.ensembles.illustrator.service import FamilyInfo, IllustratorService, first_that
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import rename_fields
 from serve.jobs.direct.direct_request import Answer, Caller
@@ -232,10 +232,11 @@ def family_for(
 ) -> FamilyInfo:
     """The family called ``model``, else the first that ``suits``, else the first. Raises NotFound when there is none at
     all."""
-    if not families:
-        raise no_illustrator_error()
     named = (family for family in families if family.name == model)
-    return next(named, next(filter(suits, families), families[0]))
+    family = next(named, first_that(families, suits))
+    if family is None:
+        raise no_illustrator_error()
+    return family
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ are frozen, picklable and light to import."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -142,7 +142,12 @@ def family_of(options: IllustrateOptions, families: Sequence[FamilyInfo]) -> Fam
     offers what they ask for, else the first."""
     if options.model is not None:
         return next((family for family in families if family.name == options.model), None)
-    return next((family for family in families if family.offers(options)), next(iter(families), None))
+    return first_that(families, lambda family: family.offers(options))
+
+
+def first_that(families: Sequence[FamilyInfo], suits: Callable[[FamilyInfo], bool]) -> FamilyInfo | None:
+    """The first family that ``suits``, else the first; None: there is none at all."""
+    return next(filter(suits, families), next(iter(families), None))
 
 
 class IllustratorService(EngineService, Protocol):

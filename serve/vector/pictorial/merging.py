@@ -106,6 +106,16 @@ def _root(into: Ints, r: int) -> int:
 
 
 @kernel
+def _apart(values: Floats, p: int, q: int) -> np.float32:
+    """The squared distance of two rows of ``values``."""
+    total = np.float32(0)
+    for c in range(values.shape[1]):
+        d = values[p, c] - values[q, c]
+        total += d * d
+    return total
+
+
+@kernel
 def _merge(
     height: int, width: int, colors: Floats, weight: Floats, chroma: Floats, chroma_weight: float, region_bytes: float,
     pixel_bytes: float, round_share: float, paired_share: float,
@@ -129,14 +139,7 @@ def _merge(
         least = np.full(n, np.inf, np.float32)
         for e in range(count):
             p, q = a[e], b[e]
-            apart = np.float32(0)
-            for c in range(channels):
-                d = mean[p, c] - mean[q, c]
-                apart += d * d
-            tinted = np.float32(0)
-            for c in range(tints):
-                d = tint[p, c] - tint[q, c]
-                tinted += d * d
+            apart, tinted = _apart(mean, p, q), _apart(tint, p, q)
             error = mass[p] * mass[q] / (mass[p] + mass[q]) * apart
             error += chroma_weight * area[p] * area[q] / (area[p] + area[q]) * tinted
             value = error / (region_bytes + pixel_bytes * length[e])
@@ -170,14 +173,7 @@ def _merge(
             total, pixels_of_both = mass[p] + mass[q], area[p] + area[q]
             price[step], removed[step] = cost[e], length[e]
             if not paired:  # the regions have grown since the costs were taken
-                apart = np.float32(0)
-                for c in range(channels):
-                    d = mean[p, c] - mean[q, c]
-                    apart += d * d
-                tinted = np.float32(0)
-                for c in range(tints):
-                    d = tint[p, c] - tint[q, c]
-                    tinted += d * d
+                apart, tinted = _apart(mean, p, q), _apart(tint, p, q)
                 error = mass[p] * mass[q] / total * apart + chroma_weight * area[p] * area[q] / pixels_of_both * tinted
                 price[step] = error / (region_bytes + pixel_bytes * length[e])
             step += 1
