@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from serve.engines.client import EngineClient
 from serve.engines.service import EngineAddress, EngineHealth, Health, machine_id
-from serve.engines.triton.server import TritonServer
+from serve.engines.triton.server import START_TIMEOUT_S, TritonServer
 from serve.engines.triton.supervisor import Supervisor
 from serve.engines.triton.versions import EngineVersions
 from serve.engines.usage_meter import EngineMeter
@@ -41,7 +41,7 @@ class EngineSet:
         *,
         url: str | None = None,
         timeout_s: float = 10.0,
-        start_timeout_s: float = 30.0,
+        start_timeout_s: float = START_TIMEOUT_S,
         client: EngineClient | None = None,
         tritonserver: Path | None = None,
         ensemble: str = "",

@@ -68,7 +68,7 @@ class RaySettings(Section):
         le=60,
         description="Timeout of a health check; after three failures in a row the process is replaced.",
     )
-    start_timeout_s: float = Field(120.0, gt=0, le=3600, description="How long `atelier up` waits for readiness.")
+    start_timeout_s: float = Field(300.0, gt=0, le=3600, description="How long `atelier up` waits for readiness.")
 
 
 class ProxySettings(Section):

@@ -81,7 +81,7 @@ class LearningSettings(Section):
 
 class VectorizerSettings(EnsembleSettings):
     engine_timeout_s: float = Field(10.0, gt=0, le=600, description="Longest wait for one inference.")
-    engine_start_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest wait for the embedded Triton.")
+    engine_start_timeout_s: float = Field(120.0, gt=0, le=3600, description="Longest wait for the embedded Triton.")
     workers: int = Field(0, ge=0, le=1024, description="Tracing processes per replica; 0: one per core.")
     min_replicas: int = Field(1, ge=0, le=1000, description="Fewest Vectorizer replicas; 0: scales to zero when idle.")
     max_replicas: int = Field(1, ge=1, le=1000, description="Most Vectorizer replicas.")

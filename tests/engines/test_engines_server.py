@@ -134,7 +134,7 @@ def test_server_outlives_the_thread_that_started_it(repository: Path) -> None:
     starter = threading.Thread(target=server.start)
     starter.start()
     starter.join()
-    time.sleep(0.3)
+    wait_for(lambda: starter.native_id not in map(int, os.listdir("/proc/self/task")))
     try:
         assert server.running
         assert len(stubs(server)) == 1
@@ -200,9 +200,7 @@ def test_hanging_stub_ends_after_its_guard_was_killed(repository: Path) -> None:
     pids = processes.descendants(server.pid)
     os.kill(stubs(server)[0], signal.SIGSTOP)  # so it does not notice that its parent is gone
     os.kill(server.pid, signal.SIGKILL)
-    began = time.monotonic()
-    server.restart()
-    assert time.monotonic() - began < 60, "a stub that hangs may do so for ten minutes"
+    server.restart()  # which ends a stub that hangs, instead of waiting for it
     wait_for(lambda: gone(pids))
     server.stop()
 
@@ -393,6 +391,29 @@ def test_crash_at_every_start_is_reported(repository: Path, monkeypatch: pytest.
     monkeypatch.setattr(TritonServer, "_spawn", crashing)
     server = TritonServer(repository, ["affine_onnxruntime"])
     with pytest.raises(EngineUnavailable, match=r"ended at start: terminate called .*lock_exception"):
+        server.start()
+    assert not server.running
+
+
+GIVEN_UP = """
+echo "E1126 1 model_lifecycle.cc:642] \\"failed to load 'affine_onnxruntime' version 1: Internal: bad\\""
+echo "I1126 1 server.cc:305] \\"Waiting for in-flight requests to complete.\\""
+exec cat
+"""
+
+
+def test_failed_start_does_not_wait_for_the_end_of_the_process(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On busy processors a tritonserver that has given up takes seconds to end; this one ends with its input."""
+
+    def lingering(server: TritonServer, ports: Ports) -> subprocess.Popen[bytes]:
+        command = ["sh", "-c", GIVEN_UP]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    monkeypatch.setattr(TritonServer, "_spawn", lingering)
+    server = TritonServer(repository, ["affine_onnxruntime"])
+    with pytest.raises(EngineUnavailable, match=r"^engine 'affine_onnxruntime': bad$"):
         server.start()
     assert not server.running
 

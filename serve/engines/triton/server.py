@@ -33,8 +33,12 @@ VIEW = "repository"
 LOG_LINES = 400
 LOG_LINE_BYTES = 4096
 START_ATTEMPTS = 3
+START_TIMEOUT_S = 120.0
+"""Two runtimes load in 2 s on two idle cores, and in 50 s where busier processes have both."""
 STOP_TIMEOUT_S = 10.0
-CONFIRM_TIMEOUT_S = 2.0
+CONFIRM_TIMEOUT_S = 30.0
+CONFIRM_ATTEMPT_S = 1.0
+"""Another process that has the port may accept connections and never answer."""
 
 
 class TritonServer:
@@ -54,7 +58,7 @@ class TritonServer:
         *,
         versions: Mapping[str, Sequence[str]] | None = None,
         threads: int | None = None,
-        start_timeout_s: float = 30.0,
+        start_timeout_s: float = START_TIMEOUT_S,
         load_threads: int = 4,
         tritonserver: Path | None = None,
         traces_url: str | None = None,
@@ -290,7 +294,7 @@ class TritonServer:
         use."""
         deadline = time.monotonic() + CONFIRM_TIMEOUT_S
         while self.running and time.monotonic() < deadline:
-            connection = http.client.HTTPConnection(LOOPBACK, port, timeout=CONFIRM_TIMEOUT_S)
+            connection = http.client.HTTPConnection(LOOPBACK, port, timeout=CONFIRM_ATTEMPT_S)
             try:
                 connection.request("GET", "/metrics")
                 if connection.getresponse().read(3) == b"# H":
@@ -310,7 +314,7 @@ class TritonServer:
                 LOGGER.log(server_log.level(line), "%s", line)
                 if server_log.is_ready(line):
                     self._ready.set()
-                if self._ready.is_set() or server_log.is_port_taken([line]):
+                if self._ready.is_set() or server_log.is_given_up(line) or server_log.is_port_taken([line]):
                     self._ended_or_ready.set()
         self._ended_or_ready.set()
 

@@ -1,4 +1,4 @@
-"""Parses Triton's log: readiness, a port in use, the reason of a failed start, the level of a line."""
+"""Parses Triton's log: readiness, a failed start and its reason, a port in use, the level of a line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 _READY = "Started Metrics Service at"  # the last thing to start
+#: With ``exit-on-error`` a start that fails comes here once every load has ended, with its reason logged.
+_GIVEN_UP = "Waiting for in-flight requests to complete"
 _PORT_TAKEN = re.compile(r"[Aa]ddress already in use|Socket '.*' already in use", re.IGNORECASE)
 #: A fault in Triton's own shared memory lock; rare, and gone at the next start.
 _TRANSIENT = "boost::interprocess::lock_exception"
@@ -27,6 +29,11 @@ _PATH = re.compile(r"(?<![\w.])/(?:[\w.+-]+/)+[\w.+-]*")
 
 def is_ready(line: str) -> bool:
     return _READY in line
+
+
+def is_given_up(line: str) -> bool:
+    """Whether the server stops by itself: all reasons are logged, its end may take seconds more."""
+    return _GIVEN_UP in line
 
 
 def is_port_taken(lines: Iterable[str]) -> bool:
