@@ -86,7 +86,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_FASTINTER": "1s",
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(max(64 * MEBIBYTE, 4 * settings.limits.max_body_bytes)),
         # Of calls between deployments.
-        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(max(256 * MEBIBYTE, 4 * settings.limits.max_body_bytes)),
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(max_message_bytes(settings)),
         # Gateways only wait and the Vectorizer traces in processes: one event loop per replica is enough.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
@@ -108,6 +108,11 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_health_check_timeout_ms": "1000",
         "RAY_health_check_failure_threshold": str(failures),
     }
+
+
+def max_message_bytes(settings: Settings) -> int:
+    """The largest message of a call between replicas."""
+    return max(256 * MEBIBYTE, 4 * settings.limits.max_body_bytes)
 
 
 def apply(settings: Settings) -> Settings:

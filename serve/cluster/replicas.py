@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ray.serve.handle import DeploymentHandle
 
 from serve.cluster.autoscaling import ONGOING_REQUESTS, WANTED_WORKERS
+from serve.cluster.hop.call_server import CALL_ADDRESS, CallServer
+from serve.cluster.ray_environment import max_message_bytes
 from serve.cluster.ray_process import freeze_gc, prepare
 from serve.ensembles.illustrator.illustration import ILLUSTRATE
 from serve.ensembles.vectorizer.vectorization import VECTORIZE
@@ -49,6 +51,8 @@ class Replica:
     _ensemble: Any
     _admission: AdmissionQueue
     _reconciler: VersionReconciler
+    _calls: CallServer | None = None
+    _drain_s = 0.0
 
     async def call(
         self,
@@ -64,6 +68,8 @@ class Replica:
         """
         try:
             with self._traced(method, context):
+                if method == CALL_ADDRESS:
+                    return None if self._calls is None else self._calls.address
                 if method not in QUEUED_METHODS:
                     return await getattr(self._ensemble, method)(*arguments, **named)
                 with request_context.use(request_context.from_urgency(urgency)):
@@ -130,9 +136,14 @@ class Replica:
         await self._ensemble.start()
         self._reconciler = VersionReconciler(settings, self._ensemble.engine_set, own.model_repository)
         self._reconciler.start()
+        self._drain_s = own.autoscaling.drain_s
+        self._calls = CallServer(self.call, max_message_bytes(settings))
+        await self._calls.start()
         freeze_gc()
 
     async def __del__(self) -> None:
+        if self._calls is not None:
+            await self._calls.close(self._drain_s)
         if hasattr(self, "_reconciler"):
             await self._reconciler.close()
         if hasattr(self, "_ensemble"):

@@ -60,3 +60,18 @@ async def test_ensemble_replica_closes_reconciler_and_ensemble() -> None:
     assert "_reconciler" in opened_by(replicas.Replica, "_begin")
     await end(replicas.Replica, parts)
     assert all(part.closed for part in parts.values())
+
+
+async def test_ensemble_replica_finishes_its_calls_before_its_ensemble_closes() -> None:
+    closed: list[str] = []
+
+    class Part:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        async def close(self, *_: float) -> None:
+            closed.append(self._name)
+
+    assert "_calls" in opened_by(replicas.Replica, "_begin")
+    await end(replicas.Replica, {name: Part(name) for name in ("_ensemble", "_calls", "_reconciler")})  # type: ignore[misc]
+    assert closed == ["_calls", "_reconciler", "_ensemble"]

@@ -8,6 +8,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve.cluster.hop.remote import RemoteIllustrator, RemoteVectorizer
 from serve.cluster.hop.remote_ensemble import idle_state_of
+from serve.cluster.ray_environment import max_message_bytes
 from serve.cluster.replicas import APPLICATION
 from serve.cluster.scale_to_zero import IdleState
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings
@@ -15,7 +16,8 @@ from serve.settings import IllustratorSettings, Settings, VectorizerSettings
 
 def remote_vectorizer(handle: DeploymentHandle[Any], settings: Settings) -> RemoteVectorizer:
     own = settings.vectorizer
-    return RemoteVectorizer(_over_grpc(handle), own.timeout_s, _idle_state("Vectorizer", own), _max_local(own))
+    frames = max_message_bytes(settings) if _max_local(own) else 0
+    return RemoteVectorizer(_over_grpc(handle), own.timeout_s, _idle_state("Vectorizer", own), _max_local(own), frames)
 
 
 def remote_illustrator(handle: DeploymentHandle[Any], settings: Settings) -> RemoteIllustrator:

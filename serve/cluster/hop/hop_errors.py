@@ -38,8 +38,7 @@ def map_ray_errors(name: str, response: DeploymentResponseGenerator[object], tim
         raise
     except TimeoutError:
         _cancel(response)
-        late = "the time that the request had" if request_context.current().is_over else f"{timeout_s:g} s"
-        raise DeadlineExceeded(f"no answer within {late}") from None
+        raise late_error(timeout_s) from None
     except GeneratorExit:
         _cancel(response)
         raise
@@ -64,6 +63,12 @@ def map_ray_errors(name: str, response: DeploymentResponseGenerator[object], tim
         # between incompatible versions. Ray's text is a trace with addresses: it is only logged.
         LOGGER.exception("a call of the %s failed on its way", name)
         raise EngineFailure(f"an internal error on the way to the {name}; the log has it") from error
+
+
+def late_error(timeout_s: float) -> DeadlineExceeded:
+    """The error of a call without an answer, whose own limit is ``timeout_s``."""
+    late = "the time that the request had" if request_context.current().is_over else f"{timeout_s:g} s"
+    return DeadlineExceeded(f"no answer within {late}")
 
 
 def _cancel(response: DeploymentResponseGenerator[object]) -> None:

@@ -31,9 +31,14 @@ class RemoteVectorizer(RemoteEnsemble):
     """The ``VectorizerService`` across the hop."""
 
     def __init__(
-        self, handle: DeploymentHandle[Any], timeout_s: float, sleep: IdleState | None = None, max_local: int = 0
+        self,
+        handle: DeploymentHandle[Any],
+        timeout_s: float,
+        sleep: IdleState | None = None,
+        max_local: int = 0,
+        max_frame_bytes: int = 0,
     ) -> None:
-        super().__init__("Vectorizer", handle, timeout_s, sleep, max_local)
+        super().__init__("Vectorizer", handle, timeout_s, sleep, max_local, max_frame_bytes)
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
         result: Vectorization = await self._call("vectorize", data, options)

@@ -16,7 +16,8 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serve.api.inference.tensors import Array
-from serve.cluster.hop.hop_errors import ReplicaLost, map_ray_errors
+from serve.cluster.hop.hop_errors import ReplicaLost, late_error, map_ray_errors
+from serve.cluster.hop.local_calls import NOT_CALLED, LocalCalls
 from serve.cluster.hop.local_engines import LocalEngines
 from serve.cluster.scale_to_zero import IdleState
 from serve.engines.service import Health
@@ -69,9 +70,12 @@ class RemoteEnsemble:
         timeout_s: float,
         sleep: IdleState | None = None,
         max_local: int = 0,
+        max_frame_bytes: int = 0,
     ) -> None:
-        """``max_local``: concurrent inferences that are sent to the replica's Triton without the replica; 0: none."""
+        """``max_local``: concurrent inferences that are sent to the replica's Triton without the replica; 0: none.
+        ``max_frame_bytes``: of a call past Ray Serve; 0: none."""
         self._local = LocalEngines(self._call_with_retry, max_local) if max_local else None
+        self._local_calls = LocalCalls(self._call_with_retry, max_frame_bytes) if max_frame_bytes else None
         self._name = name
         self._handle = handle
         self._timeout_s = timeout_s
@@ -130,6 +134,10 @@ class RemoteEnsemble:
     async def _call_with_retry(self, method: str, *arguments: Any, **named: Any) -> Any:
         timeout_s = min(self._timeout_s, HEALTH_TIMEOUT_S) if method == "health" else self._timeout_s
         context = request_context.current().with_timeout(timeout_s)
+        if self._local_calls is not None and not named and self._local_calls.takes(method):
+            found = await self._call_locally(self._local_calls, context, method, arguments)
+            if found is not NOT_CALLED:
+                return _value(found)
         for _ in range(ATTEMPTS):
             left_s = context.left_s(timeout_s)
             with contextlib.suppress(ReplicaLost), self._hop_span(method):
@@ -142,6 +150,18 @@ class RemoteEnsemble:
                 if results:
                     return _value(results[0])
         raise EngineLost(f"the {self._name} is restarting; try again")
+
+    async def _call_locally(
+        self, local_calls: LocalCalls, context: RequestContext, method: str, arguments: Sequence[Any]
+    ) -> Any:
+        """NOT_CALLED where Ray Serve has to make the call: a replica that died was not called, either."""
+        left_s = context.left_s(self._timeout_s)
+        with self._hop_span(method, "atelier"):
+            try:
+                async with asyncio.timeout(left_s):
+                    return await local_calls.call(method, tracing.carrier(), arguments, (left_s, context.priority))
+            except TimeoutError:
+                raise late_error(self._timeout_s) from None
 
     async def _stream(self, context: RequestContext, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
         """Items of one replica until the deadline of ``context``. Raises ``ReplicaLost`` if it dies."""
@@ -156,9 +176,10 @@ class RemoteEnsemble:
                         return
                     yield _value(item)
 
-    def _hop_span(self, method: str) -> tracing.span:
-        """A client span: its duration minus the replica's own span is Ray's overhead and the wait for a replica."""
-        return tracing.span(f"to {self._name}.{method}", "client", rpc__system__name="ray", rpc__method=method)
+    def _hop_span(self, method: str, system: str = "ray") -> tracing.span:
+        """A client span: its duration minus the replica's own span is the hop's overhead and the wait for a
+        replica."""
+        return tracing.span(f"to {self._name}.{method}", "client", rpc__system__name=system, rpc__method=method)
 
     async def health(self) -> Health:
         asleep = Health({}, (self._name.lower(),))
