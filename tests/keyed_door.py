@@ -24,8 +24,10 @@ from serve.api.inference.hot_route import HotInference
 from serve.api.middleware.admission import Admission
 from serve.api.middleware.authentication import Authentication, AuthenticationMiddleware
 from serve.api.middleware.client_address import ClientAddress
+from serve.api.middleware.hot_routes import HotRoutes
 from serve.api.middleware.request_trace import RequestTrace
 from serve.api.middleware.response_headers import RequestId, ScrubHeaders
+from serve.api.native.conversion import HotConversions
 from serve.jobs.direct.service import DirectService
 from serve.security.identity.audit import Actor
 from serve.security.identity.keys import CreatedKey
@@ -60,7 +62,7 @@ async def keyed_site(
     state: State, illustrator: Any = None, service: Any = None, hot: bool = True, **sections: Any
 ) -> AsyncIterator[KeyedSite]:
     """``sections`` maps a section name to the settings that differ; ``illustrator`` and ``service`` (the Vectorizer)
-    replace the stand-ins. ``hot``: with the route for inferences that passes by FastAPI."""
+    replace the stand-ins. ``hot``: with the routes that pass by FastAPI."""
     access = {"required": "on"} | sections.pop("access", {})
     rates = {"per_address": False, "per_user": False} | sections.pop("rates", {})
     settings = with_settings(state.settings, access=access, rates=rates, **sections)
@@ -68,8 +70,8 @@ async def keyed_site(
     service, illustrator = service or StandIn(), illustrator or IllustratorStandIn()
     entrance, direct = await Authentication.opened(state), DirectService(state, illustrator, service, settings)
     app = create_app(service, settings, illustrator=illustrator, state=state, direct=direct, entrance=entrance)
-    hot_route = HotInference(app.state.models, settings, answer)
-    before: Any = Admission(app, settings.limits, settings.gateway, answer, lambda: hot_route if hot else None)
+    hot_routes = HotRoutes([HotInference(app.state.models, settings), HotConversions(app)], settings, answer)
+    before: Any = Admission(app, settings.limits, settings.gateway, answer, lambda: hot_routes if hot else None)
     before = ScrubHeaders(RequestId(RequestTrace(AuthenticationMiddleware(before, lambda: entrance))))
     await direct.start()
     yield KeyedSite(app, ClientAddress(before, settings), state, entrance, illustrator)

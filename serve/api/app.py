@@ -157,8 +157,8 @@ def _documented(settings: Settings) -> Documented:
 def _routes() -> list[BaseRoute]:
     """Shared by all applications: FastAPI prepares them at the first request, anew for each list of them."""
     site = APIRouter()
-    # The hot ones first, as they are compared one by one, here and by Ray Serve. An engine's inference has a route of
-    # its own before both (`serve.api.inference.hot_route`).
+    # The hot ones first, as they are compared one by one, here and by Ray Serve. Conversions and inferences of engines
+    # have routes of their own before both (`serve.api.middleware.hot_routes`).
     site.include_router(conversion.router, responses=described())
     site.include_router(open_inference.router, responses=described("application/json", {"error": {"type": "string"}}))
     for router in (similar.router, gallery.router, jobs.router, results.router, editing.router, references.router,

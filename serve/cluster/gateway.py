@@ -17,6 +17,8 @@ from serve.api.inference.models import Models
 from serve.api.middleware import authentication
 from serve.api.middleware.admission import set_process_hot_route
 from serve.api.middleware.authentication import Authentication
+from serve.api.middleware.hot_routes import HotRoutes
+from serve.api.native.conversion import HotConversions
 from serve.cluster.hop.handles import remote_illustrator, remote_vectorizer
 from serve.cluster.ray_process import count_ongoing, freeze_gc
 from serve.jobs.direct.service import DirectService
@@ -31,6 +33,7 @@ class GatewayServicer(OpenInferenceServicer):
 
     _app: partial[FastAPI]
     _closing: AsyncExitStack
+    _hot_routes: HotRoutes
 
     @classmethod
     async def open(
@@ -57,13 +60,15 @@ class GatewayServicer(OpenInferenceServicer):
             )
             undoing.callback(set_direct_handler, MODEL_INFER, None)
             undoing.callback(set_process_hot_route, None)
-            set_process_hot_route(HotInference(models, settings, answer, count_ongoing))
+            servicer._hot_routes = HotRoutes([HotInference(models, settings)], settings, answer, count_ongoing)
+            set_process_hot_route(servicer._hot_routes)
             set_direct_handler(MODEL_INFER, servicer.infer_directly)
             servicer._closing = undoing.pop_all()
         return servicer
 
     def build_app(self) -> FastAPI:
         app = self._app()
+        self._hot_routes.add(HotConversions(app))
         freeze_gc()
         return app
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import uvloop
 from waiting import until
 
 from serve.cluster.hop import call_server, local_calls
@@ -246,3 +247,20 @@ async def test_replica_that_cannot_be_reached_is_looked_for_later(replica: Repli
     await finding
     assert not calls.takes("vectorize")
     assert calls._finding is finding, "not within a second"
+
+
+def test_calls_in_the_event_loop_of_ray_serve() -> None:
+    """uvloop, whose transports and addresses are not those of asyncio."""
+
+    async def call() -> None:
+        made = Replica()
+        await made.server.start()
+        proxy = await connected(made)
+        assert await vectorize(proxy, bytes(500_000)) == MADE
+        with pytest.raises(BadImage):
+            await vectorize(proxy, b"bad")
+        assert made.hops == []
+        await made.server.close(5.0)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(call())

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any, get_type_hints
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response
+from starlette.types import Scope
 
-from serve.api.http.bodies import CappedRequest, CappedRoute
+from serve.api.http.bodies import WHOLE_BODY, CappedRequest, CappedRoute
 from serve.api.http.callers import CACHE_HEADER, CallerOf, Directly, caller_of, with_cache_status
 from serve.api.http.models import validate
 from serve.api.http.problems import render
 from serve.api.library.files import ConversionTurns, turns_in
+from serve.api.middleware.hot_routes import HotMatch
 from serve.api.native.conversion_models import (
     EXAMPLE_SVG,
     AiHealthResponse,
@@ -30,12 +33,14 @@ from serve.jobs.direct.service import DirectService
 from serve.security.limits.admission_queue import AdmissionQueue
 from serve.settings import Settings
 
+Handle = Callable[[Request], Coroutine[Any, Any, Response]]
+
 
 class FormRoute(CappedRoute):
     """Routes of an endpoint with a form as its ``body``, without FastAPI's reading of each field: the model reads the
     form as a whole. What else such an endpoint may take are the arguments of `_SOLVERS`."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Handle:
         hints = get_type_hints(self.endpoint)
         if "body" not in hints:
             return super().get_route_handler()
@@ -129,6 +134,25 @@ async def _convert(
         return with_cache_status(await drawing_response(svg, output, turns), answer.cache)
     content = _body(svg.decode(), {**answer.details, "generation_id": answer.generation_id, "cached": answer.cached})
     return with_cache_status(render(content, 200, None), answer.cache)
+
+
+class HotConversions:
+    """The conversions of ``app`` as one of the `serve.api.middleware.hot_routes`, by the handlers of its routes."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        routes = [route for route in router.routes if isinstance(route, FormRoute)]
+        self._matches = {
+            route.path: HotMatch(route.path, partial(self._respond, route.get_route_handler()))
+            for route in routes
+            if route.endpoint in (convert, convert_ai)
+        }
+
+    def match(self, scope: Scope) -> HotMatch | None:
+        return self._matches.get(scope["path"])
+
+    async def _respond(self, handle: Handle, scope: Scope, body: bytes) -> Response:
+        return await handle(Request({**scope, "app": self._app, WHOLE_BODY: body}))
 
 
 def to_answer(result: Vectorization) -> dict[str, Any]:

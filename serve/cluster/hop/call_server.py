@@ -19,7 +19,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from serve.engines.service import machine_id
 from serve.ensembles.vectorizer.worker_protocol import Malformed, pack, unpack
@@ -50,6 +50,16 @@ class CallAddress:
     def path(self) -> str:
         return f"\0{self.name}"
 
+    def connect(self) -> socket.socket:
+        """A connection, which does not block. Raises OSError."""
+        connection = _socket()
+        try:
+            connection.connect(self.path)  # at once, or not at all
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
 
 class Frames(asyncio.Protocol):
     """One end of a connection. Frames above ``max_bytes`` end it."""
@@ -60,8 +70,7 @@ class Frames(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are of no class of asyncio's
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -163,9 +172,11 @@ class CallServer:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
+        listener = _socket()  # uvloop knows no abstract names
+        listener.bind(self.address.path)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
-            lambda: _Connection(self, self._max_bytes), self.address.path, backlog=_BACKLOG
+            lambda: _Connection(self, self._max_bytes), sock=listener, backlog=_BACKLOG
         )
 
     async def close(self, timeout_s: float) -> None:
@@ -180,6 +191,12 @@ class CallServer:
         for connection in list(self.connections):
             if connection._transport is not None:
                 connection._transport.close()  # once what was sent is written
+
+
+def _socket() -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.setblocking(False)
+    return made
 
 
 def _user_of(transport: asyncio.BaseTransport) -> int:

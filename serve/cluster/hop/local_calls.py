@@ -122,7 +122,7 @@ class LocalCalls:
             return
         try:
             _, self._connection = await asyncio.get_running_loop().create_unix_connection(
-                lambda: _Connection(self._max_bytes), address.path
+                lambda: _Connection(self._max_bytes), sock=address.connect()
             )
         except OSError as error:
             LOGGER.info("the socket of the replica does not answer: %s", error)

@@ -20,6 +20,7 @@ from waiting import until
 
 from loadtests.peers import wire
 from serve.api.inference import hot_route
+from serve.api.middleware.hot_routes import HotRoutes
 from serve.errors import EngineFailure, Overloaded
 from serve.observability.metrics import catalogue
 from serve.settings import Settings
@@ -162,10 +163,13 @@ async def test_requests_are_counted_with_their_route(sites: Both) -> None:
 
 async def test_ongoing_requests_are_counted(sites: Both) -> None:
     counts: list[int] = []
-    route = hot_route.HotInference(sites.hot.app.state.models, sites.hot.state.settings, answer_of(), counts.append)
+    settings = sites.hot.state.settings
+    inference = hot_route.HotInference(sites.hot.app.state.models, settings)
+    route = HotRoutes([inference], settings, answer_of(), counts.append)
     scope = {"type": "http", "method": "POST", "path": PATH, "headers": [], "query_string": b"", "extensions": {}}
     match = route.match(scope)
-    assert match == ("plus_one", "")
+    assert match is not None
+    assert match.route == hot_route._ROUTES[0]
 
     async def send(_: Any) -> None: ...
 

@@ -173,7 +173,7 @@ async def test_inference_in_the_replica() -> None:
 
 @pytest.mark.parametrize(
     ("headers", "budget"),
-    [((NO_CACHE,), Budget(1855)), ((), Budget(1140))],
+    [((NO_CACHE,), Budget(1652)), ((), Budget(954))],
     ids=["computed", "from the cache"],
 )
 async def test_conversion(site: KeyedSite, headers: tuple[tuple[str, str], ...], budget: Budget) -> None:
