@@ -143,6 +143,7 @@ class UnavailableDatabase(Database):
     def __init__(self, database: Database) -> None:
         self.__dict__ |= database.__dict__
         self.away = False
+        self.uses = 0
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[Any]:
@@ -157,6 +158,7 @@ class UnavailableDatabase(Database):
             yield connection
 
     def _check(self) -> None:
+        self.uses += 1
         if self.away:
             raise StateUnavailable("the database does not answer; try again")
 
@@ -176,7 +178,8 @@ async def test_delivery_resumes_after_a_database_outage(
     async with delivering(replace(state, database=database)):
         await until(lambda: "wait for the database" in caplog.text)
         await add_job_with_events(state, receiver.url, "completed", user="ben")
-        await asyncio.sleep(0.6)  # several polls
+        seen = database.uses
+        await until(lambda: database.uses > seen + 2)
         assert (await rows(state))[0].status == "pending"
         database.away = False
         await until(all_are(state, "delivered", "delivered"))
@@ -252,8 +255,10 @@ async def test_retry_is_not_sent_early(state: State, receiver: Receiver) -> None
 
 async def test_deliveries_wait_without_a_secret(state: State, receiver: Receiver) -> None:
     await add_job_with_events(state, receiver.url, "completed")
-    async with delivering(state_with(state, secret=None)):
-        await asyncio.sleep(0.6)  # several polls
+    database, leases = UnavailableDatabase(state.database), await worker(state)
+    async with delivering(replace(state_with(state, secret=None), database=database), leases.worker_id):
+        await asyncio.sleep(0.05)
+        assert database.uses == 0, "it would look for due ones at once"
     assert (await row(state)).status == "pending"
     async with delivering(state):
         await until(all_are(state, "delivered"))

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
 from otlp_collector import Collector, collecting, tree
 
 from serve.errors import EngineFailure, InvalidRequest
@@ -121,7 +123,19 @@ def test_without_collector_no_span_is_made() -> None:
     assert tracing.current() == tracing.TraceContext()
 
 
-def test_collector_that_is_down_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_collector_that_is_down_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[int] = []
+    export_batch = export.BoundedExporter.export
+
+    def counted(self: export.BoundedExporter, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = export_batch(self, spans)
+        if result is not SpanExportResult.SUCCESS:
+            failures.append(len(spans))
+        return result
+
+    monkeypatch.setattr(export.BoundedExporter, "export", counted)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -136,7 +150,8 @@ def test_collector_that_is_down_is_logged_once(caplog: pytest.LogCaptureFixture)
         for _ in range(300):
             with tracing.entry_span("request", None):
                 pass
-        time.sleep(2.5)
+        seen = len(failures)
+        _until(lambda: len(failures) > seen + 1)
         assert len(_messages(caplog)) == 1
         with collecting(port) as collector:
             with tracing.entry_span("again", None):

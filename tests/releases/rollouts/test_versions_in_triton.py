@@ -16,6 +16,7 @@ from versioned import ENGINE, GOOD, UNLOADABLE, model, write_version
 from serve.engines.engine_set import EngineSet, EngineSetService
 from serve.engines.triton import versions as versions_module
 from serve.errors import EngineUnavailable, Overloaded
+from serve.observability.metrics.processes import FaultFinder
 
 pytestmark = pytest.mark.triton
 X = {"x": np.ones((1, 4), np.float32)}
@@ -150,11 +151,23 @@ async def test_stub_that_ends_with_its_version_is_no_fault(
 ) -> None:
     """Triton notices the end of a stub late: for a moment it looks as if it had been killed."""
     monkeypatch.setattr(versions_module, "UNUSED_TTL_S", 0.0)
+    monkeypatch.setattr("serve.engines.triton.supervisor.VERSION_CHANGE_GRACE_S", 600.0)
     monkeypatch.setattr("serve.observability.metrics.processes.state", lambda pid: "Z")
+    looks: list[bool] = []
+    find = FaultFinder.find
+
+    def counted(self: FaultFinder, *, ended: bool = True) -> str | None:
+        looks.append(ended)
+        return find(self, ended=ended)
+
+    monkeypatch.setattr(FaultFinder, "find", counted)
     assert engine_set._server is not None
     engine_set._server.set_versions(ENGINE, ["1"])
     await engine_set.versions.retain(ENGINE, ["1", GOOD])
-    await asyncio.sleep(2)
+    seen = len(looks)
+    async with asyncio.timeout(60):
+        while len(looks) < seen + 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     assert (engine_set._server.restarts, await factor(engine_set)) == (0, 1.0)
     monkeypatch.setattr("serve.engines.triton.supervisor.VERSION_CHANGE_GRACE_S", 0.0)
     async with asyncio.timeout(60):
