@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,14 +15,15 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable
 from serve.observability.metrics import catalogue
 from serve.observability.metrics.metric import Histogram
 from serve.settings import DatabaseSettings, Settings
+from serve.state.database_errors import map_database_errors
+from serve.state.event_watch import event_watch_of
 from serve.state.sqlite import SqliteWriteLock, connect
 from serve.state.write_batches import SqliteWriter, Write, execute
 
@@ -51,9 +50,6 @@ _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
 }
-_FULL_MESSAGES = ("database or disk is full", "No space left on device")
-_FULL_CODES = ("53100", "SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE")
-"""Codes of PostgreSQL and SQLite. Other I/O errors, or lack of memory, would not be cured by more disk space."""
 
 
 def database_url(settings: Settings) -> URL:
@@ -94,6 +90,7 @@ class Database:
         if self._write_lock is not None:
             dialect = self._engine.dialect
             self._writer = SqliteWriter(str(url.database), settings.timeout_s, self._write_lock, dialect)
+        self._event_watch = event_watch_of(url, self._engine.dialect, settings.timeout_s)
 
     @property
     def dialect(self) -> str:
@@ -103,19 +100,14 @@ class Database:
     async def close(self) -> None:
         if self._writer is not None:
             await self._writer.close()
+        await self._event_watch.close()
         await self._engine.dispose()
         if self._write_lock is not None:
             self._write_lock.close()
 
-    def change_marker(self) -> object | None:
-        """Differs after any process has written to SQLite's files, save for writes of one clock tick; None: unknown.
-
-        A poll that has seen the present state may wait for another marker, for a while.
-        """
-        if not self.is_sqlite:
-            return None
-        path = str(self.url.database)
-        return _file_marker(path), _file_marker(f"{path}-wal")
+    async def event_marker(self) -> object | None:
+        """As `EventWatch.marker`."""
+        return await self._event_watch.marker()
 
     @contextlib.asynccontextmanager
     async def read(self, kind: Literal["read", "poll"] = "read") -> AsyncIterator[AsyncConnection]:
@@ -155,51 +147,8 @@ class Database:
         return True
 
 
-def _file_marker(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
-
-
 class _NothingWritten(Exception):
     """Rolls a batch back."""
-
-
-@contextlib.contextmanager
-def map_database_errors() -> Iterator[None]:
-    """Maps driver errors (unavailable, busy, full) to StateUnavailable and OutOfSpace; programming errors pass
-    unchanged."""
-    try:
-        yield
-    except (DBAPIError, sqlite3.Error) as raised:
-        error = raised if isinstance(raised, DBAPIError) else _wrapped(raised)
-        if any(text in str(error.orig) for text in _FULL_MESSAGES) or _error_code(error) in _FULL_CODES:
-            raise OutOfSpace("there is no space left to write this down; make room on the site's disk") from error
-        if _is_programming_error(error):
-            raise
-        raise StateUnavailable("the database does not answer; try again") from error
-    except (PoolTimeout, OSError, TimeoutError) as error:
-        raise StateUnavailable("the database does not answer; try again") from error
-    except SQLAlchemyError:
-        raise
-
-
-def _wrapped(error: sqlite3.Error) -> DBAPIError:
-    """SQLAlchemy's error for one of the driver."""
-    kind: type[DBAPIError] = getattr(sa.exc, type(error).__name__, DBAPIError)
-    return kind("a batch of writes", None, error, hide_parameters=True)
-
-
-def _is_programming_error(error: DBAPIError) -> bool:
-    return isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError | sa.exc.DataError)
-
-
-def _error_code(error: DBAPIError) -> str | None:
-    """PostgreSQL's SQLSTATE, or the name of SQLite's extended error code."""
-    found: str | None = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
-    return found
 
 
 def _sqlite(url: URL, settings: DatabaseSettings) -> AsyncEngine:

@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from loadtests.queue.postgresql import PostgreSQL
 from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable
 from serve.settings import DatabaseSettings, Settings
-from serve.state.database import Database, database_url, map_database_errors
+from serve.state.database import Database, database_url
+from serve.state.database_errors import map_database_errors
 from serve.state.migrate import migrate
 from serve.state.tables import lanes
 

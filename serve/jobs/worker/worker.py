@@ -61,6 +61,8 @@ class Worker:
         self._claimed_marker: object | None = None
         self._has_jobs = asyncio.Event()
         self._claimed_at = -math.inf
+        self._slot_freed = False
+        """Since the last claim; its job's last event may have been seen while it still had the slot."""
 
     @property
     def worker_id(self) -> str:
@@ -126,7 +128,7 @@ class Worker:
     async def _claim(self) -> None:
         if self._claim_abandoned or time.monotonic() >= self._last_cleanup + self._limits.beat_s:
             await self._requeue_orphans()
-        if not self._may_have_jobs():
+        if not await self._may_have_jobs():
             return
         for lane, slots in self._limits.slots.items():
             free = slots - sum(job.request.lane == lane for job, _ in self._running.values())
@@ -137,12 +139,13 @@ class Worker:
                     self._running[job.id] = (job, asyncio.create_task(self._run(job)))
                     self._has_jobs.set()
 
-    def _may_have_jobs(self) -> bool:
-        """False while the database is as at the last claim, for up to UNCHANGED_S: jobs also become due by time."""
-        marker, now = self._database.change_marker(), time.monotonic()
-        if marker is not None and marker == self._claimed_marker and now < self._claimed_at + UNCHANGED_S:
+    async def _may_have_jobs(self) -> bool:
+        """False while the queue is as at the last claim, for up to UNCHANGED_S: jobs also become due by time."""
+        marker, now = await self._database.event_marker(), time.monotonic()
+        same = marker is not None and marker == self._claimed_marker and not self._slot_freed
+        if same and now < self._claimed_at + UNCHANGED_S:
             return False
-        self._claimed_marker, self._claimed_at = marker, now
+        self._claimed_marker, self._claimed_at, self._slot_freed = marker, now, False
         return True
 
     async def _claim_jobs(self, lane: str, limit: int) -> list[ClaimedJob]:
@@ -193,6 +196,7 @@ class Worker:
             JOB_SECONDS.observe(time.monotonic() - started, job.request.lane, outcome)
             self._requested_changes.pop(job.id, None)
             self._running.pop(job.id, None)
+            self._slot_freed = True
 
     async def _attempt(self, job: ClaimedJob, started: float, span: tracing.entry_span) -> str:
         """The outcome, as metrics name it."""
