@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
-PAGES = {
-    "Create": "/",
-    "Art director": "/director",
-    "Prompts": "/prompts",
-    "For you": "/foryou",
-    "Vectorise": "/vectorise",
-    "Restyle": "/restyle",
-    "Queue": "/queue",
-    "Gallery": "/gallery",
-    "References": "/references",
-    "Models": "/models",
-    "Profile": "/profile",
-}
+_PAGE = re.compile(r'page\("(?P<path>[^"]+)", "(?P<name>[^"]+)",.*?(?P<admin>"admin")?\),$', re.MULTILINE)
+_LIST = (Path(__file__).parents[2] / "studio" / "src" / "pages.ts").read_text()
+ALL_PAGES = {found["name"]: found["path"] for found in _PAGE.finditer(_LIST)}
+PAGES = {found["name"]: found["path"] for found in _PAGE.finditer(_LIST) if not found["admin"]}
+"""Without those that need an administrator's key."""
 WINDOW: ViewportSize = {"width": 1440, "height": 900}
 PICTURES = 24
 _FLAGS = (

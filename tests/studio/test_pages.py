@@ -10,6 +10,7 @@ import pytest
 from illustrator_standin import IllustratorStandIn
 from standin import StandIn
 
+from loadtests.studio.browser import ALL_PAGES, PAGES
 from serve.api.app import create_app
 from serve.api.middleware.scopes import STUDIO_PAGES
 from serve.api.studio import pages
@@ -38,6 +39,8 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("built")
 async def test_every_page_is_the_one_document(door: httpx.AsyncClient) -> None:
+    assert list(STUDIO_PAGES) == list(ALL_PAGES.values())
+    assert set(ALL_PAGES) - set(PAGES) == {"Operate"}
     for path in STUDIO_PAGES:
         answer = await door.get(path)
         assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")

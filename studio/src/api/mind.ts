@@ -1,6 +1,6 @@
 // Prompts, taste and the art director: what pages read and send.
 import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
+import { useSettled } from "../ui/settled";
 import { own, Problem, request, type Schemas, send } from "./client";
 import { queryClient } from "./queries";
 
@@ -12,16 +12,6 @@ export type ChatAnswer = Schemas["ChatResponse"];
 
 /** Whose things are meant, in the words of these routes. */
 export const whose = () => ({ userId: own().user_id });
-
-/** `value`, once it has not changed for a while. */
-function useSettled(value: string, wait_ms = 400) {
-  const [settled, set] = useState(value);
-  useEffect(() => {
-    const timer = setTimeout(() => set(value), wait_ms);
-    return () => clearTimeout(timer);
-  }, [value, wait_ms]);
-  return settled;
-}
 
 /** The analysis of a prompt while it is written. It is not kept in the history. */
 export function useAnalysis(prompt: string) {

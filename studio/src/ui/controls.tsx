@@ -166,15 +166,18 @@ interface ChoiceProps {
   options: { id: string; name: string }[];
   isDisabled?: boolean;
   hint?: string;
+  /** While none of the options is chosen. */
+  placeholder?: string;
 }
 
-export function Choice({ label, value, onChange, options, isDisabled, hint }: ChoiceProps) {
+export function Choice({ label, value, onChange, options, isDisabled, hint, placeholder }: ChoiceProps) {
   return (
     <aria.Select
       className="field"
       selectedKey={value}
       onSelectionChange={(key) => onChange(String(key))}
       isDisabled={isDisabled}
+      placeholder={placeholder}
     >
       <aria.Label>{label}</aria.Label>
       <aria.Button className="input select">

@@ -16,6 +16,13 @@ export const seconds = (value: number | null | undefined) =>
 
 export const percent = (value: number | null | undefined) => (value == null ? "–" : `${(value * 100).toFixed(1)} %`);
 
+/** Without decimals, for what is set by a person. */
+export const share = (value: number) => `${Math.round(value * 100)} %`;
+
+export const number = (value: number) => value.toLocaleString();
+
+export const counted = (value: number, what: string) => `${number(value)} ${what}${value === 1 ? "" : "s"}`;
+
 export const when = (iso: string | null | undefined) =>
   iso ? new Date(iso).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }) : "–";
 

@@ -13,6 +13,8 @@ interface Props {
   children?: ReactNode;
 }
 
+const FORMATS = { png: "PNG", webp: "WebP", jpeg: "JPEG" };
+
 /** A picture as large as the window allows, beside everything that is known about it. */
 export function PictureView({ isOpen, onClose, url, title, facts, onSave, children }: Props) {
   return (
@@ -28,9 +30,9 @@ export function PictureView({ isOpen, onClose, url, title, facts, onSave, childr
             ))}
           </dl>
           <div className="actions">
-            {["png", "webp", "jpeg"].map((format) => (
+            {Object.entries(FORMATS).map(([format, name]) => (
               <LinkButton key={format} href={withQuery(url, { download: 1, format })} download="" onClick={onSave}>
-                Save as {format.toUpperCase()}
+                Save as {name}
               </LinkButton>
             ))}
             {children}

@@ -7,7 +7,10 @@ export function useTheme(): [Theme, (theme: Theme) => void] {
   return [
     theme,
     (next) => {
-      document.documentElement.dataset.theme = next;
+      const { dataset } = document.documentElement;
+      dataset.switching = "";
+      dataset.theme = next;
+      requestAnimationFrame(() => requestAnimationFrame(() => delete dataset.switching));
       localStorage.setItem("theme", next);
       setTheme(next);
     },

@@ -15,18 +15,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from programs.studio_browser import CHROMIUM, WAIT_MS, launched, overflow, settled, silent_page, violations
 from whole_stack import Stack
 
-PAGES = (
-    "/",
-    "/director",
-    "/prompts",
-    "/foryou",
-    "/vectorise",
-    "/queue",
-    "/gallery",
-    "/references",
-    "/models",
-    "/profile",
-)
+from loadtests.studio.browser import PAGES
+
 FIRST_LOAD = 200_000
 """Bytes of compressed script."""
 
@@ -65,11 +55,11 @@ def test_pages_have_no_axe_violations_and_do_not_overflow(page: Page, theme: str
     page.set_viewport_size({"width": width, "height": 900})
     page.add_init_script(f"localStorage.setItem('theme', '{theme}')")
     found = {}
-    for path in PAGES:
+    for path in PAGES.values():
         settled(page, path)
         found[path] = violations(page)
         assert overflow(page) <= 0, path
-    assert found == {path: [] for path in PAGES}
+    assert found == {path: [] for path in PAGES.values()}
 
 
 def test_prompt_to_picture_to_svg(page: Page) -> None:

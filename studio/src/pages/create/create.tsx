@@ -121,8 +121,8 @@ export function Create() {
         {drawings.length === 0 && (
           <Empty title="Your pictures appear here">
             <p>
-              Describe one on the left and press <kbd>Ctrl Enter</kbd>. You see it while it is drawn, and every picture
-              is kept in the gallery.
+              Describe one and press Draw, or <kbd>Ctrl Enter</kbd>. You see it while it is drawn, and every picture is
+              kept in the gallery.
             </p>
           </Empty>
         )}

@@ -1,10 +1,18 @@
 import type { ReactNode } from "react";
 import { usePresets, useStyles } from "../../api/queries";
 import { Button, Choice, NumberInput, Range, Section, Segments, Text, Toggle } from "../../ui/controls";
+import { counted, number } from "../../ui/format";
 import { ChosenModels } from "./chosen_models";
 import { Insight } from "./insight";
 import { type Family, familyOf, randomSeed, type Settings } from "./settings";
 import { SuitingModels } from "./suiting_models";
+
+const FORMATS = [
+  { id: "png", name: "PNG" },
+  { id: "webp", name: "WebP" },
+  { id: "jpeg", name: "JPEG" },
+  { id: "svg", name: "SVG" },
+];
 
 interface Props {
   /** The picture to begin from, layout, LoRAs, references, control pictures. */
@@ -36,7 +44,7 @@ export function Form({ sections, settings, change, families, limits, draw, isDra
         value={settings.prompt}
         onChange={(prompt) => change({ prompt })}
         placeholder="A red apple, flat style"
-        hint={`${words(settings.prompt)} words · ${settings.prompt.length} of ${limits.max_prompt_characters} characters`}
+        hint={`${counted(words(settings.prompt), "word")} · ${number(settings.prompt.length)} of ${number(limits.max_prompt_characters)} characters`}
       />
       <Insight settings={settings} change={change} />
       <Templates change={change} />
@@ -51,7 +59,7 @@ export function Form({ sections, settings, change, families, limits, draw, isDra
         label="As"
         value={settings.format}
         onChange={(format) => change({ format: format as Settings["format"] })}
-        options={["png", "webp", "jpeg", "svg"].map((id) => ({ id, name: id.toUpperCase() }))}
+        options={FORMATS}
       />
       <Range label="Pictures" value={settings.count} onChange={(count) => change({ count })} min={1} max={8} />
       <Styles settings={settings} change={change} />
@@ -209,6 +217,7 @@ function Templates({ change }: { change: Props["change"] }) {
     <Choice
       label="Begin with"
       value=""
+      placeholder="A prompt of the site"
       onChange={(id) => {
         const chosen = templates.find((template) => template.id === id);
         if (chosen) change({ prompt: chosen.prompt, negativePrompt: chosen.negative_prompt });

@@ -1,10 +1,12 @@
 // Everything that was made: filtered, searched, compared, taken away.
-import { useCallback, useDeferredValue, useState } from "react";
+import { Link } from "@tanstack/react-router";
+import { useCallback, useState } from "react";
 import { own, send, withQuery } from "../../api/client";
 import { useOffer } from "../../api/offer";
 import { type GalleryFilter, type Generation, type Like, queryClient, useAlike, useGallery } from "../../api/queries";
 import { Button, Choice, LinkButton, Segments, Text, Toggle } from "../../ui/controls";
 import { Empty, Failed, Skeletons } from "../../ui/feedback";
+import { useSettled } from "../../ui/settled";
 import { toastError, undoable } from "../../ui/toasts";
 import { WindowedGrid } from "../../ui/windowed_grid";
 import { ComparePictures } from "./compare_pictures";
@@ -15,8 +17,18 @@ const KINDS = [
   { id: "", name: "Everything" },
   { id: "illustrate", name: "Drawings" },
   { id: "vectorize", name: "Vectorised" },
+  { id: "restyle", name: "Restyled" },
   { id: "edit", name: "Edited" },
+  { id: "finish", name: "Enlarged" },
 ];
+const AGES = [
+  { id: "", name: "Any time" },
+  { id: "1", name: "Last 24 hours" },
+  { id: "7", name: "Last 7 days" },
+  { id: "30", name: "Last 30 days" },
+  { id: "365", name: "Last 365 days" },
+];
+const daysAgo = (days: string) => new Date(Date.now() - Number(days) * 86_400_000).toISOString();
 const ORDERS = [
   { id: "newest", name: "Newest" },
   { id: "oldest", name: "Oldest" },
@@ -27,13 +39,14 @@ const SEARCHES = [
   { id: "shows", name: "What it shows" },
 ];
 const MOST_COMPARED = 4;
-const LEAST_TILE_PX = 180;
+const LEAST_TILE_PX = 160; // two beside each other on a telephone
 const CAPTION_PX = 32;
 
 export function Gallery() {
   const [filter, setFilter] = useState<GalleryFilter>({ sort: "newest" });
   const [search, setSearch] = useState("");
-  const q = useDeferredValue(search.trim());
+  const q = useSettled(search.trim(), 250);
+  const [age, setAge] = useState("");
   const [searched, setSearched] = useState("words");
   const [model, setModel] = useState<Generation>();
   const like: Like | undefined = model
@@ -93,7 +106,13 @@ export function Gallery() {
   const more = useCallback(() => {
     if (!like && hasNextPage && !isFetchingNextPage) fetchNextPage();
   }, [like, hasNextPage, isFetchingNextPage, fetchNextPage]);
-  const isFiltered = !!(q || like || filter.favorite || filter.kind || filter.model);
+  const isFiltered = !!(q || like || filter.favorite || filter.kind || filter.model || filter.since);
+  const showAll = () => {
+    setFilter({ sort: filter.sort });
+    setAge("");
+    setSearch("");
+    setModel(undefined);
+  };
 
   return (
     <div className="page">
@@ -124,12 +143,23 @@ export function Gallery() {
           options={models}
         />
         {!like && (
-          <Choice
-            label="Order"
-            value={filter.sort ?? "newest"}
-            onChange={(sort) => setFilter({ ...filter, sort })}
-            options={ORDERS}
-          />
+          <>
+            <Choice
+              label="Made"
+              value={age}
+              onChange={(days) => {
+                setAge(days);
+                setFilter({ ...filter, since: days ? daysAgo(days) : undefined });
+              }}
+              options={AGES}
+            />
+            <Choice
+              label="Order"
+              value={filter.sort ?? "newest"}
+              onChange={(sort) => setFilter({ ...filter, sort })}
+              options={ORDERS}
+            />
+          </>
         )}
         <Toggle
           label="Favourites"
@@ -188,6 +218,13 @@ export function Gallery() {
       {gallery.data && shown.length === 0 && (
         <Empty title={isFiltered ? "Nothing matches" : "No pictures yet"}>
           <p>{isFiltered ? "Fewer filters show more." : "What you draw and vectorise is kept here."}</p>
+          {isFiltered ? (
+            <Button onPress={showAll}>Show everything</Button>
+          ) : (
+            <Link to="/" className="button plain">
+              Draw something
+            </Link>
+          )}
         </Empty>
       )}
       {opened && (

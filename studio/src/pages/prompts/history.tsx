@@ -1,4 +1,4 @@
-import { useDeferredValue, useState } from "react";
+import { useState } from "react";
 import { send } from "../../api/client";
 import { type PromptEntry, usePromptFavorite, usePromptHistory, whose } from "../../api/mind";
 import { useOffer } from "../../api/offer";
@@ -8,6 +8,7 @@ import { copy } from "../../ui/copy";
 import { Empty, Failed, Skeletons } from "../../ui/feedback";
 import { when } from "../../ui/format";
 import { RemoveButton } from "../../ui/remove_button";
+import { useSettled } from "../../ui/settled";
 import { toastError, undoable } from "../../ui/toasts";
 
 interface Props {
@@ -18,7 +19,7 @@ interface Props {
 /** The prompts that were drawn, the newest first. */
 export function History({ favorites, use }: Props) {
   const [search, setSearch] = useState("");
-  const q = useDeferredValue(search.trim());
+  const q = useSettled(search.trim(), 250);
   const offer = useOffer();
   const found = usePromptHistory({ q, favorite: favorites || undefined }, offer.data?.keeps ?? false);
   const [hidden, setHidden] = useState<string[]>([]);

@@ -4,7 +4,7 @@ import { Problem } from "../../api/client";
 import { useOffer } from "../../api/offer";
 import { Button, Choice, Drop, NumberInput, Range, Segments, Toggle } from "../../ui/controls";
 import { Empty, Progress } from "../../ui/feedback";
-import { bytes, percent } from "../../ui/format";
+import { bytes, share } from "../../ui/format";
 import { useCtrlEnter } from "../../ui/shortcuts";
 import { toast } from "../../ui/toasts";
 import { Compare } from "./compare";
@@ -92,7 +92,7 @@ export function Vectorise() {
           min={0.5}
           max={1}
           step={0.01}
-          shown={percent(options.targetQuality)}
+          shown={share(options.targetQuality)}
         />
         <div className="row">
           <NumberInput
