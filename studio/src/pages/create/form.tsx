@@ -217,7 +217,7 @@ function Templates({ change }: { change: Props["change"] }) {
     <Choice
       label="Begin with"
       value=""
-      placeholder="A prompt of the site"
+      placeholder="An idea of this site"
       onChange={(id) => {
         const chosen = templates.find((template) => template.id === id);
         if (chosen) change({ prompt: chosen.prompt, negativePrompt: chosen.negative_prompt });

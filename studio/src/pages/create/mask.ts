@@ -32,7 +32,8 @@ export function paint(on: CanvasRenderingContext2D, step: Step) {
   if (!first) return;
   on.beginPath();
   on.moveTo(...first);
-  for (const point of rest.length ? rest : [first]) on.lineTo(...point);
+  if (!rest.length) on.lineTo(first[0] + 0.01, first[1]); // browsers leave out lines without length, and their caps
+  for (const point of rest) on.lineTo(...point);
   on.stroke();
 }
 

@@ -1,54 +1,67 @@
-// A picture in the style of others: choose styles and how much, see before and after under one slider.
+// A picture in the style of others: choose styles, how much and where, see before and after under one slider.
 import { useEffect, useRef, useState } from "react";
-import { Button, Drop, LinkButton, Range, Toggle } from "../../ui/controls";
-import { Empty, Progress } from "../../ui/feedback";
-import { percent, seconds } from "../../ui/format";
+import { Button, Drop, LinkButton, Range, Segments, Toggle } from "../../ui/controls";
+import { Empty, Failed, Progress, Skeletons } from "../../ui/feedback";
+import { seconds, share } from "../../ui/format";
 import { useCtrlEnter } from "../../ui/shortcuts";
 import { toast, toastError } from "../../ui/toasts";
+import { type Picture, pictureOfFile } from "../create/picture";
 import { Slider } from "./slider";
-import { type Painted, paint, type Style, useStyles } from "./transfer";
+import { ownUse, type Painted, paint, type Style, styleUse, type Use, useOptimises, useStyles } from "./transfer";
+import { Uses } from "./uses";
 
 const ACCEPTED = ["image/png", "image/jpeg", "image/webp", "image/svg+xml"];
 const MOST = 4;
+const WAYS = [
+  { id: "pass", name: "In one pass" },
+  { id: "steps", name: "By optimisation" },
+];
+const STEPS = 100;
 
 export function Restyle() {
   const styles = useStyles();
+  const optimises = useOptimises().data ?? false;
   const [file, setFile] = useState<File>();
-  const [source, setSource] = useState<string>();
-  const [own, setOwn] = useState<File>();
-  const [weights, setWeights] = useState<Record<string, number>>({});
+  const [source, setSource] = useState<Picture>();
+  const [uses, setUses] = useState<Use[]>([]);
   const [strength, setStrength] = useState(1);
   const [keepsColors, setKeepsColors] = useState(false);
+  const [iterations, setIterations] = useState(0);
   const [painted, setPainted] = useState<Painted>();
   const [isBusy, setBusy] = useState(false);
-  const [share, setShare] = useState(0);
+  const [progress, setProgress] = useState(0);
   const running = useRef<AbortController>(null);
+  useEffect(() => () => running.current?.abort(), []);
 
-  useEffect(() => {
-    if (!file) return;
-    const url = URL.createObjectURL(file);
-    setSource(url);
-    setPainted(undefined);
-    return () => {
-      running.current?.abort(); // of this picture: another one, or another page, is shown
-      URL.revokeObjectURL(url);
-    };
-  }, [file]);
-
-  const chosen = Object.keys(weights);
   const isSvg = file?.type === "image/svg+xml";
-  const ready = file !== undefined && (chosen.length > 0 || (own !== undefined && !isSvg)) && !isBusy;
-  const toggle = (name: string) => {
-    const { [name]: present, ...others } = weights;
-    if (present !== undefined) setWeights(others);
-    else if (isSvg) setWeights({ [name]: 1 });
-    else if (chosen.length < MOST) setWeights({ ...weights, [name]: 1 });
+  const named = isSvg ? uses.filter(({ name }) => name).slice(0, 1) : uses;
+  const ready = file !== undefined && source !== undefined && named.length > 0 && !isBusy;
+  const toggle = (style: Style) => {
+    if (uses.some(({ key }) => key === style.name)) setUses(uses.filter(({ key }) => key !== style.name));
+    else add(styleUse(style));
+  };
+  const add = (use: Use) => {
+    const others = isSvg ? [] : uses.filter(({ key }) => key !== use.key); // an SVG takes one style
+    if (others.length < MOST) setUses([...others, use]);
     else toast("error", `At most ${MOST} styles are mixed`);
   };
-  const take = (first: File) => {
+  const take = async (first: File) => {
+    running.current?.abort(); // of the picture before
+    try {
+      setSource(await pictureOfFile(first));
+    } catch (error) {
+      return toastError(error);
+    }
     setFile(first);
-    const [name] = chosen;
-    if (first.type === "image/svg+xml" && name) setWeights({ [name]: 1 }); // an SVG takes one style
+    setPainted(undefined);
+    setUses((before) => before.map((use) => ({ ...use, mask: null }))); // regions were those of another picture
+  };
+  const takeOwn = async (first: File) => {
+    try {
+      add(ownUse(await pictureOfFile(first), first));
+    } catch (error) {
+      toastError(error);
+    }
   };
   const go = async () => {
     if (!ready || !file) return;
@@ -56,9 +69,10 @@ export function Restyle() {
     running.current = run;
     const { signal } = run;
     setBusy(true);
-    setShare(0);
+    setProgress(0);
     try {
-      const made = await paint({ file, weights, own, strength, keepsColors }, setShare, signal);
+      const order = { file, uses: named, strength, keepsColors, iterations: optimises ? iterations : 0 };
+      const made = await paint(order, setProgress, signal);
       if (made && !signal.aborted) setPainted(made);
     } catch (error) {
       if (!signal.aborted) toastError(error);
@@ -73,32 +87,28 @@ export function Restyle() {
       <section className="panel" aria-labelledby="restyle">
         <h1 id="restyle">Restyle</h1>
         <Drop label="Picture" accept={ACCEPTED} onFiles={([first]) => first && take(first)}>
-          <p>{file ? file.name : "Drop a picture or an SVG here."}</p>
+          <p className="ellipsis">{file ? file.name : "Drop a picture or an SVG here."}</p>
         </Drop>
-        <StyleList styles={styles.data?.styles ?? []} weights={weights} toggle={toggle} />
-        {chosen.length > 1 &&
-          chosen.map((name) => (
-            <Range
-              key={name}
-              label={`Share of ${name}`}
-              value={weights[name] ?? 1}
-              onChange={(weight) => setWeights({ ...weights, [name]: weight })}
-              min={0.1}
-              max={3}
-              step={0.1}
-            />
-          ))}
+        {styles.isError && <Failed error={styles.error} retry={styles.refetch} />}
+        {styles.isPending && <Skeletons count={3} className="line" />}
+        <StyleList styles={styles.data?.styles ?? []} uses={named} toggle={toggle} />
         {!isSvg && (
           <Drop
             label="A style of your own"
             accept={ACCEPTED.slice(0, 3)}
-            onFiles={([first]) => {
-              setOwn(first);
-              setWeights({});
-            }}
+            onFiles={([first]) => first && takeOwn(first)}
           >
-            <p>{own && chosen.length === 0 ? own.name : "Or drop a picture whose style is taken."}</p>
+            <p>Or drop a picture whose style is taken.</p>
           </Drop>
+        )}
+        {named.length > 0 && (
+          <Uses
+            uses={named}
+            change={(key, change) => setUses(uses.map((use) => (use.key === key ? { ...use, ...change } : use)))}
+            remove={(key) => setUses(uses.filter((use) => use.key !== key))}
+            size={isSvg ? undefined : source}
+            backdrop={source?.url}
+          />
         )}
         <Range
           label="Strength"
@@ -107,14 +117,28 @@ export function Restyle() {
           min={0}
           max={1}
           step={0.05}
-          shown={percent(strength)}
+          shown={share(strength)}
         />
         {!isSvg && <Toggle label="Keep the picture's colours" value={keepsColors} onChange={setKeepsColors} />}
-        <div className="actions">
+        {!isSvg && optimises && (
+          <>
+            <Segments
+              label="How it is painted"
+              value={iterations ? "steps" : "pass"}
+              onChange={(way) => setIterations(way === "steps" ? STEPS : 0)}
+              options={WAYS}
+            />
+            {iterations > 0 && (
+              <Range label="Steps" value={iterations} onChange={setIterations} min={20} max={500} step={10} />
+            )}
+          </>
+        )}
+        <div className="actions commit">
           <Button primary onPress={go} isDisabled={!ready}>
-            {isBusy ? "Painting…" : "Paint"}
+            {isBusy ? "Painting…" : "Paint"} <kbd>Ctrl Enter</kbd>
           </Button>
-          {painted && (
+          {isBusy && <Button onPress={() => running.current?.abort()}>Cancel</Button>}
+          {painted && !isBusy && (
             <LinkButton href={painted.url} download={painted.name}>
               Save
             </LinkButton>
@@ -124,11 +148,16 @@ export function Restyle() {
       <section className="canvas" aria-label="Before and after">
         {source ? (
           <div className="stack">
-            <Slider before={source} after={painted?.url} name={file?.name ?? ""} isBusy={isBusy} />
-            {isBusy && !isSvg && <Progress value={share} label="Painted" />}
-            {painted && (
+            <Slider before={source.url} after={painted?.url} name={file?.name ?? ""} isBusy={isBusy} />
+            {isBusy && !isSvg && <Progress value={progress} label="Painted" />}
+            {painted && !isBusy && (
               <p className="muted" role="status">
                 {painted.seconds === undefined ? "Painted" : `Painted in ${seconds(painted.seconds)}`}
+              </p>
+            )}
+            {!painted && !isBusy && (
+              <p className="muted" role="status">
+                {named.length ? "Press Paint to see it." : "Choose a style, or mix up to four."}
               </p>
             )}
           </div>
@@ -144,11 +173,11 @@ export function Restyle() {
 
 interface ListProps {
   styles: Style[];
-  weights: Record<string, number>;
-  toggle: (name: string) => void;
+  uses: Use[];
+  toggle: (style: Style) => void;
 }
 
-function StyleList({ styles, weights, toggle }: ListProps) {
+function StyleList({ styles, uses, toggle }: ListProps) {
   return (
     <ul className="styletiles" aria-label="Styles">
       {styles.map((style) => (
@@ -156,9 +185,9 @@ function StyleList({ styles, weights, toggle }: ListProps) {
           <button
             type="button"
             className="styletile"
-            aria-pressed={style.name in weights}
+            aria-pressed={uses.some(({ key }) => key === style.name)}
             title={style.description}
-            onClick={() => toggle(style.name)}
+            onClick={() => toggle(style)}
           >
             <img src={style.image_url} alt="" width="72" height="72" loading="lazy" />
             <span className="ellipsis">{style.title}</span>
