@@ -77,10 +77,14 @@ export const useQueueInfo = () =>
     refetchInterval: 4_000,
   });
 
+/** All pages that were opened are asked for again: jobs on each of them may still change. */
 export const useJobs = (filter: { status?: string; kind?: string }) =>
-  useQuery({
+  useInfiniteQuery({
     queryKey: ["jobs", filter],
-    queryFn: () => request<Schemas["JobsPage"]>("GET", "/v1/jobs", { query: { ...filter, limit: 50 } }),
+    queryFn: ({ pageParam }) =>
+      request<Schemas["JobsPage"]>("GET", "/v1/jobs", { query: { ...filter, limit: 50, cursor: pageParam } }),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.next_cursor,
     refetchInterval: 3_000,
     placeholderData: keepPreviousData,
   });

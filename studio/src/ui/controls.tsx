@@ -27,12 +27,13 @@ interface LinkButtonProps {
   href: string;
   download?: string;
   onClick?: () => void;
+  label?: string;
   children: ReactNode;
 }
 
-export function LinkButton({ href, download, onClick, children }: LinkButtonProps) {
+export function LinkButton({ href, download, onClick, label, children }: LinkButtonProps) {
   return (
-    <a className="button plain" href={href} download={download} onClick={onClick}>
+    <a className="button plain" href={href} download={download} onClick={onClick} aria-label={label}>
       {children}
     </a>
   );

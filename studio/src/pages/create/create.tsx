@@ -7,9 +7,10 @@ import { useDraw, useLoras } from "../../api/queries";
 import { Section } from "../../ui/controls";
 import { Empty, Failed, Skeletons } from "../../ui/feedback";
 import { useCtrlEnter } from "../../ui/shortcuts";
-import { toastError } from "../../ui/toasts";
+import { toast, toastError } from "../../ui/toasts";
 import "./create.css";
 import { Drawing } from "./drawing";
+import { DrawingsBar } from "./drawings_bar";
 import { Form } from "./form";
 import { LayoutPanel } from "./layout_panel";
 import { drawnSize, familyOf, jobOf, offered, randomSeed, type Settings, useSettings } from "./settings";
@@ -35,12 +36,17 @@ export function Create() {
   const loras = useLoras(takesLoras);
   const settings = offered(all, family, loras.data?.items);
 
-  const show = (ids: string[]) => {
+  const keep = (change: (before: string[]) => string[]) =>
     setDrawings((before) => {
-      const after = [...ids, ...before].slice(0, MOST_KEPT);
+      const after = change(before).slice(0, MOST_KEPT);
       sessionStorage.setItem(KEPT, JSON.stringify(after));
       return after;
     });
+  const show = (ids: string[]) => keep((before) => [...ids, ...before]);
+  const clear = () => {
+    keep(() => []);
+    const restore = () => keep((since) => [...since, ...drawings]);
+    toast("info", "Cleared; the gallery still has them", { action: { label: "Undo", run: restore } });
   };
   const send = async (own: Settings, from: Source): Promise<number | undefined> => {
     const seed = own.seed ?? randomSeed();
@@ -126,6 +132,7 @@ export function Create() {
             </p>
           </Empty>
         )}
+        {drawings.length > 1 && <DrawingsBar drawings={drawings} clear={clear} />}
         <ul className="grid">
           {drawings.map(
             (id, index) =>
@@ -137,7 +144,7 @@ export function Create() {
                   send={send}
                   show={show}
                   shown={index === 0 ? (url) => setLatest(local(url)) : undefined}
-                  remove={() => setDrawings((before) => before.filter((other) => other !== id))}
+                  remove={() => keep((before) => before.filter((other) => other !== id))}
                 />
               ),
           )}

@@ -1,17 +1,22 @@
-// Jobs as they wait, run and end; every change can be taken back as long as the job is not over.
+// Jobs as they wait, run and end, those of a batch together; every change can be taken back as long as a job is not over.
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
-import { local, send } from "../../api/client";
-import { isOver, type Job, useJobAction, useJobs, useQueueInfo, useSession } from "../../api/queries";
-import { Button, Choice, Segments } from "../../ui/controls";
-import { Empty, Failed, Progress, Skeletons } from "../../ui/feedback";
-import { seconds, when } from "../../ui/format";
+import { send } from "../../api/client";
+import { type Job, useJobs, useQueueInfo, useSession } from "../../api/queries";
+import { Button, Segments } from "../../ui/controls";
+import { Empty, Failed, Skeletons } from "../../ui/feedback";
 import { toastError } from "../../ui/toasts";
+import { Batch } from "./batch";
+import { Row } from "./row";
 
-const STATES = ["all", "pending", "processing", "paused", "completed", "failed", "cancelled"];
-const PRIORITIES = [
-  { id: "-5", name: "Low" },
-  { id: "0", name: "Normal" },
-  { id: "5", name: "High" },
+const STATES = [
+  { id: "all", name: "All" },
+  { id: "pending", name: "Waiting" },
+  { id: "processing", name: "Running" },
+  { id: "paused", name: "Paused" },
+  { id: "completed", name: "Done" },
+  { id: "failed", name: "Failed" },
+  { id: "cancelled", name: "Cancelled" },
 ];
 
 export function Queue() {
@@ -27,6 +32,7 @@ export function Queue() {
       toastError(error);
     }
   };
+  const shown = jobs.data?.pages.flatMap((page) => page.jobs) ?? [];
   return (
     <div className="page">
       <div className="row spread">
@@ -34,7 +40,7 @@ export function Queue() {
         <div className="row">
           {Object.entries(lanes.data?.lanes ?? {}).map(([name, lane]) => (
             <span key={name} className="actions">
-              <span className="chip">
+              <span className={lane.is_paused ? "chip warning" : "chip"}>
                 {name}: {lane.processing} of {lane.slots} running, {lane.pending} waiting
                 {lane.is_paused ? ", stopped" : ""}
               </span>
@@ -47,84 +53,46 @@ export function Queue() {
           ))}
         </div>
       </div>
-      <Segments label="State" value={status} onChange={setStatus} options={STATES.map((id) => ({ id, name: id }))} />
+      <Segments label="State" value={status} onChange={setStatus} options={STATES} />
       {jobs.isError && <Failed error={jobs.error} retry={jobs.refetch} />}
-      <ul className="list">
+      <ul className="list" aria-label="Jobs">
         {jobs.isPending && <Skeletons count={5} className="line" />}
-        {jobs.data?.jobs.map((job) => (
-          <Row key={job.id} job={job} />
-        ))}
+        {together(shown).map((group) =>
+          group.length > 1 ? (
+            <Batch key={group[0]?.batch_id} jobs={group} />
+          ) : (
+            group.map((job) => <Row key={job.id} job={job} />)
+          ),
+        )}
       </ul>
-      {jobs.data?.jobs.length === 0 && (
-        <Empty title="Nothing here">
+      {jobs.hasNextPage && (
+        <div className="actions">
+          <Button onPress={() => jobs.fetchNextPage()} isDisabled={jobs.isFetchingNextPage}>
+            Show older ones
+          </Button>
+        </div>
+      )}
+      {jobs.data && shown.length === 0 && (
+        <Empty title={status === "all" ? "No jobs yet" : "None of these"}>
           <p>Drawings and conversions appear here as soon as they are sent.</p>
+          {status === "all" && (
+            <Link to="/" className="button plain">
+              Draw something
+            </Link>
+          )}
         </Empty>
       )}
     </div>
   );
 }
 
-function Row({ job }: { job: Job }) {
-  const change = useJobAction();
-  const act = (action: string, body?: unknown) => change.mutate({ id: job.id, action, body }, { onError: toastError });
-  const level = job.priority > 0 ? "5" : job.priority < 0 ? "-5" : "0";
-  const name = job.prompt || job.kind;
-  const thumbnail = (job.results[0]?.thumbnail_url ?? job.preview_url) as string | undefined;
-  return (
-    <li className="jobrow">
-      {thumbnail ? (
-        <img src={local(thumbnail)} alt="" loading="lazy" />
-      ) : (
-        <span className={`dot ${job.status === "processing" ? "busy" : ""}`} aria-hidden="true" />
-      )}
-      <div className="grow">
-        <p className="ellipsis">{name}</p>
-        <p className="muted">
-          {job.kind} · {describe(job)} · {when(job.created_at)}
-        </p>
-        {!isOver(job) && <Progress value={job.progress} label={`Progress of ${name}`} />}
-        {job.error && <p className="error">{String(job.error.detail ?? job.error.title)}</p>}
-      </div>
-      <div className="actions">
-        {job.status === "pending" && (
-          <Choice
-            label="Priority"
-            value={level}
-            onChange={(id) => act("priority", { priority: Number(id) })}
-            options={PRIORITIES}
-          />
-        )}
-        {(job.status === "pending" || job.status === "processing") && (
-          <Button label={`Pause ${name}`} onPress={() => act("pause")}>
-            Pause
-          </Button>
-        )}
-        {job.status === "paused" && (
-          <Button label={`Resume ${name}`} onPress={() => act("resume")}>
-            Resume
-          </Button>
-        )}
-        {!isOver(job) && (
-          <Button quiet label={`Cancel ${name}`} onPress={() => act("cancel")}>
-            Cancel
-          </Button>
-        )}
-        {(job.status === "failed" || job.status === "cancelled") && (
-          <Button label={`Retry ${name}`} onPress={() => act("retry")}>
-            Retry
-          </Button>
-        )}
-      </div>
-    </li>
-  );
-}
-
-function describe(job: Job): string {
-  if (job.wish) return `${job.wish} asked for`;
-  if (job.status === "pending")
-    return `number ${job.position ?? "?"}${job.estimated_s ? `, about ${seconds(job.estimated_s)}` : ""}`;
-  if (job.status === "processing") return job.steps ? `step ${job.step ?? 0} of ${job.steps}` : "running";
-  if (job.status === "completed")
-    return job.cached ? "completed, cached" : `completed in ${seconds(job.generation_time_s)}`;
-  return job.status;
+/** Neighbours of the same batch. */
+function together(jobs: Job[]): Job[][] {
+  const groups: Job[][] = [];
+  for (const job of jobs) {
+    const last = groups.at(-1);
+    if (last && job.batch_id && last[0]?.batch_id === job.batch_id) last.push(job);
+    else groups.push([job]);
+  }
+  return groups;
 }
