@@ -49,9 +49,9 @@ def both_doors(
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert ready.wait(20)
+    assert ready.wait(60)
     try:
         yield Served(f"127.0.0.1:{port}", f"127.0.0.1:{found['grpc']}")
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)

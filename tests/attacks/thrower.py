@@ -47,7 +47,7 @@ class Thrower:
         async def worker() -> None:
             for number in numbers:
                 try:
-                    async with asyncio.timeout(40):
+                    async with asyncio.timeout(120):
                         await self._draw.choice(kinds)()
                 except TimeoutError:
                     self.seen.faults.append(f"request {number} was not answered")
@@ -125,7 +125,7 @@ class Thrower:
         headers = {key_header[0].decode(): key_header[1].decode()} if key_header else {}
         url = f"ws://{self._door[0]}:{self._door[1]}/v1/jobs/{path}/ws"
         try:
-            async with websockets.connect(url, additional_headers=headers, open_timeout=10, close_timeout=1) as socket:
+            async with websockets.connect(url, additional_headers=headers, open_timeout=60, close_timeout=1) as socket:
                 for _ in range(self._draw.randrange(4)):
                     await socket.send(self._draw.choice(odd_bytes.MESSAGES))
                 async with asyncio.timeout(0.3):
@@ -150,7 +150,7 @@ class Thrower:
     async def _call(self, channel: grpc.aio.Channel) -> None:
         method, message = odd_calls.call(self._draw)
         try:
-            await channel.unary_unary(f"{SERVICE}/{method}")(message, metadata=self._metadata(), timeout=20)
+            await channel.unary_unary(f"{SERVICE}/{method}")(message, metadata=self._metadata(), timeout=60)
             code = "OK"
         except grpc.aio.AioRpcError as error:
             code = error.code().name

@@ -89,7 +89,7 @@ def streamed(client: openai.OpenAI) -> dict[str, bool]:
 
 def timed_out(client: openai.OpenAI) -> dict[str, bool]:
     """A client that times out and retries."""
-    hurried = client.with_options(timeout=1.0, max_retries=4)
+    hurried = client.with_options(timeout=1.0, max_retries=10)
     return {"left": bool(hurried.images.generate(prompt="slow apple").data)}
 
 

@@ -419,7 +419,7 @@ def test_failed_start_does_not_wait_for_the_end_of_the_process(
 
 
 def test_metrics_are_served(triton: TritonServer) -> None:
-    with urllib.request.urlopen(triton.metrics_url, timeout=5) as answer:
+    with urllib.request.urlopen(triton.metrics_url, timeout=60) as answer:
         assert b"nv_inference_request_success" in answer.read()
 
 

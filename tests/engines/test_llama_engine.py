@@ -47,7 +47,7 @@ def build(folder: Path, packages: Path, **more: str) -> Path:
 @pytest.fixture(scope="module", params=PACKAGES)
 def triton(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     repository = build(tmp_path_factory.mktemp("director"), request.param)
-    with TritonServer(repository, ["director"], threads=1, start_timeout_s=60) as server:
+    with TritonServer(repository, ["director"], threads=1, start_timeout_s=300) as server:
         yield server
 
 
@@ -69,7 +69,7 @@ async def said(client: EngineClient, answer_id: str, text: str, **more: Any) -> 
 @pytest.mark.triton
 async def test_pieces_come_one_by_one_and_a_schema_is_kept(triton: TritonServer) -> None:
     client = EngineClient(triton.url)
-    assert (await client.probe("director", timeout_s=30))["end"][0] == b"stop"
+    assert (await client.probe("director", timeout_s=60))["end"][0] == b"stop"
     pieces, end = await said(client, "a", "a fox in the snow at dawn, painted in oil")
     assert len(pieces) > 1
     assert end in ("stop", "length")
@@ -150,7 +150,7 @@ def test_triton_says_why_it_does_not_start(tmp_path: Path) -> None:
     file.unlink()
     file.write_bytes(data[: len(data) // 2])
     with pytest.raises(EngineUnavailable, match="cut short"):
-        TritonServer(repository, ["director"], start_timeout_s=60).start()
+        TritonServer(repository, ["director"], start_timeout_s=300).start()
 
 
 @pytest.mark.triton

@@ -92,7 +92,7 @@ async def endpoint() -> AsyncIterator[Endpoint]:
 @pytest.fixture
 async def client(endpoint: Endpoint) -> AsyncIterator[EngineClient]:
     """Its gRPC address refuses connections."""
-    client = EngineClient("127.0.0.1:1", timeout_s=20.0)
+    client = EngineClient("127.0.0.1:1", timeout_s=60.0)
     client.use_http(endpoint.address)
     yield client
     await client.close()

@@ -76,4 +76,4 @@ def _served(opened: Opening) -> Iterator[str]:
     finally:
         for server in servers:
             server.should_exit = True
-        thread.join(20)
+        thread.join(60)

@@ -23,7 +23,7 @@ class FailingStart:
 
     def __call__(self, module: str, *arguments: str) -> NoReturn:
         self.started.set()
-        assert self.release.wait(20)
+        assert self.release.wait(60)
         raise OSError("no process is left")
 
 

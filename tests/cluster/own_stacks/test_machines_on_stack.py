@@ -65,7 +65,7 @@ def test_prometheus_is_told_of_both_and_both_tell(site: Site) -> None:
     both = [site.first.address, site.second.address]
     wanted = {"ray": [f"{one}:{METRICS_PORT}" for one in both], "haproxy": [f"{one}:9101" for one in both]}
     site.wait(lambda: site.targets() == wanted)
-    read = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
+    read = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode())"
 
     def tells(target: str, name: str) -> bool:
         with contextlib.suppress(subprocess.CalledProcessError):

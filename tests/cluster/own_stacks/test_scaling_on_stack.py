@@ -85,7 +85,7 @@ def test_replicas_follow_the_load_and_nothing_fails(started: Started) -> None:
 
 
 def health(started: Started) -> dict[str, Any]:
-    answer = httpx.get(f"{started.url}/health/ready", timeout=15)
+    answer = httpx.get(f"{started.url}/health/ready", timeout=60)
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found

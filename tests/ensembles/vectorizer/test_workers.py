@@ -120,8 +120,8 @@ async def test_task_over_its_deadline_is_killed(workers: WorkerPool) -> None:
     before = set(workers.pids)
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded):
-        await workers.run(time.monotonic() + 0.2, time.sleep, 30)
-    assert time.monotonic() - began < 15
+        await workers.run(time.monotonic() + 0.2, time.sleep, 600)
+    assert time.monotonic() - began < 60
     assert await workers.run(None, operator.add, 1, 2) == 3
     (killed,) = before - set(workers.pids)
     assert await until_gone(killed)
@@ -130,7 +130,7 @@ async def test_task_over_its_deadline_is_killed(workers: WorkerPool) -> None:
 @in_module_loop
 async def test_task_limit_excludes_the_wait_in_the_queue(workers: WorkerPool) -> None:
     await until_full(workers)
-    waits = [workers.run(None, time.sleep, 1.5, limit_s=4.0) for _ in range(5)]  # the last ends after 4.5 s
+    waits = [workers.run(None, time.sleep, 2.5, limit_s=7.0) for _ in range(5)]  # the last ends after 7.5 s
     assert await asyncio.gather(*waits) == [None] * 5
     with pytest.raises(DeadlineExceeded):
         await workers.run(None, time.sleep, 30, limit_s=0.1)
@@ -145,7 +145,7 @@ async def test_past_deadline_is_an_error(workers: WorkerPool) -> None:
 @in_module_loop
 async def test_cancellation_frees_the_worker(workers: WorkerPool) -> None:
     before = set(workers.pids)
-    tasks_ = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(2)]
+    tasks_ = [asyncio.create_task(workers.run(None, time.sleep, 600)) for _ in range(2)]
     await asyncio.sleep(0.1)
     for task in tasks_:
         task.cancel()
@@ -153,7 +153,7 @@ async def test_cancellation_frees_the_worker(workers: WorkerPool) -> None:
     assert all(isinstance(result, asyncio.CancelledError) for result in results)
     began = time.monotonic()
     assert await workers.run(None, operator.add, 2, 2) == 4
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     assert all([await until_gone(pid) for pid in before])
 
 

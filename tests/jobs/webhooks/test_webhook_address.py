@@ -195,7 +195,7 @@ async def test_slow_name_server_blocks_no_other_thread() -> None:
     loop = asyncio.get_running_loop()
 
     def slow(host: str, port: int, family: socket.AddressFamily) -> list[Any]:
-        asyncio.run_coroutine_threadsafe(release.wait(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(release.wait(), loop).result(60)
         return []
 
     names = PinnedResolver(ANYWHERE, slow)
