@@ -210,19 +210,20 @@ def fitted(rgb: Rgb, side_px: int) -> Rgb:
 def pixels_of(data: bytes, media_type: str, side_px: int) -> Rgb:
     """An encoded picture, or an SVG at twice ``side_px``, on white, (H, W, 3). Raises BadImage and its kind."""
     if media_type != SVG:
-        return _on_white(data)
+        return on_white(data)
     if len(data) > MAX_DRAWING_BYTES:
         raise BadImage("this drawing is too large to be indexed", FIELD)
     try:
         svg = data.decode()
         width, height = size_of(svg[:65_536])
         scale = 2 * side_px / max(width, height)
-        return _on_white(to_png(svg, max(1, round(width * scale)), max(1, round(height * scale))))
+        return on_white(to_png(svg, max(1, round(width * scale)), max(1, round(height * scale))))
     except ValueError as error:
         raise BadImage(f"this drawing cannot be rendered: {error}", FIELD) from None
 
 
-def _on_white(data: bytes) -> Rgb:
+def on_white(data: bytes) -> Rgb:
+    """An encoded picture on white, (H, W, 3). Raises BadImage and its kind."""
     rgba = read(data, _LIMITS).rgba
     alpha = rgba[..., 3:].astype(np.float32) / 255
     return np.asarray(rgba[..., :3] * alpha + 255 * (1 - alpha) + 0.5, np.uint8)

@@ -28,6 +28,8 @@ STORED_ID = f"^[A-Za-z0-9_.:-]{{1,{MAX_STORED_ID}}}$"
 """The pattern of the id of a generation or of a result."""
 ILLUSTRATE, VECTORIZE = "illustrate", "vectorize"
 """Lanes of the queue. Each has its own slots, so that fast jobs do not wait behind slow ones."""
+FINISH, RESTYLE = "finish", "restyle"
+"""Kinds of illustrations that begin with a picture and draw nothing."""
 _COST = "cost"
 """Key of the cost in the details."""
 _OMITTED_DEFAULTS: Mapping[str, Any] = {"palette": (), "c2pa": False, "mark": True, "background": AUTO}
@@ -45,8 +47,14 @@ class IllustrateRequest:
     encoding: Encoding = field(default_factory=Encoding)
     more: Mapping[str, Any] = field(default_factory=dict)
     seed_named: bool = True
-    kind: ClassVar[str] = "illustrate"
     lane: ClassVar[str] = ILLUSTRATE
+
+    @property
+    def kind(self) -> str:
+        """What a list of jobs calls it: its JSON has the same kind for all three."""
+        if self.options.draws:
+            return ILLUSTRATE
+        return FINISH if self.options.restyle is None else RESTYLE
 
     @property
     def prompt(self) -> str:
@@ -138,7 +146,7 @@ class IllustrateRequest:
             for name, value in asdict(self.encoding).items()
             if value != _OMITTED_DEFAULTS.get(name)
         }
-        return {"kind": self.kind, "options": options, "encoding": encoding, "more": dict(self.more), **drawn}
+        return {"kind": ILLUSTRATE, "options": options, "encoding": encoding, "more": dict(self.more), **drawn}
 
 
 @dataclass(frozen=True)
@@ -211,7 +219,7 @@ JobRequest = IllustrateRequest | VectorizeRequest | CaptionRequest | RetrainRequ
 
 def from_json(document: Mapping[str, Any]) -> JobRequest:
     """The inverse of ``to_json``."""
-    if document["kind"] == IllustrateRequest.kind:
+    if document["kind"] == ILLUSTRATE:
         values = dict(document["options"])
         if values.get("source") is not None:
             values["source"] = source_from_json(values["source"])

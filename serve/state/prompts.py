@@ -114,8 +114,12 @@ async def delete(database: Database, prompt_id: str, user_id: str) -> None:
         raise _unknown()
 
 
-async def delete_all(database: Database, user_id: str, favorites_too: bool = True) -> int:
-    """The number of entries deleted."""
+async def delete_all(
+    database: Database, user_id: str, favorites_too: bool = True, until: datetime | None = None
+) -> int:
+    """The number of entries deleted; those after ``until`` stay."""
     which = sa.delete(prompts).where(_p.user_id == user_id)
+    if until is not None:
+        which = which.where(_p.created_at <= until)
     async with database.write() as connection:
         return (await connection.execute(which if favorites_too else which.where(~_p.favorite))).rowcount

@@ -8,7 +8,7 @@ import base64
 import dataclasses
 import io
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from stateful_door import is_problem
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from serve.ensembles.captioner.decoding import beam_search
+from serve.ensembles.captioner.describer import Describer
 from serve.ensembles.captioner.fusion import Candidate, fused, scored
 from serve.ensembles.captioner.tags import Tag
+from serve.ensembles.director.chat_model import ChatFailed, ChatOptions, Message
 from serve.errors import EngineUnavailable
 from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
@@ -113,6 +115,52 @@ async def test_a_form_takes_a_file(ada: httpx.AsyncClient) -> None:
     Image.new("RGB", (9, 9), "red").save(made, "PNG")
     answer = await ada.post("/api/captions", files={"image": ("a.png", made.getvalue())})
     assert answer.json()["caption"] == "a red thing"
+    chosen = {"models": '["teller"]', "weights": '{"teller": 2}', "image": picture("blue")}
+    files = {"beams": (None, "1")}
+    only = (await ada.post("/api/captions", data=chosen, files=files)).json()
+    assert [one["model"] for one in only["candidates"]][:1] == ["teller"]
+
+
+async def test_an_svg_is_captioned_without_its_scripts(ada: httpx.AsyncClient) -> None:
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><script/><path fill="{}" d="M0 0H9V9H0Z"/></svg>'
+    answer = await ada.post("/api/captions", files={"image": ("a.svg", svg.format("#f00"))})
+    assert answer.json()["caption"] == "a red thing"
+    image = "data:image/svg+xml;base64," + base64.b64encode(svg.format("#00f").encode()).decode()
+    job = {"kind": "caption", "input": {"pictures": [{"image": image}]}}
+    assert (await ada.post("/v1/jobs", json=job)).status_code == 202
+    assert (await ada.post("/api/captions", json={"image": image})).json()["caption"] == "a blue thing"
+    assert is_problem(await ada.post("/api/captions", files={"image": ("a.svg", "<svg>")}), 415, "image")
+
+
+class Seer:
+    """A language model that sees."""
+
+    name = "seer"
+    says = ""
+
+    async def stream(self, messages: Sequence[Message], options: ChatOptions) -> AsyncGenerator[str, None]:
+        assert messages[-1].picture
+        if not self.says:
+            raise ChatFailed("did not answer in time")
+        yield self.says
+
+
+async def test_a_language_model_that_sees_is_one_of_the_models(
+    site: KeyedSite, ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seer = Seer()
+    monkeypatch.setattr(site.app.state, "describer", Describer(seer, ChatOptions()), raising=False)
+    assert (await ada.get("/api/captions/models")).json() == {"models": ["teller", "search", "seer"]}
+    seer.says = "a red thing on fire\nand more"
+    found = (await ada.post("/api/captions", json={"image": picture("red"), "weights": {"seer": 9}})).json()
+    best = found["candidates"][0]
+    assert (best["model"], best["text"], best["confidence"]) == ("seer", "a red thing on fire", None)
+    assert best["likeness"] > 0.9
+    assert 0 < best["agreement"] < 1
+    seer.says = ""
+    assert (await ada.post("/api/captions", json={"image": picture("red")})).status_code == 503
+    without = {"image": picture("red"), "models": ["teller", "search"]}
+    assert (await ada.post("/api/captions", json=without)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -191,6 +239,7 @@ def test_fusion_weighs_and_completes() -> None:
     assert ranked[0].candidate.text == "a red fox in snow"
     assert ranked[-1].candidate.text == "a boat"
     assert ranked[0].agreement == pytest.approx(2 / 3)
+    assert scored([Candidate("a boat", "seer", None)], 10.0, {})[0].score == 0
     assert scored(candidates, 10.0, {"two": 0.1})[0].candidate.text == "a red fox"
     tags = [Tag("styles", "watercolour", 0.5, 0.95), Tag("colors", "red", 0.5, 0.99), Tag("moods", "dark", 0.4, 0.5)]
     assert fused("a red fox", tags) == "a red fox, watercolour"

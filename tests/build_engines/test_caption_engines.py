@@ -96,7 +96,7 @@ def test_captions_are_those_that_the_library_generates(blip: Path, repository: P
         kept = [WORDS[int(i)] for i in generated if int(i) > BOS]
         lengths.add(len(kept))
         options = CaptionOptions(beams=beams, max_tokens=12)
-        found = asyncio.run(captioner.caption(png(seed), "image/png", options))
+        found = asyncio.run(captioner.caption(png(seed), options))
         assert found.candidates[0].candidate.text == " ".join(kept)
         assert 0 < found.candidates[0].candidate.confidence <= 1
         assert len(found.candidates) <= beams
@@ -107,7 +107,7 @@ def test_a_prompt_is_continued(repository: Path) -> None:
     client = InProcess(repository)
     captioner = Captioner(captioning_engines_in(repository), client, None)
     options = CaptionOptions(prompt="word1 word2", beams=2, max_tokens=5)
-    found = asyncio.run(captioner.caption(png(0), "image/png", options))
+    found = asyncio.run(captioner.caption(png(0), options))
     assert all(one.candidate.text.startswith("word1 word2") for one in found.candidates)
     assert max(client.rows) == 2
     manifest = json.loads((repository / "tiny_decoder" / "manifest.json").read_text())

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
+from serve.api.captions.captioners import known_describer
 from serve.api.http.callers import CallerOf
 from serve.api.http.input_pictures import PictureOriginFields
 from serve.api.http.models import FORM_LIST, RequestModel, Text, Whole
@@ -15,13 +16,9 @@ from serve.api.http.picture_forms import PictureRoute, with_form
 from serve.api.http.problems import render
 from serve.api.library.files import ConversionTurns
 from serve.api.library.picture_sources import PictureSources
-from serve.api.mind.director import remote_chat_of
-from serve.ensembles.captioner.describer import MAX_SIDE_PX, Describer, question_of, templates
-from serve.ensembles.director.chat_model import ChatOptions
-from serve.ensembles.embedder import pixels_of
+from serve.ensembles.captioner.describer import Describer, question_of, templates
+from serve.ensembles.embedder import on_white
 from serve.errors import InvalidRequest, Unsupported
-from serve.settings import Settings
-from serve.state.objects.names import media_type_of
 
 router = APIRouter(prefix="/api/captions", route_class=PictureRoute)
 
@@ -66,21 +63,14 @@ class TemplatesResponse(BaseModel):
 
 
 def describer_of(request: Request) -> Describer:
-    """That of this process. Raises Unsupported where the site's language model sees no pictures, or there is none."""
-    state = request.app.state
-    if not hasattr(state, "describer"):
-        settings: Settings = state.settings
-        own = settings.director
-        chat = remote_chat_of(request)
-        if chat is None or not own.sees_pictures:
-            raise Unsupported(
-                "there is no language model that sees pictures; director.base_url names one, and "
-                "director.sees_pictures says that it does",
-                "image",
-            )
-        names = ("temperature", "top_p", "top_k", "repeat_penalty", "max_tokens")
-        state.describer = Describer(chat, ChatOptions(**{name: getattr(own, name) for name in names}))
-    found: Describer = state.describer
+    """Raises Unsupported where there is none."""
+    found = known_describer(request)
+    if found is None:
+        raise Unsupported(
+            "there is no language model that sees pictures; director.base_url names one, and "
+            "director.sees_pictures says that it does",
+            "image",
+        )
     return found
 
 
@@ -94,11 +84,11 @@ def describer_of(request: Request) -> Describer:
 async def describe(body: DescribeRequest, request: Request, caller: CallerOf, turns: ConversionTurns) -> Response:
     """A picture described by a language model that sees it: by a template, or as the answer to a question."""
     describer, question = describer_of(request), question_of(body.template, body.question)
-    picture = await PictureSources(request).picture(body, caller.user_id)
+    picture = await PictureSources(request).shown(body, caller.user_id)
     if picture is None:
         raise InvalidRequest("is required: the picture to describe", "image")
     async with turns.slot():
-        rgb = await asyncio.to_thread(pixels_of, picture.data, media_type_of(picture.data), MAX_SIDE_PX)
+        rgb = await asyncio.to_thread(on_white, picture.data)
     before = [(one.question, one.answer) for one in body.turns]
     text = await describer.describe(rgb, before, question, body.max_tokens)
     latest = [*before, (question, text[: 2 * MAX_TEXT])][-MAX_TURNS:]

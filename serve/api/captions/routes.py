@@ -16,7 +16,6 @@ from serve.api.http.problems import render
 from serve.api.library.files import ConversionTurns
 from serve.api.library.picture_sources import PictureSources
 from serve.errors import InvalidRequest
-from serve.state.objects.names import media_type_of
 
 router = APIRouter(prefix="/api/captions", route_class=PictureRoute)
 
@@ -28,11 +27,18 @@ class CaptionRequestBody(PictureOriginFields, CaptionFields):
 class CaptionCandidate(BaseModel):
     text: str
     model: str
-    confidence: Annotated[float, Field(ge=0, le=1, description="The model's own: the mean probability of a token.")]
+    confidence: Annotated[
+        float | None,
+        Field(
+            ge=0, le=1, description="The model's own: the mean probability of a token. A language model states none."
+        ),
+    ]
     likeness: Annotated[float | None, Field(description="Cosine of the embeddings of text and picture.")]
     fit: Annotated[float | None, Field(ge=0, le=1, description="Likelihood by them, relative to the best candidate.")]
     agreement: Annotated[float | None, Field(ge=0, le=1, description="How much of it other models say too.")]
-    score: Annotated[float, Field(ge=0, le=1, description="The mean of those known, times the model's weight.")]
+    score: Annotated[
+        float, Field(ge=0, le=1, description="The mean of those known, times the model's weight; 0 where none is.")
+    ]
 
 
 class CaptionTag(BaseModel):
@@ -52,7 +58,10 @@ class CaptionedPicture(BaseModel):
 
 
 class CaptionModelsResponse(BaseModel):
-    models: Annotated[list[str], Field(description="The engines, then the embedding that names the nearest words.")]
+    models: Annotated[
+        list[str],
+        Field(description="The engines, the embedding that names the nearest words, the language model that sees."),
+    ]
 
 
 @router.post(
@@ -66,11 +75,11 @@ async def caption(body: CaptionRequestBody, request: Request, caller: CallerOf, 
     """What a picture shows, by all captioning models of the site together."""
     captioner, options = await captioner_of(request), body.options()
     captioner.check(options)
-    picture = await PictureSources(request).picture(body, caller.user_id)
+    picture = await PictureSources(request).shown(body, caller.user_id)
     if picture is None:
         raise InvalidRequest("is required: the picture to caption", "image")
     async with turns.slot():
-        made = await captioner.caption(picture.data, media_type_of(picture.data), options)
+        made = await captioner.caption(picture.data, options)
     return render(made.to_json(), 200, None)
 
 

@@ -123,7 +123,18 @@ def _message(error: Mapping[str, Any], located: bool) -> str:
         return "is required" if located else "the body is missing"
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
+    if error["type"] in ("too_long", "too_short"):
+        return _length(error["type"], error["ctx"])
     return _SUBJECT.sub("must ", str(error["msg"]))
+
+
+def _length(kind: str, stated: Mapping[str, Any]) -> str:
+    """Of a text (pydantic's "Value": `Text` is checked by a function), a list or an object."""
+    most = kind == "too_long"
+    bound = stated["max_length" if most else "min_length"]
+    unit = "character" if stated["field_type"] == "Value" else "item"
+    found = "more" if stated["actual_length"] is None else stated["actual_length"]
+    return f"must have at {'most' if most else 'least'} {bound} {unit}{'' if bound == 1 else 's'}, not {found}"
 
 
 def _is_container(annotation: Any) -> bool:

@@ -34,10 +34,13 @@ _OBJECTS = (
     "loras",
     "subjectReferences",
     "hires",
+    "turns",
+    "models",
+    "weights",
 )
-"""Fields whose text in a form is JSON."""
+"""Fields whose text in a form may be JSON, with pictures in it."""
 _MAX_FILES = 4
-_MAX_FIELD_BYTES = 4 * MAX_PROMPT_CHARACTERS + 1024
+_MAX_CHARACTERS = MAX_PROMPT_CHARACTERS
 
 
 class PictureRequest(CappedRequest):
@@ -45,7 +48,8 @@ class PictureRequest(CappedRequest):
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body") and self.headers.get("content-type", "").lower().startswith(MULTIPART):
-            parts = await read_parts(self, self._limits, _MAX_FILES, _MAX_FIELD_BYTES)
+            # A text may be a picture, as a data: URL: it has the cap of the whole body.
+            parts = await read_parts(self, self._limits, _MAX_FILES, self._limits.max_body_bytes)
             self._body = await asyncio.to_thread(_as_json, parts)
         return await super().body()
 
@@ -72,6 +76,8 @@ def _as_json(parts: list[tuple[str, str | bytes]]) -> bytes:
             if name not in FILES:
                 raise InvalidRequest(f"must be text; files are {', '.join(FILES)}", name[:64])
             values[name] = f"data:application/octet-stream;base64,{base64.b64encode(value).decode()}"
+        elif name not in (*FILES, *_OBJECTS) and len(value) > _MAX_CHARACTERS:
+            raise InvalidRequest(f"must have at most {_MAX_CHARACTERS} characters, not {len(value)}", name[:64])
         elif name in _OBJECTS and value[:1] in ("{", "["):
             values[name] = _parsed(value, name)
         else:

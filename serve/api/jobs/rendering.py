@@ -10,7 +10,7 @@ from typing import Any
 from serve import errors
 from serve.api.http.urls import address, result_url, shown_url, thumbnail_url
 from serve.api.jobs.models import BRIEF_PROMPT, JobResult
-from serve.ensembles.requests import ILLUSTRATE
+from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
 from serve.errors import AtelierError, EngineFailure, Gone, error_from_record
 from serve.jobs.queue.events import Event
 from serve.jobs.queue.views import JobStatus, JobView, ResultView
@@ -154,9 +154,11 @@ def _stage(job_id: str, stage: Mapping[str, Any], settings: Settings) -> dict[st
 def _parameters(request: Mapping[str, Any]) -> dict[str, Any]:
     """The request's parameters by the names that `POST /v1/jobs` takes."""
     parameters = dict(request.get("options", {}))
-    if request.get("kind") != ILLUSTRATE:
+    if request.get("kind") == VECTORIZE:
         parameters["time_budget"] = parameters.pop("time_budget_s", None)
         return {**parameters, "input_sha256": str(request.get("image", "")).partition(".")[0]}
+    if request.get("kind") != ILLUSTRATE:
+        return parameters
     encoding = request["encoding"]
     parameters |= {"output_format": encoding["format"], "output_compression": encoding["quality"]}
     return {**parameters, "metadata": encoding["metadata"], **request["more"]}

@@ -30,13 +30,16 @@ from serve.api.native.presets import QUALITIES
 from serve.api.restyling.fields import TransferRequest
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustrator.illustration import RANDOM_SEED
-from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
+from serve.ensembles.requests import FINISH, ILLUSTRATE, RESTYLE, VECTORIZE, CaptionRequest, RetrainRequest
 from serve.jobs.queue.generation_queue import MAX_PRIORITY, PRIORITIES
 from serve.jobs.queue.views import MAX_JOBS_PER_PAGE
 from serve.settings.egress_policy import MAX_URL
 from serve.state.job_states import KINDS, STATUSES
 
-PROMPT_TO_SVG, FINISH, RESTYLE, CAPTION = "prompt_to_svg", "finish", "restyle", "caption"
+PROMPT_TO_SVG = "prompt_to_svg"
+CAPTION = CaptionRequest.kind
+STORED_KINDS = (ILLUSTRATE, VECTORIZE, FINISH, RESTYLE, CAPTION, RetrainRequest.kind)
+"""A drawing that becomes an SVG is an illustration."""
 MAX_WAIT_S = 60.0
 FAL_PRIORITY = "X-Fal-Queue-Priority"
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 0.1, 7 * 86_400.0
@@ -221,7 +224,7 @@ class JobsQuery(RequestModel):
     user_id: Annotated[Text | None, Field(max_length=MAX_USER, description="of these alone")] = None
     batch_id: Annotated[Text | None, Field(description="of these alone")] = None
     status: Annotated[Status | None, Field(description="of these alone")] = None
-    kind: Annotated[Literal["illustrate", "vectorize"] | None, Field(description="of these alone")] = None
+    kind: Annotated[Annotated[str, one_of(STORED_KINDS)] | None, Field(description="of these alone")] = None
     cursor: Cursor = None
     limit: Annotated[Whole, Field(ge=1, le=MAX_JOBS_PER_PAGE, description="jobs of a page")] = 20
 

@@ -23,9 +23,7 @@ from serve.api.http.stateful import state_of
 from serve.api.jobs.kept_pictures import RESULT, keep, keep_picture
 from serve.api.jobs.request_models import (
     CAPTION,
-    FINISH,
     PROMPT_TO_SVG,
-    RESTYLE,
     CaptionInput,
     ConversionInput,
     DrawingInput,
@@ -45,7 +43,15 @@ from serve.api.restyling.requests import restyling_request
 from serve.diffusion.samplers import by_name
 from serve.ensembles.illustrator.illustration import HOW_TO_BUILD, IllustrateOptions, no_illustrator_error
 from serve.ensembles.illustrator.service import FamilyInfo, IllustratorService
-from serve.ensembles.requests import VECTORIZE, CaptionRequest, IllustrateRequest, JobRequest, VectorizeRequest
+from serve.ensembles.requests import (
+    FINISH,
+    RESTYLE,
+    VECTORIZE,
+    CaptionRequest,
+    IllustrateRequest,
+    JobRequest,
+    VectorizeRequest,
+)
 from serve.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest, NotFound, Overloaded, rename_fields
 from serve.jobs.loras import resolve_loras
 from serve.jobs.queue.generation_queue import PRIORITIES
@@ -136,7 +142,7 @@ async def caption_request(body: CaptionInput, request: Request, user_id: str) ->
     state, sources, names = await state_of(request), PictureSources(request), []
     for i, one in enumerate(body.pictures):
         with rename_fields({name: f"pictures[{i}].{name}" for name in one.origins}):
-            picture = await sources.picture(one, user_id)
+            picture = await sources.shown(one, user_id)
             if picture is None:
                 raise InvalidRequest("needs a picture", f"pictures[{i}].image")
         names.append((await state.objects.put(picture.data, media_type_of(picture.data))).name)

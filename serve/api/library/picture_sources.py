@@ -22,13 +22,18 @@ from serve.api.http.stateful import state_of
 from serve.api.jobs.dependencies import checked_id
 from serve.api.library.files import turns_of
 from serve.api.library.reference_store import SubjectReferenceManager
+from serve.api.library.renditions import may_be_svg, rasterised
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.illustrator.picture_source import InputPicture, PictureSource
 from serve.errors import rename_fields
 from serve.security.fetching.fetcher import decode_data_url, is_data_url
+from serve.security.sanitising.svg import FIELD as IMAGE
 from serve.settings import Settings
 from serve.state.gallery import get_result
 from serve.state.objects.names import media_type_of
+
+SHOWN_SIDE_PX = 768
+"""Longer side of the pixels of an SVG that is looked at."""
 
 
 class PictureSources:
@@ -65,6 +70,20 @@ class PictureSources:
             return None
         return await self._chosen(origin, str(getattr(body, origin)), body.client_name(origin), user_id)
 
+    async def shown(self, body: PictureOriginFields, user_id: str) -> InputPicture | None:
+        """A picture to look at, or the pixels of an SVG, which nothing is drawn from. Raises as `of` does."""
+        origin = body.origin()
+        if origin is None:
+            return None
+        field = body.client_name(origin)
+        data = await self._content(origin, str(getattr(body, origin)), field, user_id)
+        if may_be_svg(data):
+            turns = await turns_of(self._request)
+            with rename_fields({IMAGE: field}):
+                async with turns.slot():
+                    data = await rasterised(data, SHOWN_SIDE_PX)
+        return await input_picture(data, field, limits_of(self._settings))
+
     async def options(self, body: SizedDrawingFields, user_id: str) -> dict[str, Any]:
         """The arguments of `IllustrateOptions` that come from pictures and places: ``source``, ``regions``,
         ``controls`` and ``references``.
@@ -91,15 +110,16 @@ class PictureSources:
         return await self._chosen("image" if is_url else "subject", named, field, user_id)
 
     async def _chosen(self, origin: str, value: str, field: str, user_id: str) -> InputPicture:
-        if origin == "image":
-            data = await self._sent(value, field)
-        else:
-            with rename_fields({"id": field, "subject_name": field}):
-                if origin == "result_id":
-                    data = await self._result(value)
-                else:
-                    data = await (self._newest if origin == "subject" else self._reference)(value, user_id)
+        data = await self._content(origin, value, field, user_id)
         return await input_picture(data, field, limits_of(self._settings))
+
+    async def _content(self, origin: str, value: str, field: str, user_id: str) -> bytes:
+        if origin == "image":
+            return await self._sent(value, field)
+        with rename_fields({"id": field, "subject_name": field}):
+            if origin == "result_id":
+                return await self._result(value)
+            return await (self._newest if origin == "subject" else self._reference)(value, user_id)
 
     async def _sent(self, url: str, field: str) -> bytes:
         if not is_data_url(url):

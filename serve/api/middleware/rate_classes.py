@@ -19,6 +19,7 @@ _WORK: Sequence[tuple[re.Pattern[str], Work]] = (
     (re.compile(r"/v2/models/illustrate(/versions/[^/]+)?/infer"), "draw"),
     (re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer|/api/convert(-ai)?|/api/analyze-image"), "vectorize"),
     (re.compile(r"/api/style-transfer/transfer"), "draw"),
+    (re.compile(r"/api/style-transfer/svg"), "vectorize"),
     (re.compile(r"/api/captions(/describe)?"), "vectorize"),
     (re.compile(r"/api/nlp/(analyze|enhance|keywords|sentiment)"), "read"),
 )

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from serve.api.http.event_stream import EventStream
+from serve.api.http.fetching import remote_chat_of
 from serve.api.http.ownership import check_own, owner_of
 from serve.api.http.problems import kind_of, render
 from serve.api.http.stateful import StateOf
@@ -61,16 +62,6 @@ def create_director(
     names = ("temperature", "top_p", "top_k", "repeat_penalty", "max_tokens")
     options = ChatOptions(**{name: getattr(settings, name) for name in names})
     return ArtDirector(analyser(), model, options, settings.n_ctx)
-
-
-def remote_chat_of(request: Request) -> OpenAIChat | None:
-    """That of this process at ``director.base_url``, with one queue for all callers; None without the setting."""
-    state = request.app.state
-    if not hasattr(state, "remote_chat"):
-        own: DirectorSettings = state.settings.director
-        state.remote_chat = None if own.base_url is None else OpenAIChat(own)
-    found: OpenAIChat | None = state.remote_chat
-    return found
 
 
 async def director_of(request: Request) -> ArtDirector:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.api.http.models import Cursor, Flag, NextCursor, RequestModel, Text, Time, Whole, one_of
+from serve.api.http.models import Cursor, Flag, Moment, NextCursor, RequestModel, Text, Time, Whole, one_of
 from serve.api.http.ownership import UserName
 from serve.api.mind.fields import MAX_PROMPT, OwnerQuery
 from serve.api.mind.memories import MAX_CONTENT, MAX_DATE, MAX_TITLE, StoredMemoryFields
@@ -174,6 +174,9 @@ class HistoryQuery(OwnerQuery):
 
 class DeleteHistoryQuery(OwnerQuery):
     favorites: Annotated[Flag, Field(description="Whether favourites are deleted, too.")] = False
+    until: Annotated[
+        Moment | None, Field(description="Entries of this time and before alone, such as the newest that is seen.")
+    ] = None
 
 
 class DeletedHistoryResponse(BaseModel):

@@ -127,7 +127,7 @@ async def history(query: Annotated[HistoryQuery, Query()], request: Request, sta
 async def delete_history(query: Annotated[DeleteHistoryQuery, Query()], request: Request, state: StateOf) -> Response:
     """Delete the prompts that a user has analysed. Favourites stay, unless the query says otherwise."""
     user_id = owner_of(request, query.user_id, "userId")
-    deleted = await prompts.delete_all(state.database, user_id, query.favorites)
+    deleted = await prompts.delete_all(state.database, user_id, query.favorites, query.until)
     await record_now(state.database, actor_of(request), "prompts.delete", user_id, entries=deleted)
     return render({"deleted": deleted}, 200, None)
 
@@ -137,7 +137,9 @@ async def delete_entry(
     query: Annotated[OwnerQuery, Query()], request: Request, prompt_id: PromptId, state: StateOf
 ) -> Response:
     """Delete one entry of the history, a favourite too."""
-    await prompts.delete(state.database, prompt_id, owner_of(request, query.user_id, "userId"))
+    user_id = owner_of(request, query.user_id, "userId")
+    await prompts.delete(state.database, prompt_id, user_id)
+    await record_now(state.database, actor_of(request), "prompts.delete", user_id, entries=1)
     return Response(None, 204)
 
 

@@ -1,5 +1,6 @@
 """`Captioner`: what pictures show, in words: by engines of BLIP-class checkpoints, which the Illustrator's Triton
-serves, and by the nearest words of the image-text embedding, which runs in the calling process.
+serves, by the nearest words of the image-text embedding, which runs in the calling process, and by a language model
+that sees pictures.
 
 Each step of the text decoder is one request to its engine, so that Triton merges the steps of all pictures under way.
 """
@@ -11,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,19 @@ from tokenizers import Tokenizer
 
 from serve.engines.service import InferenceClient
 from serve.ensembles.captioner.decoding import beam_search
+from serve.ensembles.captioner.describer import Describer
 from serve.ensembles.captioner.fusion import Candidate, Scored, fused, scored
 from serve.ensembles.captioner.options import CaptionOptions
 from serve.ensembles.captioner.tags import Described, Tag, Tagger, described
-from serve.ensembles.embedder import Embedder, Preprocessing, embedder_in, pixels_of, prepared_pixels
+from serve.ensembles.embedder import Embedder, Preprocessing, embedder_in, on_white, prepared_pixels
 from serve.errors import DeadlineExceeded, EngineFailure, InvalidRequest, NotFound, Unsupported
 from serve.settings import IllustratorSettings
 
 HOW_TO_BUILD = "python -m build_engines caption --source FOLDER"
 MAX_PROMPT_TOKENS = 16
+LATE = "there was not enough time to caption the picture"
+_LANGUAGE_MODEL_TOKENS = 4
+"""For each token of an engine: they are smaller, and some think aloud at first."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Caption:
                 {
                     "text": one.candidate.text,
                     "model": one.candidate.model,
-                    "confidence": round(one.candidate.confidence, 4),
+                    "confidence": _rounded(one.candidate.confidence),
                     "likeness": _rounded(one.candidate.likeness),
                     "fit": _rounded(one.fit),
                     "agreement": _rounded(one.agreement),
@@ -102,27 +107,36 @@ def captioning_engines_in(repository: Path) -> list[CaptionEngines]:
     return found
 
 
-def open_captioner(settings: IllustratorSettings, client: InferenceClient | None) -> Captioner:
-    """Of a site: the captioning engines of its repository, and the embedding that ranks."""
+def open_captioner(
+    settings: IllustratorSettings, client: InferenceClient | None, describer: Describer | None
+) -> Captioner:
+    """Of a site: the captioning engines of its repository, the embedding that ranks, its language model that sees."""
     repository, ranking = settings.model_repository, settings.ranking_engines
     embedder = None if ranking is None else embedder_in(repository, ranking)
-    return Captioner(captioning_engines_in(repository), client, embedder)
+    return Captioner(captioning_engines_in(repository), client, embedder, describer)
 
 
 class Captioner:
-    """``client`` None: only the embedding captions. Raises nothing when there is no model; `check` does."""
+    """``client`` None: no engine captions. Raises nothing when there is no model; `check` does."""
 
     def __init__(
-        self, engines: Sequence[CaptionEngines], client: InferenceClient | None, embedder: Embedder | None
+        self,
+        engines: Sequence[CaptionEngines],
+        client: InferenceClient | None,
+        embedder: Embedder | None,
+        describer: Describer | None = None,
     ) -> None:
         self._engines = {one.name: one for one in engines} if client is not None else {}
         self._client = client
         self._tagger = None if embedder is None else Tagger(embedder)
+        self._describer = describer
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The engines' names, then that of the embedding."""
-        return (*self._engines, *(() if self._tagger is None else (self._tagger.embedder.name,)))
+        """The engines' names, then those of the embedding and of the language model."""
+        embedding = () if self._tagger is None else (self._tagger.embedder.name,)
+        seeing = () if self._describer is None else (self._describer.model.name,)
+        return tuple(dict.fromkeys((*self._engines, *embedding, *seeing)))
 
     def check(self, options: CaptionOptions) -> None:
         """Raises Unsupported where there is no model at all, NotFound for one that there is not."""
@@ -133,18 +147,20 @@ class Captioner:
                 there = ", ".join(self.models)
                 raise NotFound(f"no model {name[:64]!a} captions here; there are: {there}. {HOW_TO_BUILD}", "models")
 
-    async def caption(self, data: bytes, media_type: str, options: CaptionOptions) -> Caption:
-        """Raises as `check`, BadImage, DeadlineExceeded, InvalidRequest naming ``prompt``, and errors of the engines.
+    async def caption(self, data: bytes, options: CaptionOptions) -> Caption:
+        """``data``: an encoded picture. Raises as `check`, BadImage, DeadlineExceeded, ChatFailed, InvalidRequest with
+        ``prompt``, and errors of the engines.
 
         One model that fails fails the caption: a fused text would otherwise depend on what was up.
         """
         self.check(options)
         began, deadline = time.monotonic(), time.monotonic() + options.timeout_s
         wanted = options.models or self.models
-        largest = max([64, *(one.like.side_px for one in self._engines.values())])
-        rgb = await asyncio.to_thread(pixels_of, data, media_type, largest)
+        seeing = self._describer if self._describer and self._describer.model.name in wanted else None
+        rgb = await asyncio.to_thread(on_white, data)
         texts = await asyncio.gather(
-            *(self._said(self._engines[name], rgb, options, deadline) for name in wanted if name in self._engines)
+            *(self._said(self._engines[name], rgb, options, deadline) for name in wanted if name in self._engines),
+            *([self._described(seeing, rgb, options, deadline)] if seeing else []),
         )
         candidates = [one for some in texts for one in some]
         tags: Sequence[Tag] = ()
@@ -158,6 +174,17 @@ class Captioner:
         ranked = scored(candidates, scale, options.weights)
         text = fused(ranked[0].candidate.text, tags)
         return Caption(text, tuple(ranked), tuple(tags), tuple(wanted), time.monotonic() - began)
+
+    async def _described(
+        self, describer: Describer, rgb: npt.NDArray[np.uint8], options: CaptionOptions, deadline: float
+    ) -> list[Candidate]:
+        """That of the language model, which states no confidence."""
+        try:
+            async with asyncio.timeout(_left(deadline)):
+                text = await describer.caption(rgb, options.prompt, _LANGUAGE_MODEL_TOKENS * options.max_tokens)
+        except TimeoutError:
+            raise DeadlineExceeded(LATE) from None
+        return [Candidate(text, describer.model.name, None)]
 
     async def _said(
         self, engines: CaptionEngines, rgb: npt.NDArray[np.uint8], options: CaptionOptions, deadline: float
@@ -202,7 +229,7 @@ def _embedded(
     def likeness(text: str) -> float | None:
         return float(embedder.text(text) @ picture) if embedder.knows(text) else None
 
-    known = [Candidate(one.text, one.model, one.confidence, likeness(one.text)) for one in candidates]
+    known = [replace(one, likeness=likeness(one.text)) for one in candidates]
     own: Described | None = described(tags)
     if own is None:
         return tags, None, known
@@ -216,5 +243,5 @@ def _rounded(value: float | None) -> float | None:
 def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise DeadlineExceeded("there was not enough time to caption the picture")
+        raise DeadlineExceeded(LATE)
     return left

@@ -14,11 +14,12 @@ _IGNORED = frozenset(["a", "an", "the", "of", "in", "on", "at", "with", "and", "
 
 @dataclass(frozen=True)
 class Candidate:
-    """``confidence``: the model's own, from 0 to 1. ``likeness``: cosine of the embeddings of text and picture."""
+    """``confidence``: the model's own, from 0 to 1, where it states one. ``likeness``: cosine of the embeddings of text
+    and picture."""
 
     text: str
     model: str
-    confidence: float
+    confidence: float | None
     likeness: float | None = None
 
 
@@ -34,7 +35,7 @@ class Scored:
 
 def scored(candidates: Sequence[Candidate], logit_scale: float, weights: Mapping[str, float]) -> list[Scored]:
     """The best first. A score is the mean of confidence, fit and agreement, of those that are known, times the weight
-    of its model relative to the largest; a model without a weight has 1.
+    of its model relative to the largest; a model without a weight has 1. Where none is known it is 0.
 
     Fit is the likelihood of the text for the picture relative to the best candidate.
     """
@@ -46,7 +47,7 @@ def scored(candidates: Sequence[Candidate], logit_scale: float, weights: Mapping
         fit = None if one.likeness is None else next(fits)
         agreement = _agreement(one, candidates)
         parts = [part for part in (one.confidence, fit, agreement) if part is not None]
-        score = sum(parts) / len(parts) * weights.get(one.model, 1.0) / largest
+        score = sum(parts) / max(1, len(parts)) * weights.get(one.model, 1.0) / largest
         found.append(Scored(one, fit, agreement, score))
     return sorted(found, key=lambda one: -one.score)
 

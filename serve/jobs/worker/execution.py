@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.ensembles.captioner.captioner import Captioner, open_captioner
+from serve.ensembles.captioner.describer import open_describer
 from serve.ensembles.illustrator.encoding import Encoding, encode_preview
 from serve.ensembles.illustrator.illustration import Illustration, no_illustrator_error
 from serve.ensembles.illustrator.service import (
@@ -45,9 +46,10 @@ from serve.releases.experiments.assignment import Experiments, Exposure, expose
 from serve.releases.fallback.serving import serving
 from serve.releases.flags import Flags, unit_of
 from serve.releases.rollouts.version_selector import R, VersionSelector, exposures_of
+from serve.security.fetching.chat_service import remote_chat_at
 from serve.security.signing.content_credentials import signer_of
 from serve.state import State
-from serve.state.objects.names import Stored, media_type_of
+from serve.state.objects.names import Stored
 from serve.state.objects.objects import protect
 from serve.state.write_batches import execute
 
@@ -150,13 +152,14 @@ class JobExecutor:
     async def _caption(self, request: CaptionRequest) -> Outcome:
         """One picture after the other; a picture that cannot be read has its reason in place of a caption."""
         if self._captioner is None:
-            own = self._settings.illustrator
-            self._captioner = await asyncio.to_thread(open_captioner, own, self._illustrator)
+            own = self._settings
+            describer = open_describer(own.director, remote_chat_at(own.director))
+            self._captioner = await asyncio.to_thread(open_captioner, own.illustrator, self._illustrator, describer)
         began, captions = time.monotonic(), []
         for name in request.images:
             data = await self._objects.get(name)
             try:
-                made = await self._captioner.caption(data, media_type_of(data), request.options)
+                made = await self._captioner.caption(data, request.options)
                 captions.append(made.to_json())
             except BadImage as error:
                 captions.append({"error": error.message})

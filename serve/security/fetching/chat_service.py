@@ -123,6 +123,11 @@ class OpenAIChat:
         )  # fmt: skip
 
 
+def remote_chat_at(settings: DirectorSettings) -> OpenAIChat | None:
+    """The language model at ``director.base_url``; None without the setting."""
+    return None if settings.base_url is None else OpenAIChat(settings)
+
+
 def _content(message: Message) -> str | list[dict[str, Any]]:
     """With a picture, the parts of OpenAI's vision models."""
     if not message.picture:

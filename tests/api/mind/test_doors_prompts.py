@@ -10,6 +10,7 @@ from keyed_door import KeyedSite, keyed_site
 from stateful_door import is_problem
 
 from serve.errors import InvalidRequest
+from serve.security.identity import audit
 from serve.state import State, prompts
 
 FOX = "a red fox in a misty forest at dawn, watercolour"
@@ -44,12 +45,16 @@ async def test_analysis_is_kept_searched_and_made_favorite(ada: httpx.AsyncClien
     assert (await ada.put(path, json={"favorite": False})).json()["favorite"] is False
 
 
-async def test_an_entry_is_deleted_by_its_user_alone(ada: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+async def test_an_entry_is_deleted_by_its_user_alone(
+    state: State, ada: httpx.AsyncClient, bob: httpx.AsyncClient
+) -> None:
     kept = (await ada.post("/api/nlp/analyze", json={"prompt": FOX})).json()["id"]
     await ada.post("/api/nlp/analyze", json={"prompt": "a robot"})
     path = f"/api/nlp/history/{kept}"
     assert is_problem(await bob.delete(path), 404, "id")
     assert (await ada.delete(path)).status_code == 204
+    recorded = (await audit.page(state.database, audit.Filters(action="prompts.delete"))).items
+    assert [(one.user_id, one.subject, one.details) for one in recorded] == [("ada", "ada", {"entries": 1})]
     assert is_problem(await ada.delete(path), 404, "id")
     assert [one["prompt"] for one in (await ada.get("/api/nlp/history")).json()["prompts"]] == ["a robot"]
 
@@ -93,7 +98,6 @@ async def test_keywords_sentiment_enhance_and_presets(ada: httpx.AsyncClient) ->
     [
         ("analyze", {}, "prompt"),
         ("analyze", {"prompt": ""}, "prompt"),
-        ("analyze", {"prompt": "x" * 10_001}, "prompt"),
         ("analyze", {"prompt": "a\0b"}, "prompt"),
         ("keywords", {"prompt": "fox", "wrong": 1}, "wrong"),
         ("enhance", {"prompt": "fox", "level": "much"}, "level"),
@@ -109,6 +113,8 @@ async def test_bad_input_names_its_field(
 async def test_invalid_utf8_and_long_prompts(ada: httpx.AsyncClient) -> None:
     answer = await ada.post("/api/nlp/analyze", content=b'{"prompt": "\xff"}')
     assert answer.status_code == 400
+    refused = (await ada.post("/api/nlp/analyze", json={"prompt": "x" * 10_001})).json()
+    assert refused["detail"] == "must have at most 10000 characters, not 10001"
     long = await ada.post("/api/nlp/analyze", json={"prompt": "שועל 🦊 \u202e" * 900, "save": False})
     assert long.status_code == 200
 
@@ -121,6 +127,9 @@ async def test_history_is_deleted_and_favorites_stay_unless_named(
     await bob.post("/api/nlp/analyze", json={"prompt": "a boat"})
     first = (await ada.get("/api/nlp/history", params={"q": "fox"})).json()["prompts"][0]["id"]
     await ada.put(f"/api/nlp/favorite/{first}", json={})
+    newest = (await ada.get("/api/nlp/history")).json()["prompts"][0]["created_at"]
+    await ada.post("/api/nlp/analyze", json={"prompt": "made after the list was seen"})
+    assert (await ada.delete("/api/nlp/history", params={"until": newest})).json() == {"deleted": 1}
     assert (await ada.delete("/api/nlp/history")).json() == {"deleted": 1}
     assert [one["id"] for one in (await ada.get("/api/nlp/history")).json()["prompts"]] == [first]
     assert (await ada.delete("/api/nlp/history", params={"favorites": "true"})).json() == {"deleted": 1}
@@ -128,3 +137,4 @@ async def test_history_is_deleted_and_favorites_stay_unless_named(
     assert len((await bob.get("/api/nlp/history")).json()["prompts"]) == 1
     assert (await bob.delete("/api/nlp/history", params={"userId": "ada"})).status_code == 403
     assert is_problem(await ada.delete("/api/nlp/history", params={"favorites": "perhaps"}), 400, "favorites")
+    assert is_problem(await ada.delete("/api/nlp/history", params={"until": "now"}), 400, "until")

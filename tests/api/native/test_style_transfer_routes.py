@@ -16,6 +16,7 @@ from keyed_door import KeyedSite, keyed_site
 from pictures import REFUSED, encode
 from PIL import Image
 from standin import StandIn
+from stateful_door import is_problem
 from test_pictures_in import PIXELS, PNG, drawn, pixels_at, url
 
 from serve.ensembles.illustrator.illustrator import Illustrator
@@ -79,6 +80,10 @@ async def test_a_picture_is_painted_from_json_a_form_a_result_and_a_job(
     assert (refused.status_code, refused.json()["field"]) == (404, "styles[0].result_id")
     answer = await ada.post(JOBS, json={"kind": "restyle", "input": {**mixed, "upscale": 2, "upscaler": "nearest"}})
     assert answer.status_code == 202, answer.text
+    listed = (await ada.get(JOBS, params={"kind": "restyle"})).json()["jobs"]
+    assert [(one["id"], one["kind"]) for one in listed] == [(answer.json()["id"], "restyle")]
+    assert (await ada.get(JOBS, params={"kind": "illustrate"})).json()["jobs"] == []
+    assert is_problem(await ada.get(JOBS, params={"kind": "retouch"}), 400, "kind")
     hand = await Hand.of(site.state)
     (job,) = await hand.claim()
     outcome = (await JobExecutor(site.state, StandIn(), illustrator).run(job, hand.leases)).outcome
@@ -183,6 +188,13 @@ async def test_a_form_has_styles_as_json_and_bad_base64_is_named(ada: httpx.Asyn
     answer = await drawn(ada, TRANSFER, data=data, files=files)
     names = [style["name"] for style in answer["metadata"]["parameters"]["restyle"]["styles"]]
     assert names == ["mosaic", "dabs"]
+    noise = np.random.default_rng(7).integers(0, 256, (220, 220, 3)).astype(np.uint8)
+    large = url(encode(Image.fromarray(noise)))
+    assert len(large) > 130_000
+    as_text = await drawn(ada, TRANSFER, data={"image": large, "style": "dabs"}, files={"seed": (None, "1")})
+    assert as_text["metadata"]["parameters"]["width"] == 220
+    refused = await ada.post(TRANSFER, data={"image": large, "style": "x" * 32_001}, files={"seed": (None, "1")})
+    assert is_problem(refused, 400, "style")
     broken = "data:image/png;base64," + base64.b64encode(PNG).decode()[:-3] + "!"
     refused = await ada.post(TRANSFER, json={"image": url(), "style_image": broken})
     assert (refused.status_code // 100, refused.json()["field"]) == (4, "style_image")

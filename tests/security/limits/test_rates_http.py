@@ -256,6 +256,7 @@ async def test_costs_per_kind_of_request(site: Site) -> None:
         ("POST", "/api/convert-ai", "vectorize"),
         ("POST", "/api/captions/describe", "vectorize"),
         ("POST", "/api/style-transfer/transfer", "draw"),
+        ("POST", "/api/style-transfer/svg", "vectorize"),
         ("POST", "/api/references", "write"),
         ("BREW", "/", "write"),
     ],

@@ -47,7 +47,7 @@ export function History({ favorites, use }: Props) {
     remove(
       others.map(({ id }) => id),
       "All but the favourites deleted",
-      () => send("DELETE", "/api/nlp/history", { query: whose() }),
+      () => send("DELETE", "/api/nlp/history", { query: { ...whose(), until: others[0]?.created_at } }),
     );
 
   if (offer.data && !offer.data.keeps) return <Empty title="This site keeps no prompts" />;
