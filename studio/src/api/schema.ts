@@ -608,9 +608,9 @@ export interface components {
             model: string;
             /**
              * Confidence
-             * @description The model's own: the mean probability of a token.
+             * @description The model's own: the mean probability of a token. A language model states none.
              */
-            confidence: number;
+            confidence: number | null;
             /**
              * Likeness
              * @description Cosine of the embeddings of text and picture.
@@ -628,7 +628,7 @@ export interface components {
             agreement: number | null;
             /**
              * Score
-             * @description The mean of those known, times the model's weight.
+             * @description The mean of those known, times the model's weight; 0 where none is.
              */
             score: number;
         };
@@ -636,7 +636,7 @@ export interface components {
         CaptionModelsResponse: {
             /**
              * Models
-             * @description The engines, then the embedding that names the nearest words.
+             * @description The engines, the embedding that names the nearest words, the language model that sees.
              */
             models: string[];
         };
