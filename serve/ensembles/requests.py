@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
 from serve.ensembles.captioner.options import CaptionOptions
-from serve.ensembles.illustrator.adapters import LoraUse, control_from_json, reference_from_json, use_to_json
+from serve.ensembles.illustrator.adapters import control_from_json, lora_from_json, reference_from_json, use_to_json
 from serve.ensembles.illustrator.encoding import AUTO, Encoding
 from serve.ensembles.illustrator.finishing.finish import Finish, Hires
 from serve.ensembles.illustrator.illustration import IllustrateOptions
@@ -74,7 +74,7 @@ class IllustrateRequest:
         """As the caller sent it, which says the same when a LoRA is gone or replaced."""
         if not self.options.all_loras:
             return self
-        return replace(self, options=self.options.with_loras(lambda lora, _: replace(lora, object="")))
+        return replace(self, options=self.options.with_loras(lambda lora, _: replace(lora, object="", families=())))
 
     def with_inputs(self, data: Mapping[str, bytes]) -> IllustrateRequest:
         """With the contents of ``inputs``."""
@@ -229,7 +229,7 @@ def from_json(document: Mapping[str, Any]) -> JobRequest:
         if values.get("restyle") is not None:
             values["restyle"] = restyle_from_json(values["restyle"])
         values["regions"] = tuple(region_from_json(one) for one in values.get("regions", ()))
-        values["loras"] = tuple(LoraUse(**lora) for lora in values.get("loras", ()))
+        values["loras"] = tuple(map(lora_from_json, values.get("loras", ())))
         values["controls"] = tuple(map(control_from_json, values.get("controls", ())))
         values["references"] = tuple(map(reference_from_json, values.get("references", ())))
         options = IllustrateOptions(**values)

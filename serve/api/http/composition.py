@@ -147,6 +147,7 @@ class SubjectsFields(RequestModel):
                         name=one.name,
                         loras=loras,
                         references=references.get(at, ()),
+                        client_field=at,
                     )
                 )
         return regions
@@ -199,6 +200,7 @@ class CompositionFields(SubjectsFields):
                         feather=one.feather,
                         loras=loras,
                         references=references[at],
+                        client_field=at if self.subjects else "",
                     )
                 )
         return (*self.subject_regions(references), *own)
@@ -241,7 +243,8 @@ def regions_to_json(regions: Sequence[Region], url_of: Callable[[bytes, str], st
     documents = []
     for region in regions:
         document = region.to_json()
-        document.pop("name", None)
+        for name in ("name", "client_field"):
+            document.pop(name, None)
         if region.mask is not None:
             document["mask"] = url_of(region.mask.data, "image/png")
         if region.loras:

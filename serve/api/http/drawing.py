@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
@@ -189,7 +189,7 @@ class SizedDrawingFields(FinishFields, StyleFields, GuideFields, CompositionFiel
         texts: dict[str, Any] = {"prompt": mixed.prompt, "negative_prompt": mixed.negative_prompt}
         texts["regions"] = tuple(self._styled(region, book) for region in options.get("regions", ()))
         order = self.order(metadata, **{**defaults, **options, **texts})
-        order = order.with_style_loras(summed_loras(preferred.loras, mixed.loras))
+        order = order.with_style_loras(summed_loras(preferred.loras, mixed.loras), mixed.loras)
         colors = tuple(dict.fromkeys([*preferred.colors, *mixed.colors]))
         if order.encoding.format != "svg" or not colors:
             return order
@@ -247,16 +247,19 @@ class Order:
     encoding: Encoding
     names: Mapping[str, str]
 
-    def with_style_loras(self, weights: Mapping[str, float]) -> Order:
-        """With LoRAs of styles, beside those of the request. Raises InvalidRequest naming ``styles`` for too many."""
+    def with_style_loras(self, weights: Mapping[str, float], of_styles: Collection[str]) -> Order:
+        """With LoRAs of styles, beside those of the request; those not ``of_styles`` are of preferences. Raises
+        InvalidRequest naming ``styles`` for too many."""
         own = self.options.loras
-        more = tuple(LoraUse(name, weights[name]) for name in weights.keys() - {lora.name for lora in own})
-        if not more:
+        names = sorted(weights.keys() - {lora.name for lora in own})
+        if not names:
             return self
-        names = self.names if own else {**self.names, "loras": "styles"}
+        more = [
+            LoraUse(name, weights[name], client_field="styles" if name in of_styles else "stylePreferences")
+            for name in names
+        ]
         with rename_fields({"loras": "styles"}):
-            options = replace(self.options, loras=(*own, *sorted(more, key=lambda lora: lora.name)))
-        return replace(self, options=options, names=names)
+            return replace(self, options=replace(self.options, loras=(*own, *more)))
 
     def with_quality(self, quality: Quality, family: FamilyInfo) -> Order:
         """With the steps and candidates of ``quality``, unless the request sets them."""

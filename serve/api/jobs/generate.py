@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -27,7 +26,6 @@ from serve.api.native.illustrations import UnsupportedYet
 from serve.api.native.styles import book_of
 from serve.api.openapi.operation import CONFLICT
 from serve.errors import InvalidRequest, rename_fields
-from serve.jobs.loras import resolve_loras
 from serve.jobs.queue.views import JobView
 from serve.settings import Settings
 from serve.state.gallery import get_generation
@@ -111,8 +109,8 @@ async def generate(
     with rename_fields({"user_id": "userId"}):
         order = order_of(fields, headers, header.fal_priority, request, settings)
     inputs = await PictureSources(request).options(body, order.user_id)
-    drawing = await parse_drawing(body, settings, request.app.state.illustrator, book_of(request), inputs)
-    drawing = replace(drawing, options=await resolve_loras(drawing.options, services.state))
+    illustrator, book = request.app.state.illustrator, book_of(request)
+    drawing = await parse_drawing(body, settings, illustrator, book, inputs, services.state)
     await keep_pictures(drawing.options, request)
     added = await services.queue.add(drawing, order)
     view = await services.views.get(added.ids[0])

@@ -63,7 +63,6 @@ from serve.state import State
 from serve.state.objects.names import media_type_of
 from serve.vector.image import FIELD
 
-NO_INPUTS: Mapping[str, Any] = {}
 FAMILIES_TIMEOUT_S = 2.0
 _OF_FAMILY = ("model", "width", "height", "sampler")
 _UNAVAILABLE = (EngineUnavailable, Overloaded, DeadlineExceeded)
@@ -125,8 +124,7 @@ async def parse_jobs(body: JobRequestBody | JobForm, headers: JobHeaders, reques
     drawing_input = validate(DrawingInput, values)
     inputs = await PictureSources(request).options(drawing_input, order.user_id)
     book = book_of(request)
-    drawing = await parse_drawing(drawing_input, settings, illustrator, book, inputs)
-    drawing = replace(drawing, options=await resolve_loras(drawing.options, state))
+    drawing = await parse_drawing(drawing_input, settings, illustrator, book, inputs, state)
     await keep_pictures(drawing.options, request)
     batch = varied(drawing, body, settings.jobs.max_batch, lambda prompt: book.mixed(drawing_input, prompt, ""))
     if batch is None:
@@ -187,14 +185,17 @@ async def parse_drawing(
     settings: Settings,
     illustrator: IllustratorService | None,
     book: StyleBook,
-    inputs: Mapping[str, Any] = NO_INPUTS,
+    inputs: Mapping[str, Any],
+    state: State,
 ) -> IllustrateRequest:
     """``body`` has a prompt, a number of pictures and a quality too; ``inputs`` are those of `PictureSources.options`.
-    Raises InvalidRequest and NotFound naming the field as the client does."""
+    LoRAs have their files. Raises InvalidRequest and NotFound naming the field as the client does."""
     if illustrator is None:
         raise no_illustrator_error()
     prompt, n, name = (getattr(body, field) for field in ("prompt", "n", "quality"))
     drawing = body.styled_order(book, settings.pictures.embed_metadata, prompt=prompt, n=n, **inputs)
+    with rename_fields(drawing.names):
+        drawing = replace(drawing, options=await resolve_loras(drawing.options, state))
     related = [one.model_dump() for one in body.relationships or ()]
     more: dict[str, Any] = {"relationships": related} if related else {}  # only boxes come of them
     if name is None and not any(getattr(drawing.options, field) is not None for field in _OF_FAMILY):

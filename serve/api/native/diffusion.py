@@ -85,7 +85,8 @@ async def generate(
     inputs = await sources.options(body, caller.user_id)
     texts: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative_prompt}
     order = body.styled_order(book, settings.pictures.embed_metadata, **texts, n=body.n, **inputs)
-    family = family_for(await direct.families(), order.options.model, lambda one: one.offers(order.options))
+    known = await direct.with_known_loras(order.options)
+    family = family_for(await direct.families(), known.model, lambda one: one.offers(known))
     answer = await draw(order.with_quality(quality, family), direct, caller, preset=body.preset, quality=quality.name)
     urls = urls_of(answer, settings)
     content = {

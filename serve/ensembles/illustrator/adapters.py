@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,17 +35,27 @@ AnyUse = TypeVar("AnyUse", "ControlUse", "ReferenceUse")
 @dataclass(frozen=True)
 class LoraUse:
     """A LoRA of the site. ``weight`` may be negative. ``object`` names its file in the object store, by content; empty
-    in a request that has not been resolved (`serve.jobs.loras`)."""
+    in a request that has not been resolved (`serve.jobs.loras`). ``families``: the models that it is for, where they
+    are known. ``client_field``: the name of what brought it, where that is not the list that it is in."""
 
     name: str
     weight: float = 1.0
     object: str = ""
+    families: tuple[str, ...] = ()
+    client_field: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         check_number(self.weight, "loras", -MAX_WEIGHT, MAX_WEIGHT)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without ``client_field``: a stored request's LoRAs have been found."""
+        families = {"families": list(self.families)} if self.families else {}
+        return {"name": self.name, "weight": self.weight, "object": self.object, **families}
+
+
+def lora_from_json(document: Mapping[str, Any]) -> LoraUse:
+    """The inverse of `LoraUse.to_json`."""
+    return LoraUse(**{**document, "families": tuple(document.get("families", ()))})
 
 
 @dataclass(frozen=True)

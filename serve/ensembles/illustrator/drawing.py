@@ -54,7 +54,7 @@ class Drawing:
             first = options if growth is None else growth.first
             plan = await pipeline.plan(first, seeds[0], request_context.current().until(limit_s), chosen)
         parameters = plan.parameters if growth is None else resolve(pipeline.family, options, seeds[0])
-        _check_previews(options, plan)
+        _check_previews(options, plan, growth)
         second = plan_second_pass(pipeline, self.post_processing.finishing, options, parameters)
         versions = {
             engine: self.label(engine, chosen.get(engine, ""))
@@ -98,7 +98,10 @@ class Drawing:
         report = None
         if self.outbox is not None:
             more = _more(plan, growth, second)
-            report = ProgressReporter(self.outbox, self.stream_options, fingerprints, plan.trajectory, resumed, more)
+            frames = () if growth is None else (1 + len(growth.later), growth.framed)
+            report = ProgressReporter(
+                self.outbox, self.stream_options, fingerprints, plan.trajectory, resumed, more, *frames
+            )
         observers = [None if report is None else report.of(i, options.candidates) for i in range(len(seeds))]
         tracing.note(**_span_attributes(plan, options.n))
         painted = await _gather(
@@ -111,8 +114,15 @@ class Drawing:
         if options.candidates > 1:
             pictures = await choose(pipeline, plan, pictures, options.candidates)
         if growth is not None:
-            observer = None if report is None else report.second_pass()
-            grown = await _gather([growth.grown(pipeline, plan, picture, observer) for picture in pictures])
+            observers_of = [
+                partial(_no_observer if report is None else report.later_pass, i) for i in range(len(pictures))
+            ]
+            grown = await _gather(
+                [
+                    growth.grown(pipeline, plan, picture, observer_of)
+                    for picture, observer_of in zip(pictures, observers_of, strict=True)
+                ]
+            )
             pictures = [replace(picture, pixels=pixels) for picture, pixels in zip(pictures, grown, strict=True)]
         if second is not None:
             pictures = await self._draw_again(second, plan, pictures, report)
@@ -167,9 +177,14 @@ def _first_error(error: BaseException) -> BaseException:
     return _first_error(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
-def _check_previews(options: IllustrateOptions, plan: Plan) -> None:
+def _no_observer(_picture: int, _number: int) -> None:
+    """Of drawings whose progress is not reported."""
+
+
+def _check_previews(options: IllustrateOptions, plan: Plan, growth: Growth | None) -> None:
     every, steps = options.preview_every, len(plan.trajectory)
-    count = options.n * ((steps - 1) // every) if every else 0
+    passes = 1 if growth is None else 1 + len(growth.later)
+    count = options.n * passes * ((steps - 1) // every) if every else 0
     if count > MAX_PREVIEWS:
         what = f"{options.n} pictures of {steps} evaluations would have {count}"
         raise InvalidRequest(f"at most {MAX_PREVIEWS} previews fit one request; {what}: show fewer", "preview_every")

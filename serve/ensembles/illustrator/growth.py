@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from serve.ensembles.illustrator.encoding import Encoding, to_file
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Picture, Pixels
@@ -31,9 +33,14 @@ class Growth:
     later: Sequence[Margins]
 
     async def grown(
-        self, pipeline: DiffusionPipeline, plan: Plan, picture: Picture, observer: StepObserver | None
+        self,
+        pipeline: DiffusionPipeline,
+        plan: Plan,
+        picture: Picture,
+        observer_of: Callable[[int], StepObserver | None],
     ) -> Pixels:
-        """``picture``, the first pass of ``plan``, after the later ones, which have its seed."""
+        """``picture``, the first pass of ``plan``, after the later ones, which have its seed. ``observer_of`` a pass by
+        its number; the first is 0."""
         pixels = picture.pixels
         assert self.options.source is not None
         for i, margins in enumerate(self.later):
@@ -42,8 +49,27 @@ class Growth:
             source = replace(self.options.source, image=image, mask=None, outpaint=margins)
             options = _of_pass(self.options, source, last=i + 1 == len(self.later))
             next_plan = await pipeline.plan(options, picture.seed, plan.deadline, plan.versions)
-            pixels = await pipeline.paint(next_plan, picture.seed, observer)
+            pixels = await pipeline.paint(next_plan, picture.seed, observer_of(i + 1))
         return pixels
+
+    def framed(self, preview: Pixels, number: int) -> Pixels:
+        """A ``preview`` (h, w, 3) of pass ``number`` on the whole canvas, white where nothing is drawn yet, so that all
+        previews show the same place."""
+        source = self.first.source
+        assert source is not None
+        passes = [source.outpaint, *self.later]
+        around = []
+        for axis, own, sides in (
+            (0, source.image.height, ("top", "bottom")),
+            (1, source.image.width, ("left", "right")),
+        ):
+            drawn, rest = (
+                [sum(getattr(one, side) for one in part) for side in sides]
+                for part in (passes[: number + 1], passes[number + 1 :])
+            )
+            scale = preview.shape[axis] / (own + sum(drawn))
+            around.append((round(scale * rest[0]), round(scale * rest[1])))
+        return np.pad(preview, (*around, (0, 0)), constant_values=255)
 
 
 def plan_growth(options: IllustrateOptions) -> Growth | None:
@@ -84,7 +110,6 @@ def _part(before: int, after: int, side: int, factor: float) -> tuple[int, int]:
 
 
 def _of_pass(options: IllustrateOptions, source: PictureSource, *, last: bool) -> IllustrateOptions:
-    """The size that is named is that of the last pass; the others have that of their picture. Previews would show
-    pictures of other sizes."""
+    """The size that is named is that of the last pass; the others have that of their picture."""
     size = (options.width, options.height) if last else (None, None)
-    return replace(options, source=source, width=size[0], height=size[1], preview_every=0)
+    return replace(options, source=source, width=size[0], height=size[1])

@@ -24,7 +24,7 @@ from serve.ensembles.illustrator.adapters import (
 )
 from serve.ensembles.illustrator.finishing.finish import NO_FINISH, Finish, Hires
 from serve.ensembles.illustrator.picture_source import InputPicture, PictureSource
-from serve.ensembles.illustrator.regions import MAX_REGIONS, Region
+from serve.ensembles.illustrator.regions import MAX_REGIONS, Region, field_of
 from serve.ensembles.ranges import check_number
 from serve.ensembles.restyler.restyle import Restyle
 from serve.errors import InvalidRequest, NotFound
@@ -123,8 +123,8 @@ class IllustrateOptions:
         if len(self.regions) > MAX_REGIONS:
             raise InvalidRequest(f"has {len(self.regions)} regions; at most {MAX_REGIONS} are allowed", "regions")
         for i, region in enumerate(self.regions):
-            _check_text(region.prompt, f"regions[{i}].prompt")
-            _check_text(region.negative_prompt, f"regions[{i}].negative_prompt")
+            _check_text(region.prompt, f"{field_of(region, i)}.prompt")
+            _check_text(region.negative_prompt, f"{field_of(region, i)}.negative_prompt")
         for name, whole in RANGES.items():
             check_whole(getattr(self, name), name, *whole)
         for name, scale in SCALES.items():
@@ -142,14 +142,13 @@ class IllustrateOptions:
         if len(self.references) + regional > 2 * MAX_PICTURES_EACH:
             raise InvalidRequest(f"at most {2 * MAX_PICTURES_EACH} fit a drawing and its regions", "references")
         for i, region in enumerate(self.regions):
+            at = field_of(region, i)
             if len(self.loras) + len(region.loras) > MAX_LORAS:
-                raise InvalidRequest(f"and those of the drawing are more than {MAX_LORAS}", f"regions[{i}].loras")
+                raise InvalidRequest(f"and those of the drawing are more than {MAX_LORAS}", f"{at}.loras")
             if {use.name for use in self.loras} & {use.name for use in region.loras}:
-                raise InvalidRequest("names a LoRA of the drawing, which acts there already", f"regions[{i}].loras")
+                raise InvalidRequest("names a LoRA of the drawing, which acts there already", f"{at}.loras")
             if len(self.references) + len(region.references) > MAX_PICTURES_EACH:
-                raise InvalidRequest(
-                    f"and those of the drawing are more than {MAX_PICTURES_EACH}", f"regions[{i}].references"
-                )
+                raise InvalidRequest(f"and those of the drawing are more than {MAX_PICTURES_EACH}", f"{at}.references")
 
     @property
     def all_loras(self) -> Sequence[LoraUse]:
@@ -159,10 +158,11 @@ class IllustrateOptions:
     def with_loras(self, found: Callable[[LoraUse, str], LoraUse]) -> IllustrateOptions:
         """With what ``found`` makes of each LoRA and its field."""
         regions = tuple(
-            replace(one, loras=tuple(found(lora, f"regions[{i}].loras") for lora in one.loras))
+            replace(one, loras=tuple(found(lora, f"{field_of(one, i)}.loras") for lora in one.loras))
             for i, one in enumerate(self.regions)
         )
-        return replace(self, loras=tuple(found(lora, "loras") for lora in self.loras), regions=regions)
+        own = tuple(found(lora, lora.client_field or "loras") for lora in self.loras)
+        return replace(self, loras=own, regions=regions)
 
     @property
     def prompts(self) -> Sequence[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,11 @@ class UnpackedCheckpoint:
     fingerprint: str
 
 
+def as_it_is(pixels: Pixels, _number: int) -> Pixels:
+    """For `ProgressReporter.framed`."""
+    return pixels
+
+
 class ProgressReporter:
     """Reports the progress of one request. Pictures have ``fingerprints``; those in ``resumed`` continue from a
     stage."""
@@ -40,12 +45,17 @@ class ProgressReporter:
         trajectory: Trajectory,
         resumed: Mapping[int, Stage],
         second_evaluations: int = 0,
+        passes: int = 1,
+        framed: Callable[[Pixels, int], Pixels] = as_it_is,
     ) -> None:
-        """``second_evaluations``: of a second pass of each picture, which reports steps alone."""
+        """``second_evaluations``: of all passes of each picture after its first. ``passes`` show previews, each
+        ``framed`` by the number of its pass; another one reports steps alone."""
         self.outbox = outbox
         self.stream_options = stream_options
         self.fingerprints = fingerprints
         self.evaluations = len(trajectory)
+        self.passes = passes
+        self.framed = framed
         self._total = (self.evaluations + second_evaluations) * len(fingerprints)
         self._made = sum(stage.step for stage in resumed.values())
         self._reported_at = -float("inf")
@@ -59,6 +69,16 @@ class ProgressReporter:
     def second_pass(self) -> SecondPassProgress:
         """The observer of a second pass."""
         return SecondPassProgress(self)
+
+    def later_pass(self, picture: int, number: int) -> LaterPassProgress:
+        """The observer of pass ``number`` of ``picture``; the first is 0."""
+        return LaterPassProgress(self, picture, number)
+
+    async def show(self, picture: int, step: int, number: int, pixels: Pixels) -> None:
+        """A preview after ``step`` evaluations of pass ``number``."""
+        pixels = await asyncio.to_thread(self.framed, pixels, number)
+        done = number * self.evaluations + step
+        await publish(self.outbox, Preview(picture, done, self.passes * self.evaluations, pixels))
 
     def count(self) -> None:
         """Count one evaluation."""
@@ -90,7 +110,23 @@ class PictureProgress:
             )
 
     async def on_preview(self, step: int, pixels: Pixels) -> None:
-        await publish(self.report.outbox, Preview(self.picture, step, self.report.evaluations, pixels))
+        await self.report.show(self.picture, step, 0, pixels)
+
+
+@dataclass(frozen=True, eq=False)
+class LaterPassProgress:
+    """The ``StepObserver`` of a later pass of ``picture``: it has no checkpoints."""
+
+    report: ProgressReporter
+    picture: int
+    number: int
+    shows_previews: bool = True
+
+    def on_step(self, stage: Stage) -> None:
+        self.report.count()
+
+    async def on_preview(self, step: int, pixels: Pixels) -> None:
+        await self.report.show(self.picture, step, self.number, pixels)
 
 
 @dataclass(frozen=True, eq=False)

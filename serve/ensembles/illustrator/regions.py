@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from serve.ensembles.illustrator.adapters import (
     check_loras,
     check_uses,
     loaded,
+    lora_from_json,
     pictures_of,
     reference_from_json,
     use_to_json,
@@ -51,6 +52,8 @@ class Region:
     name: str | None = None
     loras: tuple[LoraUse, ...] = ()
     references: tuple[ReferenceUse, ...] = ()
+    client_field: str = field(default="", compare=False)
+    """The client's name of it, such as ``subjects[1]``, where that is not ``regions[i]`` by its place here."""
 
     def __post_init__(self) -> None:
         if not self.prompt.strip():
@@ -96,15 +99,20 @@ def region_from_json(document: Mapping[str, Any]) -> Region:
         values["box"] = Box(**values["box"])
     if values.get("mask") is not None:
         values["mask"] = InputPicture(**values["mask"])
-    values["loras"] = tuple(LoraUse(**lora) for lora in values.get("loras", ()))
+    values["loras"] = tuple(map(lora_from_json, values.get("loras", ())))
     values["references"] = tuple(map(reference_from_json, values.get("references", ())))
     return Region(**values)
+
+
+def field_of(region: Region, index: int) -> str:
+    """For errors of the region at ``index`` of a drawing."""
+    return region.client_field or f"regions[{index}]"
 
 
 def shares_of(regions: Sequence[Region], size: tuple[int, int], downsample: int) -> Floats:
     """Shares of the base prompt and of each region over the latents of a drawing of ``size`` (width, height).
 
-    Decodes masks. Raises BadImage and InvalidRequest naming ``regions[i].mask`` or ``regions[i]``.
+    Decodes masks. Raises BadImage and InvalidRequest naming the region's field (`field_of`).
     """
     width, height = size
     layers = []
@@ -113,11 +121,11 @@ def shares_of(regions: Sequence[Region], size: tuple[int, int], downsample: int)
             mask = region.box.mask(width, height)
         else:
             assert region.mask is not None
-            mask = decoded_mask(region.mask, f"regions[{i}].mask", size)
+            mask = decoded_mask(region.mask, f"{field_of(region, i)}.mask", size)
         feather = max(1, min(size) // _FEATHER_SHARE) if region.feather is None else region.feather
         layer = masks.latent_mask(canvas.blurred(mask, feather), downsample)
         if layer.max() < 1 / 255:
-            raise InvalidRequest("is too small: nothing would be drawn in it", f"regions[{i}]")
+            raise InvalidRequest("is too small: nothing would be drawn in it", field_of(region, i))
         layers.append(layer)
     return layer_shares(layers, [region.weight for region in regions])
 

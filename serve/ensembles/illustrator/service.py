@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from serve.diffusion.family import Sizes
+from serve.diffusion.samplers import by_name
 from serve.engines.service import EngineService
 from serve.ensembles.illustrator.adapters import LoraInfo
 from serve.ensembles.illustrator.finishing.finish import UpscalerInfo
 from serve.ensembles.illustrator.illustration import MAX_STEPS, IllustrateOptions, Illustration, Pixels, check_whole
 from serve.ensembles.ranges import check_number
+from serve.errors import InvalidRequest
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,16 +127,26 @@ class FamilyInfo:
         return options.width or natural[0], options.height or natural[1]
 
     def offers(self, options: IllustrateOptions) -> bool:
-        """Whether it has the sizes and takes the adapters and pictures that ``options`` name. Which family a LoRA is
-        for is not known here."""
+        """Whether it has the sizes and the sampler, and takes the adapters and pictures, that ``options`` name. For
+        which families a LoRA is, is known of those that have been found (`serve.jobs.loras`)."""
         referring = options.references or any(region.references for region in options.regions)
         return (
             all(side is None or self.sizes.holds(side) for side in (options.width, options.height))
+            and (options.sampler is None or _is_of(options.sampler, self.samplers))
             and (self.takes_loras or not options.all_loras)
+            and all(not lora.families or self.name in lora.families for lora in options.all_loras)
             and {control.type for control in options.controls} <= set(self.controls)
             and (self.takes_references or not referring)
             and (self.takes_pictures or options.source is None)
         )
+
+
+def _is_of(sampler: str, samplers: Sequence[str]) -> bool:
+    """True for one that nobody has: that is an error of its own."""
+    try:
+        return by_name(sampler).name in samplers
+    except InvalidRequest:
+        return True
 
 
 def family_of(options: IllustrateOptions, families: Sequence[FamilyInfo]) -> FamilyInfo | None:

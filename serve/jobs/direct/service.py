@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from serve.ensembles.illustrator.illustration import Illustration, no_illustrator_error
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, no_illustrator_error
 from serve.ensembles.illustrator.service import (
     NO_PROGRESS,
     FamilyInfo,
@@ -111,6 +111,10 @@ class DirectService:
         if (answer := await self._completed(request, caller)) is not None:
             return answer
         return await self._history.answer(await self._direct_request(request, caller))
+
+    async def with_known_loras(self, options: IllustrateOptions) -> IllustrateOptions:
+        """``options``, which say for which models their LoRAs are, as far as the site has these."""
+        return await resolve_loras(options, self._state, needed=False)
 
     async def known_loras(self, names: Collection[str]) -> Collection[str]:
         """Those of ``names`` that the site has."""

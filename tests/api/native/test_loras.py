@@ -266,9 +266,12 @@ async def test_styles_bring_their_loras(state: State, illustrator: Illustrator, 
                 ("sketch", True),
             ]
             many = {"styles": "house", "loras": "a, b, c"}
-            for refused in ({"styles": "lost"}, many):
+            for refused in ({"styles": "lost"}, {"styles": "lost", "loras": "ink"}, many):
                 answer = await ada.post(DIFFUSION, json={**BODY, **refused})
                 assert (answer.status_code, answer.json()["field"]) == (400, "styles"), answer.text
+            missing = {"stylePreferences": {"mood": "lost"}, "loras": "ink"}
+            answer = await ada.post(ILLUSTRATIONS, json={**BODY, **missing})
+            assert (answer.status_code, answer.json().get("field")) == (400, "stylePreferences"), answer.text
             assert "gone" in (await ada.post(DIFFUSION, json={**BODY, "styles": "lost"})).text
 
 
@@ -343,7 +346,18 @@ async def test_bad_files_and_names_are_refused(ada: httpx.AsyncClient) -> None:
         ({"regions": [{"prompt": "<lora:ink> sky", "box": BOX, "loras": "ink"}]}, "regions[0].loras"),
         ({"loras": "ink", "regions": [{"prompt": "sky", "box": BOX, "loras": "ink"}]}, "regions[0].loras"),
         ({"loras": "a,b", "regions": [{"prompt": "sky", "box": BOX, "loras": "c,d,e"}]}, "regions[0].loras"),
-        ({"subjects": [{"name": "sky", "loras": "none"}]}, "regions[0].loras"),
+        ({"subjects": [{"name": "sky", "loras": "none"}]}, "subjects[0].loras"),
+        (
+            {"subjects": [{"name": "sky"}], "regions": [{"prompt": "x", "box": BOX, "loras": "none"}]},
+            "regions[0].loras",
+        ),
+        (
+            {
+                "subjects": [{"name": "cat"}, {"name": "sky", "loras": "none"}],
+                "relationships": [{"subject": "sky", "relation": "behind", "object": "cat"}],
+            },
+            "subjects[1].loras",
+        ),
         ({"regions": [{"prompt": "sky", "negative_prompt": "<lora:ink:1>", "box": BOX}]}, "regions[0].negative_prompt"),
         ({"subjects": [{"name": "<lora:ink:1>"}]}, "subjects[0].name"),
     ],

@@ -19,7 +19,7 @@ from serve.ensembles.illustrator.growth import MAX_PASSES, split_margins
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.ensembles.illustrator.picture_source import InputPicture, Margins, PictureSource
-from serve.ensembles.illustrator.service import Checkpoint, Progress, StreamOptions
+from serve.ensembles.illustrator.service import Checkpoint, Preview, Progress, StreamOptions
 from serve.ensembles.requests import IllustrateRequest, from_json
 from serve.errors import AtelierError, InvalidRequest, UnsupportedOperation
 from serve.settings import IllustratorSettings
@@ -165,7 +165,7 @@ async def test_large_margins_are_drawn_in_passes(repository: Path) -> None:
     """B-033: each pass grows a side by half at most; the picture stays, the seam aside; progress counts all passes."""
     margins = Margins(left=120, right=40, bottom=32)
     fake_engines = engines()
-    chosen = options(PictureSource(PICTURE, outpaint=margins, mask_blur=2), num_inference_steps=5)
+    chosen = options(PictureSource(PICTURE, outpaint=margins, mask_blur=2), num_inference_steps=5, preview_every=2)
     stream = illustrator(repository, fake_engines).stream(chosen, StreamOptions(progress_s=1e-9))
     items = [item async for item in stream]
     drawn = items[-1]
@@ -179,6 +179,12 @@ async def test_large_margins_are_drawn_in_passes(repository: Path) -> None:
     steps = [(item.step, item.steps) for item in items if isinstance(item, Progress)]
     assert steps[-1] == (20, 20)
     assert steps == sorted(steps)
+    previews = [item for item in items if isinstance(item, Preview)]
+    assert [(one.step, one.steps) for one in previews] == [(5 * i + k, 20) for i in range(4) for k in (2, 4)]
+    for one, undrawn in zip(previews[::2], (96, 60, 6, 0), strict=True):
+        white = (one.pixels == 255).all((0, 2))
+        assert abs(one.pixels.shape[1] - 224) <= 2
+        assert (int(white.argmin()), one.pixels.shape[0]) == (undrawn, 96)
     source = drawn.parameters.source
     assert source is not None
     assert source["outpaint"] == {"left": 120, "top": 0, "right": 40, "bottom": 32}

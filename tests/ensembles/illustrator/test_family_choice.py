@@ -22,7 +22,8 @@ from serve.ensembles.illustrator.service import family_of
 
 ICONS = replace(family("icons", 128, alpha=True), min_px=128, max_px=128, takes_pictures=False)
 GUIDED = family("guided", takes_loras=True, takes_references=True, controls=("canny",))
-FAMILIES = (ICONS, GUIDED)
+INKED = family("inked", takes_loras=True, samplers=("lcm",))
+FAMILIES = (ICONS, GUIDED, INKED)
 OPTIONS = {"samples_format": "png", "live_previews_enable": True, "enable_pnginfo": False}
 
 
@@ -44,6 +45,11 @@ def region(**what: Any) -> Region:
         ({"width": 64, "height": 64}, "guided"),
         ({"width": 4096}, "icons"),  # which no family draws: the default says so
         ({"loras": (LoraUse("ink"),)}, "guided"),
+        ({"loras": (LoraUse("ink", families=("inked",)),)}, "inked"),
+        ({"loras": (LoraUse("ink", families=("inked",)), LoraUse("old", families=("guided", "inked")))}, "inked"),
+        ({"regions": (region(loras=(LoraUse("ink", families=("inked",)),)),)}, "inked"),
+        ({"sampler": "lcm"}, "inked"),
+        ({"sampler": "nobody's"}, "icons"),
         ({"regions": (region(loras=(LoraUse("ink"),)),)}, "guided"),
         ({"controls": (ControlUse("canny", picture()),)}, "guided"),
         ({"controls": (ControlUse("depth", picture()),)}, "icons"),

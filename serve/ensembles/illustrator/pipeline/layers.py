@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from serve.ensembles.illustrator.adapters import AdapterSlot, unconditional
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.illustrator.pipeline.text_conditioning import NEGATIVE_PROMPT, PROMPT, PromptText
+from serve.ensembles.illustrator.regions import field_of
 
 Slots = Sequence[AdapterSlot]
 
@@ -65,8 +66,8 @@ def plan_layers(options: IllustrateOptions, guided: bool, slots: DrawingSlots) -
         texts = {NEGATIVE_PROMPT: base[NEGATIVE_PROMPT]}
         if region.negative_prompt or loras:
             negative = region.negative_prompt or options.negative_prompt
-            texts = {f"regions[{i}].{NEGATIVE_PROMPT}": PromptText(negative, every_lora)}
-        texts[f"regions[{i}].{PROMPT}"] = PromptText(region.prompt, every_lora)
+            texts = {f"{field_of(region, i)}.{NEGATIVE_PROMPT}": PromptText(negative, every_lora)}
+        texts[f"{field_of(region, i)}.{PROMPT}"] = PromptText(region.prompt, every_lora)
         plans.append(LayerPlan(texts, [*everywhere, *loras, *references], bool(loras or references)))
     return plans if guided else [LayerPlan(_last(one.texts), one.slots, one.own) for one in plans]
 

@@ -50,7 +50,7 @@ from serve.ensembles.illustrator.pipeline.text_conditioning import (
     TextConditioner,
     constant_inputs,
 )
-from serve.ensembles.illustrator.regions import shares_of
+from serve.ensembles.illustrator.regions import field_of, shares_of
 from serve.ensembles.illustrator.service import FamilyInfo
 from serve.errors import EngineFailure, UnsupportedOperation
 from serve.observability import tracing
@@ -144,7 +144,7 @@ class DiffusionPipeline:
         references = await self._bank.references(options.references, encode, encoder, size)
         own = []
         for i, region in enumerate(options.regions):
-            at = f"regions[{i}]"
+            at = field_of(region, i)
             own_loras = await self._bank.loras(region.loras, f"{at}.loras")
             at_references = f"{at}.references"
             own_references = await self._bank.references(region.references, encode, encoder, size, at_references)
