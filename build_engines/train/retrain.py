@@ -31,6 +31,9 @@ LEAST_CORRELATION = 0.3
 """Rank correlation of predictions with what the site measured; that of random labels is about 0."""
 _Z95_ONE_SIDED = 1.645
 _BATCH = 32
+_KEPT, _KEPT_BATCH = 5.0, 128
+"""Weight and batch of what is not to be forgotten: a site's pictures may lie far from all original ones."""
+_SHARES = (1.0, 0.75, 0.5, 0.25)
 _OUTPUTS = ("ssim", "fidelity", "log2_bytes", "log2_ms", "log2_paths")
 Errors = dict[str, npt.NDArray[np.float64]]
 _JUDGED = ("ssim", "fidelity", "log2_bytes", "log2_paths")
@@ -54,11 +57,11 @@ class Verdict:
 
 
 def retrain(start: Quality, site: Data, original: Data, epochs: int = MAX_EPOCHS, seed: int = 0) -> Quality:
-    """``start`` trained on: of its epochs that which is best on the site's pictures to choose by, among those that are
-    not worse on the original ones.
+    """``start`` trained on: of its epochs, and of the weights between them and ``start`` (Wortsman et al. 2022, "Robust
+    fine-tuning"), those that are best on the site's pictures to choose by, among those not worse on the original ones.
 
-    On original pictures it also learns what ``start`` predicts for any candidates, so that it forgets little (learning
-    without forgetting, Li and Hoiem 2016).
+    On original pictures, and between them, it also learns what ``start`` predicts for any candidates, so that it
+    forgets little (learning without forgetting, Li and Hoiem 2016).
     """
     torch.manual_seed(seed)
     start = copy.deepcopy(start).eval()
@@ -72,20 +75,36 @@ def retrain(start: Quality, site: Data, original: Data, epochs: int = MAX_EPOCHS
         for _ in range(steps):
             optimizer.zero_grad()
             loss = _loss(network, site.train) + _loss(network, original.train)
-            loss = loss + _forgotten(network, start, original.train.embedding)
+            loss = loss + _KEPT * _forgotten(network, start, original.train.embedding)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-        now = errors(network, site.choose)["ssim"].mean()
-        if now < least and not worse(known, errors(network, original.choose)):
-            best, least = copy.deepcopy(network).eval(), now
+        for share in _SHARES:
+            found = between(start, network, share)
+            now = errors(found, site.choose)["ssim"].mean()
+            if now < least and not worse(known, errors(found, original.choose)):
+                best, least = found, now
     return best
 
 
+def between(start: Quality, end: Quality, share: float) -> Quality:
+    """Of the weights of both: ``share`` 0 is ``start``, 1 is ``end``."""
+    made = copy.deepcopy(start)
+    last = end.state_dict()
+    made.load_state_dict({
+        name: torch.lerp(value, last[name], share) if value.is_floating_point() else last[name]
+        for name, value in start.state_dict().items()
+    })  # fmt: skip
+    return made.eval()
+
+
 def _forgotten(network: Quality, start: Quality, embedding: torch.Tensor) -> torch.Tensor:
-    """How far ``network`` is from ``start`` on pictures of ``embedding`` (M, 512), over candidates from everywhere."""
-    chosen = embedding[torch.randint(0, len(embedding), (_BATCH,))]
-    rows = torch.rand(_BATCH, TRIALS, CANDIDATE_WIDTH)
+    """How far ``network`` is from ``start`` on pictures of ``embedding`` (M, 512) and between pairs of them, over
+    candidates from everywhere."""
+    chosen, other = (embedding[torch.randint(0, len(embedding), (_KEPT_BATCH,))] for _ in range(2))
+    mixed = torch.rand(_KEPT_BATCH, 1) * torch.randint(0, 2, (_KEPT_BATCH, 1))
+    chosen = torch.lerp(chosen, other, mixed)
+    rows = torch.rand(_KEPT_BATCH, TRIALS, CANDIDATE_WIDTH)
     rows[..., 0] = 0
     with torch.no_grad():
         expected = start.logarithms(chosen, rows)

@@ -25,16 +25,21 @@ MAX_BYTES = 2**30
 OVERLAP_PX = 16
 """ESRGAN's networks see further, but hardly heed what is further away."""
 TILE_PX = 128
+BACKGROUND_PX = 320
+"""A network that takes a background away sees the picture whole, at this size (that of U²-Net) where its file names
+none."""
 _PROBE_PX = 64
 
 
 def import_onnx(
     source: Path, name: str, task: str, repository: Path, version: str = "1", side_px: int | None = None
 ) -> Path:
-    """Writes the engine's folder. Raises Refused with the reason for what is no such network."""
+    """Writes the engine's folder. ``side_px``: of networks that take one size alone, and whose file does not say which.
+    Raises Refused with the reason for what is no such network."""
     if task not in TASKS:
         raise Refused(f"{task!r} is none of {', '.join(TASKS)}")
     model = _read(source)
+    side_px = side_px or _declared_side(model)
     wrapped = _wrapped(model)
     staged = repository / f".{name}.staged"
     shutil.rmtree(staged, ignore_errors=True)
@@ -82,6 +87,14 @@ def _read(source: Path) -> onnx.ModelProto:
     return model
 
 
+def _declared_side(model: onnx.ModelProto) -> int | None:
+    """Of a network whose file fixes one side for both. None where sides are free, or differ."""
+    known = {tensor.name for tensor in model.graph.initializer}
+    (entry,) = (one for one in model.graph.input if one.name not in known)
+    height, width = (one.dim_value for one in entry.type.tensor_type.shape.dim[2:])
+    return height if height == width and height > 0 else None
+
+
 def _wrapped(model: onnx.ModelProto) -> onnx.ModelProto:
     """``model`` with pictures of 8 bits as its input ``image`` and its output ``result``."""
     prefixed = onnx.compose.add_prefix(model, "network/")
@@ -113,7 +126,7 @@ def _wrapped(model: onnx.ModelProto) -> onnx.ModelProto:
 def _probed(path: Path, task: str, side_px: int | None) -> tuple[int | None, int, int]:
     """(fixed side, scale, channels) of the network, from what it answers. Raises Refused."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    side = side_px or _PROBE_PX
+    side = side_px or (BACKGROUND_PX if task == BACKGROUND else _PROBE_PX)
     pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
     try:
         (answer,) = session.run(["result"], {"image": pixels})

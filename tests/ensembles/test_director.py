@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
-from serve.ensembles.director.art_director import MAX_FAILURES, REST_S, Answered, ArtDirector
+from serve.ensembles.director.art_director import MAX_FAILURES, REST_S, RULES_S, Answered, ArtDirector
 from serve.ensembles.director.chat_model import ChatFailed, ChatOptions, Message, UselessReply
 from serve.ensembles.director.conversation import ConversationManager, tokens_of
 from serve.ensembles.director.rules import RulesDirector
 from serve.ensembles.director.templates import filled, template
 from serve.ensembles.director.tools import action_of, split_action
 from serve.ensembles.prompts.analysis import PromptAnalyser
+from serve.observability import request_context
 
 ANALYSER = PromptAnalyser()
 RULES = RulesDirector(ANALYSER)
@@ -225,6 +227,34 @@ async def test_failing_model_rests() -> None:
     assert len(model.requests) == 2 * MAX_FAILURES
     now = REST_S + 1
     assert (await director.explain_concepts("chiaroscuro")).served_by == "llm"
+
+
+LATE = (
+    "the language model did not answer within the time of the request",
+    "the language model had no time left to answer in",
+)
+
+
+class HangingModel:
+    """Says a word, and no other."""
+
+    name = "hanging"
+
+    async def stream(self, messages: Sequence[Message], options: ChatOptions) -> AsyncGenerator[str, None]:
+        yield "Well"
+        await asyncio.Event().wait()
+
+
+async def test_rules_answer_in_the_time_of_the_request_and_that_is_no_outage() -> None:
+    director = ArtDirector(ANALYSER, HangingModel())
+    for number in range(MAX_FAILURES + 1):
+        request_context.set_current(request_context.RequestContext().with_timeout(RULES_S + 0.05))
+        answered = await director.refine_prompt(FOX, f"more dramatic {number}")
+        assert answered.served_by == "rules"
+        assert answered.degraded in LATE
+    request_context.set_current(request_context.RequestContext().with_timeout(RULES_S / 2))
+    _, last = await whole(director, "hello")
+    assert last.degraded == LATE[1]
 
 
 async def test_text_beyond_the_context_is_not_sent() -> None:

@@ -222,7 +222,8 @@ class GuidedFields(GuideFields, CompositionFields):
     loras: LoraChoices = None
 
     async def guides(self, reader: PictureReader) -> dict[str, Any]:
-        """The arguments of `IllustrateOptions`. Raises InvalidRequest naming the field, and as ``reader`` does."""
+        """The arguments ``loras``, ``regions``, ``controls`` and ``references`` of `IllustrateOptions`. Raises
+        InvalidRequest naming the field, and as ``reader`` does."""
         return {
             "loras": chosen(self.loras),
             "regions": await self.all_regions(reader),

@@ -11,10 +11,9 @@ from fastapi import Depends, Request, Response
 from pydantic import BeforeValidator, Field, model_validator
 
 from serve.api.http.callers import with_cache_status
-from serve.api.http.composition import CompositionFields
-from serve.api.http.guides import GuideFields
+from serve.api.http.composition import GuidedFields
 from serve.api.http.input_pictures import NamedFields, PictureFields
-from serve.api.http.loras import LoraChoices, chosen, take_tags
+from serve.api.http.loras import chosen, take_tags
 from serve.api.http.models import (
     Flag,
     Number,
@@ -166,7 +165,7 @@ class FinishFields(NamedFields):
             return Finish(float(self.upscale), self.upscaler, self.remove_background, self.restore_faces)
 
 
-class SizedDrawingFields(FinishFields, StyleFields, GuideFields, CompositionFields, PictureFields, DrawingFields):
+class SizedDrawingFields(FinishFields, StyleFields, GuidedFields, PictureFields, DrawingFields):
     """A drawing whose size may be named, and that may start from a picture."""
 
     model: Annotated[
@@ -174,7 +173,6 @@ class SizedDrawingFields(FinishFields, StyleFields, GuideFields, CompositionFiel
     ] = None
     width: Side | None = None
     height: Side | None = None
-    loras: LoraChoices = None
     hires: Annotated[HiresFields | None, BeforeValidator(parse_object)] = None
 
     def styled_order(

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from serve.api.http.drawing import SizedDrawingFields
 from serve.api.http.fetching import fetcher_of
-from serve.api.http.guides import PictureChoice, read_uses
+from serve.api.http.guides import PictureChoice
 from serve.api.http.input_pictures import (
     PictureFields,
     PictureOriginFields,
@@ -85,18 +85,12 @@ class PictureSources:
         return await input_picture(data, field, limits_of(self._settings))
 
     async def options(self, body: SizedDrawingFields, user_id: str) -> dict[str, Any]:
-        """The arguments of `IllustrateOptions` that come from pictures and places: ``source``, ``regions``,
-        ``controls`` and ``references``.
+        """The arguments of `IllustrateOptions` that come from pictures and places: ``source``, and those of
+        `GuidedFields.guides`.
 
         Raises as `of` does.
         """
-        reader = _UserPictures(self, user_id)
-        return {
-            "source": await self.of(body, user_id),
-            "regions": await body.all_regions(reader),
-            "controls": await read_uses(body.controls, body.client_name("controls"), reader),
-            "references": await read_uses(body.references, body.client_name("references"), reader),
-        }
+        return {"source": await self.of(body, user_id), **await body.guides(_UserPictures(self, user_id))}
 
     async def chosen(self, choice: PictureChoice, at: str, user_id: str) -> InputPicture:
         """The picture of a control or a reference, whose fields are below ``at``. Raises as `of` does."""

@@ -6,14 +6,14 @@ import asyncio
 import io
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from PIL import Image
 from pydantic import ConfigDict, Field
 
 from serve.api.http.callers import UserId
 from serve.api.http.drawing import Side
 from serve.api.http.input_pictures import PictureOriginFields
-from serve.api.http.models import one_of
+from serve.api.http.models import NoQuery, one_of
 from serve.api.library.files import ConversionTurns
 from serve.api.library.picture_sources import SourcesOf
 from serve.diffusion.canvas import FITS, Size
@@ -50,7 +50,11 @@ class ControlPreviewRequest(PictureOriginFields):
     responses={200: {"description": "A PNG", "content": {PNG: {"schema": {"type": "string", "format": "binary"}}}}},
 )
 async def control_picture(
-    body: ControlPreviewRequest, user_id: UserId, sources: SourcesOf, turns: ConversionTurns
+    query: Annotated[NoQuery, Query()],
+    body: ControlPreviewRequest,
+    user_id: UserId,
+    sources: SourcesOf,
+    turns: ConversionTurns,
 ) -> Response:
     """The control picture that a ControlNet would follow in a drawing of this size."""
     picture = await sources.picture(body, user_id)

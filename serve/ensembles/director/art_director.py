@@ -17,13 +17,14 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from serve.ensembles.director.chat_model import ChatFailed, ChatModel, ChatOptions, Message, UselessReply
+from serve.ensembles.director.chat_model import ChatFailed, ChatModel, ChatOptions, Message, OutOfTime, UselessReply
 from serve.ensembles.director.conversation import ConversationManager, shortened, tokens_of
 from serve.ensembles.director.rules import VARIATIONS, Advice, Explanation, Refinement, Reply, RulesDirector
 from serve.ensembles.director.templates import filled, template, unmarked
 from serve.ensembles.director.tools import split_action, without_controls
 from serve.ensembles.prompts.analysis import SERVED_BY, PromptAnalyser
 from serve.errors import Overloaded
+from serve.observability import request_context
 
 LLM, RULES = "llm", SERVED_BY
 CACHED = 256
@@ -31,6 +32,8 @@ CACHE_S = 3600.0
 """C-090."""
 MAX_FAILURES = 3
 REST_S = 30.0
+RULES_S = 0.5
+"""Of a request's time, kept for an answer by rules."""
 MAX_REPLY_CHARACTERS = 16_000
 _PAUSED = f"no requests are sent to the language model for up to {REST_S:g} s, because the last ones failed"
 T = TypeVar("T")
@@ -194,10 +197,12 @@ class ArtDirector:
     async def _stream(
         self, model: ChatModel, messages: Sequence[Message], options: ChatOptions | None = None
     ) -> AsyncGenerator[str, None]:
-        """Pieces of the answer. Raises UselessReply for one that is too long."""
-        size = 0
+        """Pieces of the answer. Raises UselessReply for one that is too long, OutOfTime while there still is time to
+        answer by rules."""
+        size, deadline = 0, request_context.current().deadline
+        until = None if deadline is None else deadline - RULES_S
         async with contextlib.aclosing(model.stream(messages, options or self._options)) as pieces:
-            async for piece in pieces:
+            while (piece := await _next(pieces, until)) is not None:
                 size += len(piece)
                 if size > MAX_REPLY_CHARACTERS:
                     raise UselessReply("answered too much")
@@ -228,11 +233,27 @@ class ArtDirector:
     def _failed(self, error: ChatFailed | Overloaded) -> str:
         if isinstance(error, UselessReply):
             self._failures = 0
-        elif isinstance(error, ChatFailed):
+        elif isinstance(error, ChatFailed) and not isinstance(error, OutOfTime):
             self._failures += 1
             if self._failures >= MAX_FAILURES:
                 self._failures, self._paused_until = 0, self._clock() + REST_S
         return f"the language model {error.message}" if isinstance(error, ChatFailed) else error.message
+
+
+async def _next(pieces: AsyncGenerator[str, None], until: float | None) -> str | None:
+    """The next piece before ``until``, by ``time.monotonic``; None after the last. The limit is around the read alone.
+    Raises OutOfTime."""
+    left_s = None if until is None else until - time.monotonic()
+    if left_s is not None and left_s <= 0:
+        raise OutOfTime("had no time left to answer in")
+    reading = asyncio.timeout(left_s)
+    try:
+        async with reading:
+            return await anext(pieces, None)
+    except TimeoutError:
+        if not reading.expired():
+            raise
+        raise OutOfTime("did not answer within the time of the request") from None
 
 
 M = TypeVar("M", bound=BaseModel)

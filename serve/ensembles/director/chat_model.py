@@ -21,6 +21,10 @@ class UselessReply(ChatFailed):
     """The language model is there; what it answered to this request cannot be used. It is no outage."""
 
 
+class OutOfTime(ChatFailed):
+    """The request's own time is over, whatever the language model would have answered. It is no outage."""
+
+
 @dataclass(frozen=True)
 class Message:
     """``picture``: a PNG, for models that see; empty: none."""

@@ -6,6 +6,7 @@ import io
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 
 import serve.ensembles.illustrator.illustrator
 import serve.ensembles.vectorizer.vectorizer
+from serve.api.inference import illustrate_model
 from serve.cli import illustrate
 from serve.cli.main import app
 from serve.cluster.grpc_client import GrpcClient
@@ -316,6 +318,23 @@ def test_references_and_control_pictures_are_sent(stack: Served, artist: Illustr
     assert [use.weight for use in options.references] == [0.5, 1.0]
     assert options.references[1].picture.data == Path("bella.png").read_bytes()
     assert [(use.type, use.picture.data) for use in options.controls] == [("canny", Path("edges.png").read_bytes())]
+
+
+def test_loras_of_the_site_are_sent_with_their_weights(
+    stack: Served, artist: IllustratorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the stack, whose door is the same for all clients: the command sends names and weights."""
+
+    async def found(options: IllustrateOptions, _state: object, **_: object) -> IllustrateOptions:
+        return options.with_loras(lambda lora, _: replace(lora, object="0" * 64 + ".bin", families=("mini",)))
+
+    monkeypatch.setattr(illustrate_model, "resolve_loras", found)
+    chosen = ["--lora", "ink:0.8", "--lora", "sketch:-0.3"]
+    done = run(PROMPT, "-o", "out.png", *chosen, "--seed", 7, stack=stack)
+    assert done.exit_code == 0, done.output
+    assert [(lora.name, lora.weight) for lora in artist.asked[-1].loras] == [("ink", 0.8), ("sketch", -0.3)]
+    stated = (record(Image.open("out.png")) or {})["loras"]
+    assert [(one["name"], one["weight"]) for one in stated] == [("ink", 0.8), ("sketch", -0.3)]
 
 
 @pytest.mark.parametrize(

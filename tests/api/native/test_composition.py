@@ -95,6 +95,9 @@ async def test_subjects_become_regions_where_the_preview_shows_them(ada: httpx.A
     assert [(one["name"], one["prompt"]) for one in regions] == [("Ada", "red apple"), ("Bo", "green pear")]
     for box, region in zip(shown["boxes"], regions, strict=True):
         assert all(abs(box[side] - region["box"][side]) < 1e-3 for side in LEFT)
+    own = {"loras": "ink:0.5", "references": [{"subject": "Bella"}]}
+    guided = {**layout, "subjects": [{**one, **own} for one in SUBJECTS], "width": 640, "height": 480}
+    assert (await ada.post(PREVIEW, json=guided)).json() == shown
     moved = [{**SUBJECTS[0], "box": LEFT}, SUBJECTS[1]]
     shown = (await ada.post(PREVIEW, json={"subjects": moved, "relationships": BESIDE, "regions": REGIONS})).json()
     assert {side: shown["boxes"][0][side] for side in LEFT} == LEFT

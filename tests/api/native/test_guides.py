@@ -329,6 +329,8 @@ async def test_control_pictures_are_shown_before_drawing(ada: httpx.AsyncClient,
         ({"image": BROKEN}, 415, "image"),
         ({"image": url(), "result_id": "x"}, 400, "result_id"),
     ]
+    wrong = await ada.post(CONTROL_PREVIEW, json=body, params={"preprocessor": "invert"})
+    assert (wrong.status_code, wrong.json()["field"]) == (400, "preprocessor")
     for fields, status, field in refused:
         answer = await ada.post(CONTROL_PREVIEW, json=fields)
         assert (answer.status_code, answer.json()["field"]) == (status, field), fields
