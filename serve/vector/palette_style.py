@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree
 
@@ -17,6 +19,9 @@ _DEFAULTS: Mapping[str, str] = {"fill": "#000000"}
 _HUE_WEIGHT = 0.6
 """Of a difference in hue and chroma beside one in lightness, which keeps the drawing readable."""
 _LEAST_SPREAD = 0.05
+_HREF = re.compile(r"^(#)(.+)$")
+_URL = re.compile(r"(url\(\s*['\"]?#)([A-Za-z_][\w.:-]*)", re.ASCII)
+"""References to elements of the same document: an ``href``, and those of all other attributes."""
 MAX_PAINT = 64
 """Characters of a colour."""
 
@@ -40,6 +45,7 @@ def svg_in_style(svg: str, colors: Sequence[str], strength: float = 1.0) -> tupl
 
     The lightness of the drawing's colours is stretched to the palette's; each then takes the nearest of ``colors``
     (#rrggbb) in OKLab, mixed with its own by ``strength``. Paints that are no colours (none, url, currentColor) stay.
+    What is referred to has an id of this drawing alone, so that both can be in one document.
     """
     ElementTree.register_namespace("", SVG)
     root = ElementTree.fromstring(svg)
@@ -55,6 +61,7 @@ def svg_in_style(svg: str, colors: Sequence[str], strength: float = 1.0) -> tupl
     table = _table(sorted({colour for _, _, colour in places}), [_of_hex(color) for color in colors], strength)
     for element, name, colour in places:
         element.set(name, table[colour])
+    _name_apart(root, f"{svg}{colors}{strength}")
     return ElementTree.tostring(root, encoding="unicode"), {_hex(colour): made for colour, made in table.items()}
 
 
@@ -73,6 +80,24 @@ def _table(
     nearest = np.asarray(palette, float)[distances.argmin(1)]
     made = np.asarray(own, float) + strength * (nearest - np.asarray(own, float))
     return {colour: _hex(tuple(np.rint(value).astype(int))) for colour, value in zip(own, made, strict=True)}
+
+
+def _name_apart(root: ElementTree.Element, text: str) -> None:
+    """New ids for the elements of ``root`` that others refer to, by the hash of ``text``."""
+    uses = [(element, key, value) for element in root.iter() for key, value in element.attrib.items() if "#" in value]
+    referred = {match[2] for _, key, value in uses for match in _references(key).finditer(value)}
+    ids = [element.attrib["id"] for element in root.iter() if element.get("id") in referred]
+    mark = hashlib.sha256(text.encode()).hexdigest()[:8]
+    names = {name: f"s{mark}-{i}" for i, name in enumerate(dict.fromkeys(ids))}
+    for element in root.iter():
+        if element.get("id") in names:
+            element.set("id", names[element.attrib["id"]])
+    for element, key, value in uses:
+        element.set(key, _references(key).sub(lambda match: match[1] + names.get(match[2], match[2]), value))
+
+
+def _references(key: str) -> re.Pattern[str]:
+    return _HREF if key == "href" else _URL
 
 
 def _lab(colours: Sequence[tuple[int, ...]]) -> Lab:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,18 @@ async def test_an_svg_takes_a_palette_and_stays_an_svg(ada: httpx.AsyncClient) -
     assert set(answer["colors"]) == {"#000080", "#ffffff", "#ff0000", "#000000"}
     assert set(answer["colors"].values()) <= set(palette)
     assert (answer["colors"]["#000000"], answer["colors"]["#ffffff"]) == (palette[0], palette[-1])
-    assert "url(#g)" in answer["svg"]
+    (gradient,) = re.findall(r'<linearGradient id="(\w+-0)"', answer["svg"])
+    assert f'fill="url(#{gradient})"' in answer["svg"]
     assert "script" not in answer["svg"]
     assert "onload" not in answer["svg"]
+    other = await drawn(ada, SVG, json={"svg": answer["svg"], "style": "pixel"})
+    assert gradient not in other["svg"], "both can be in one document"
+    used = '<svg xmlns="http://www.w3.org/2000/svg"><path id="a" d="M0 0H1V1Z"/><g id="sun"><use href="#a"/></g></svg>'
+    (name,) = re.findall(
+        r'<path id="(\w+-0)"', made := (await drawn(ada, SVG, json={"svg": used, "style": "pixel"}))["svg"]
+    )
+    assert f'<use href="#{name}"' in made
+    assert 'id="sun"' in made
     same = await drawn(ada, SVG, json={"svg": svg, "style": "woodcut", "strength": 0})
     assert all(before == after for before, after in same["colors"].items())
 
