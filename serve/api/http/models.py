@@ -236,9 +236,12 @@ FORM_LIST = BeforeValidator(parse_object)
 
 def weighted_names(pattern: re.Pattern[str], most: int, example: str) -> BeforeValidator:
     """Metadata of a field of up to ``most`` objects with a name and a weight, which may also be text such as
-    ``example``, or a list of such texts. ``pattern``: of one text; its groups are the name and the weight."""
+    ``example``, a list of such texts, or the JSON text of a list. ``pattern``: of one text; its groups are the name and
+    the weight."""
 
     def parse(value: Any) -> Any:
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            value = parse_object(value)
         parts = value.split(",", most + 1) if isinstance(value, str) else value
         if not isinstance(parts, list):
             return value

@@ -1589,6 +1589,17 @@ export interface components {
              */
             references?: components["schemas"]["ReferenceFields"][] | null;
             /**
+             * Loras
+             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
+             * @example [
+             *       {
+             *         "name": "ink",
+             *         "weight": 0.6
+             *       }
+             *     ]
+             */
+            loras?: components["schemas"]["LoraChoice"][] | null;
+            /**
              * Styles
              * @description of GET /api/styles: names, or names with weights that are mixed
              */
@@ -1622,17 +1633,6 @@ export interface components {
             width?: number | null;
             /** Height */
             height?: number | null;
-            /**
-             * Loras
-             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
-             * @example [
-             *       {
-             *         "name": "ink",
-             *         "weight": 0.6
-             *       }
-             *     ]
-             */
-            loras?: components["schemas"]["LoraChoice"][] | null;
             hires?: components["schemas"]["HiresFields"] | null;
             /** Prompt */
             prompt: string;
@@ -2610,6 +2610,17 @@ export interface components {
              */
             references?: components["schemas"]["ReferenceFields"][] | null;
             /**
+             * Loras
+             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
+             * @example [
+             *       {
+             *         "name": "ink",
+             *         "weight": 0.6
+             *       }
+             *     ]
+             */
+            loras?: components["schemas"]["LoraChoice"][] | null;
+            /**
              * Styles
              * @description of GET /api/styles: names, or names with weights that are mixed
              */
@@ -2643,17 +2654,6 @@ export interface components {
             width?: number | null;
             /** Height */
             height?: number | null;
-            /**
-             * Loras
-             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
-             * @example [
-             *       {
-             *         "name": "ink",
-             *         "weight": 0.6
-             *       }
-             *     ]
-             */
-            loras?: components["schemas"]["LoraChoice"][] | null;
             hires?: components["schemas"]["HiresFields"] | null;
             /** Prompt */
             prompt: string;
@@ -2871,6 +2871,17 @@ export interface components {
              */
             references?: components["schemas"]["ReferenceFields"][] | null;
             /**
+             * Loras
+             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
+             * @example [
+             *       {
+             *         "name": "ink",
+             *         "weight": 0.6
+             *       }
+             *     ]
+             */
+            loras?: components["schemas"]["LoraChoice"][] | null;
+            /**
              * Styles
              * @description of GET /api/styles: names, or names with weights that are mixed
              */
@@ -2904,17 +2915,6 @@ export interface components {
             width?: number | null;
             /** Height */
             height?: number | null;
-            /**
-             * Loras
-             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
-             * @example [
-             *       {
-             *         "name": "ink",
-             *         "weight": 0.6
-             *       }
-             *     ]
-             */
-            loras?: components["schemas"]["LoraChoice"][] | null;
             hires?: components["schemas"]["HiresFields"] | null;
             /** Prompt */
             prompt: string;
@@ -3163,6 +3163,17 @@ export interface components {
              */
             references?: components["schemas"]["ReferenceFields"][] | null;
             /**
+             * Loras
+             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
+             * @example [
+             *       {
+             *         "name": "ink",
+             *         "weight": 0.6
+             *       }
+             *     ]
+             */
+            loras?: components["schemas"]["LoraChoice"][] | null;
+            /**
              * Styles
              * @description of GET /api/styles: names, or names with weights that are mixed
              */
@@ -3196,17 +3207,6 @@ export interface components {
             width?: number | null;
             /** Height */
             height?: number | null;
-            /**
-             * Loras
-             * @description LoRAs of the site with weights, such as ink:0.6; <lora:ink:0.6> in the prompt says the same
-             * @example [
-             *       {
-             *         "name": "ink",
-             *         "weight": 0.6
-             *       }
-             *     ]
-             */
-            loras?: components["schemas"]["LoraChoice"][] | null;
             hires?: components["schemas"]["HiresFields"] | null;
             /** Prompt */
             prompt: string;
