@@ -25,7 +25,7 @@ from serve.settings import DatabaseSettings, Settings
 from serve.state.database_errors import map_database_errors
 from serve.state.event_watch import event_watch_of
 from serve.state.sqlite import SqliteWriteLock, connect
-from serve.state.write_batches import SqliteWriter, Write, execute
+from serve.state.write_batches import SqliteWriter, Statements, Write, run_on_postgresql
 
 
 @contextlib.contextmanager
@@ -90,6 +90,7 @@ class Database:
         if self._write_lock is not None:
             dialect = self._engine.dialect
             self._writer = SqliteWriter(str(url.database), settings.timeout_s, self._write_lock, dialect)
+        self._statements = Statements(self._engine.dialect)
         self._event_watch = event_watch_of(url, self._engine.dialect, settings.timeout_s)
 
     @property
@@ -138,17 +139,10 @@ class Database:
         if self._writer is not None:
             with measured(catalogue.DATABASE_SECONDS, "write"), map_database_errors():
                 return await self._writer.write(writes)
-        try:
-            async with self.write() as connection:
-                if not await execute(connection, writes):
-                    raise _NothingWritten
-        except _NothingWritten:
-            return False
-        return True
-
-
-class _NothingWritten(Exception):
-    """Rolls a batch back."""
+        batch = [self._statements.of(one) for one in writes]
+        with measured(catalogue.DATABASE_SECONDS, "write"), map_database_errors():
+            async with self._writers.connect() as connection:
+                return await run_on_postgresql(connection, batch)
 
 
 def _sqlite(url: URL, settings: DatabaseSettings) -> AsyncEngine:

@@ -1,8 +1,9 @@
-"""Group commit: the writes of all requests of the same moment in one transaction, on SQLite in one thread hop.
+"""Batches of writes, past SQLAlchemy; on SQLite the batches of the same moment in one transaction and one thread hop.
 
 A `Write` is a statement with its rows, and a batch is what one request writes: all of it, or nothing. SQLAlchemy builds
 a statement once; here its text and the conversions of its parameters are kept, so that a batch costs little more than
-SQLite's own work.
+the database's own work. PostgreSQL has a transaction for each batch: it groups what it flushes itself, and transactions
+of several requests would lock rows in different orders.
 """
 
 from __future__ import annotations
@@ -62,41 +63,18 @@ class _Prepared:
         return values
 
 
-@dataclass(eq=False)
-class _Batch:
-    statements: Sequence[tuple[str, Sequence[Sequence[Any]], bool]]
-    done: asyncio.Future[bool]
+Statement = tuple[str, Sequence[Sequence[Any]], bool]
+"""A text for the driver, the parameters of each row, and whether a row has to change."""
 
 
-class SqliteWriter:
-    """For one event loop; close it. ``lock`` is that of all writers."""
+class Statements:
+    """Writes as the driver takes them; each is compiled once."""
 
-    def __init__(self, path: str, timeout_s: float, lock: SqliteWriteLock, dialect: Dialect) -> None:
-        self._path = path
-        self._timeout_s = timeout_s
-        self._lock = lock
+    def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._prepared: dict[tuple[Any, tuple[str, ...]], _Prepared] = {}
-        self._connection: Connection | None = None
-        self._pending: list[_Batch] = []
-        self._flushing: asyncio.Task[None] | None = None
 
-    async def close(self) -> None:
-        if self._flushing is not None:
-            await asyncio.gather(self._flushing, return_exceptions=True)
-        if self._connection is not None:
-            await self._connection.close()
-
-    async def write(self, writes: Sequence[Write]) -> bool:
-        """False if a required write changed no row; then nothing of the batch is written."""
-        batch = _Batch([self._statement(one) for one in writes], asyncio.get_running_loop().create_future())
-        self._pending.append(batch)
-        if self._flushing is None or self._flushing.done():
-            # A context of its own: the transaction belongs to no request.
-            self._flushing = asyncio.create_task(self._flush(), context=contextvars.Context())
-        return await batch.done
-
-    def _statement(self, write: Write) -> tuple[str, Sequence[Sequence[Any]], bool]:
+    def of(self, write: Write) -> Statement:
         columns = tuple(write.rows[0])
         prepared = self._prepared.get((write.statement, columns))
         if prepared is None:
@@ -111,6 +89,40 @@ class SqliteWriter:
             compiled.string,
             [(name, convert.get(name), compiled.binds[name].value) for name in compiled.positiontup],
         )
+
+
+@dataclass(eq=False)
+class _Batch:
+    statements: Sequence[Statement]
+    done: asyncio.Future[bool]
+
+
+class SqliteWriter:
+    """For one event loop; close it. ``lock`` is that of all writers."""
+
+    def __init__(self, path: str, timeout_s: float, lock: SqliteWriteLock, dialect: Dialect) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._lock = lock
+        self._statements = Statements(dialect)
+        self._connection: Connection | None = None
+        self._pending: list[_Batch] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        if self._flushing is not None:
+            await asyncio.gather(self._flushing, return_exceptions=True)
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def write(self, writes: Sequence[Write]) -> bool:
+        """False if a required write changed no row; then nothing of the batch is written."""
+        batch = _Batch([self._statements.of(one) for one in writes], asyncio.get_running_loop().create_future())
+        self._pending.append(batch)
+        if self._flushing is None or self._flushing.done():
+            # A context of its own: the transaction belongs to no request.
+            self._flushing = asyncio.create_task(self._flush(), context=contextvars.Context())
+        return await batch.done
 
     async def _flush(self) -> None:
         """Writes until nothing is pending. Batches that arrive meanwhile are the next transaction."""
@@ -164,9 +176,7 @@ def _prepare_connection(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _run_all(
-    connection: sqlite3.Connection, batches: Sequence[Sequence[tuple[str, Sequence[Sequence[Any]], bool]]]
-) -> list[bool | Exception]:
+def _run_all(connection: sqlite3.Connection, batches: Sequence[Sequence[Statement]]) -> list[bool | Exception]:
     """One transaction; a batch that fails is undone alone."""
     outcomes: list[bool | Exception] = []
     connection.execute("BEGIN IMMEDIATE")
@@ -189,9 +199,76 @@ def _run_all(
     return outcomes
 
 
-def _run(connection: sqlite3.Connection, batch: Sequence[tuple[str, Sequence[Sequence[Any]], bool]]) -> bool:
+def _run(connection: sqlite3.Connection, batch: Sequence[Statement]) -> bool:
     for text, rows, required in batch:
         cursor = connection.execute(text, rows[0]) if len(rows) == 1 else connection.executemany(text, rows)
         if required and cursor.rowcount < 1:
             return False
     return True
+
+
+async def run_on_postgresql(connection: AsyncConnection, batch: Sequence[Statement]) -> bool:
+    """``batch`` in a transaction of its own on a connection without one; False if a required write changed no row.
+
+    Raises the errors of SQLAlchemy. A connection whose state is unknown is not used again.
+    """
+    import asyncpg
+
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    if driver.is_closed():  # while it was idle
+        await connection.invalidate()
+        driver = (await connection.get_raw_connection()).driver_connection
+    try:
+        transaction = driver.transaction()
+        await transaction.start()
+        try:
+            written = await _run_all_of(driver, batch)
+        except BaseException:
+            await transaction.rollback()
+            raise
+        await (transaction.commit() if written else transaction.rollback())
+    except asyncpg.PostgresError as error:
+        if driver.is_closed():
+            await _give_up(connection)
+        raise _of_sqlalchemy(error) from error
+    except BaseException as error:
+        await _give_up(connection)
+        if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+            raise _of_sqlalchemy(error) from error
+        raise
+    return written
+
+
+async def _give_up(connection: AsyncConnection) -> None:
+    """Does not use it again; nor, after a server that ended, the idle ones beside it."""
+    await connection.invalidate()
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        await connection.engine.dispose()
+
+
+async def _run_all_of(driver: Any, batch: Sequence[Statement]) -> bool:
+    for text, rows, required in batch:
+        if len(rows) > 1 and not required:
+            await driver.executemany(text, rows)
+            continue
+        changed = 0
+        for row in rows:
+            status: str = await driver.execute(text, *row)  # such as "INSERT 0 1"
+            changed += int(status.rpartition(" ")[2])
+        if required and changed < 1:
+            return False
+    return True
+
+
+def _of_sqlalchemy(error: Exception) -> sa.exc.DBAPIError:
+    """As SQLAlchemy wraps it."""
+    import asyncpg
+
+    kinds: Sequence[tuple[type[Exception], type[sa.exc.DBAPIError]]] = (
+        (asyncpg.IntegrityConstraintViolationError, sa.exc.IntegrityError),
+        (asyncpg.DataError, sa.exc.DataError),
+        (asyncpg.SyntaxOrAccessError, sa.exc.ProgrammingError),
+    )
+    kind = next((ours for theirs, ours in kinds if isinstance(error, theirs)), sa.exc.OperationalError)
+    return kind("a batch of writes", None, error, hide_parameters=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from serve.errors import StateUnavailable
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
+from serve.state.database import Database, database_url
 from serve.state.tables import cache, cached_objects, inputs, objects, utc_now
 from serve.state.write_batches import Write
 
@@ -99,3 +101,38 @@ async def test_cancelled_callers_do_not_stop_the_others(state: State) -> None:
     assert isinstance(found[0], asyncio.CancelledError)
     assert found[1:] == [True] * 3
     assert await names(state) >= {"1", "2", "3"}
+
+
+async def test_batches_are_written_again_after_the_server_ended_their_connections(
+    postgresql_settings: DatabaseSettings,
+) -> None:
+    database = Database(database_url(Settings(database=postgresql_settings)), postgresql_settings)
+    try:
+        await asyncio.gather(*(database.write_batch([Write(INSERT, [row(f"before {n}")])]) for n in range(4)))
+        async with database.read() as connection:
+            others = "datname = current_database() AND pid <> pg_backend_pid()"
+            await connection.execute(sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
+        with contextlib.suppress(StateUnavailable):  # raised once, and not by each connection
+            await database.write_batch([Write(INSERT, [row("lost")])])
+        for number in range(4):
+            assert await database.write_batch([Write(INSERT, [row(f"after {number}")])])
+    finally:
+        await database.close()
+
+
+async def test_cancelled_batch_is_undone(postgresql_settings: DatabaseSettings) -> None:
+    database = Database(database_url(Settings(database=postgresql_settings)), postgresql_settings)
+    try:
+        async with database.write() as connection:
+            await connection.execute(INSERT, row("locked"))
+            waiting = asyncio.create_task(
+                database.write_batch([Write(INSERT, [row("first")]), Write(INSERT, [row("locked")])])
+            )
+            await asyncio.sleep(0.1)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        async with database.read() as connection:
+            assert set(await connection.scalars(sa.select(objects.c.name))) == {"locked"}
+        assert await database.write_batch([Write(INSERT, [row("first")])])
+    finally:
+        await database.close()
