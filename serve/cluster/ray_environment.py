@@ -63,6 +63,8 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(proxy.fallback_grpc_port),
         # All our requests are safe to repeat, so a gateway that died without a response is retried.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        # A request is sent again only if HAProxy still has the whole of it.
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(proxy.buffer_bytes),
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.ray.drain_s),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.cluster.ingress.before_ray_serve",

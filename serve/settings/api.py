@@ -77,6 +77,12 @@ class ProxySettings(Section):
     fallback_http_port: Port = Field(8500, description="Internal: where HAProxy sends HTTP while no gateway is up.")
     fallback_grpc_port: Port = Field(9500, description="Internal: where HAProxy sends gRPC while no gateway is up.")
     threads: int = Field(2, ge=1, le=64, description="Threads of HAProxy.")
+    buffer_bytes: int = Field(
+        128 * 1024,
+        ge=16 * 1024,
+        le=8 * MEBIBYTE,
+        description="Requests up to this size are sent again to another gateway when one dies; twice per connection.",
+    )
     token: SecretStr | None = Field(
         None,
         description="Internal: token by which gateways recognise HAProxy; none: generated at start.",

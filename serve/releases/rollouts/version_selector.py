@@ -70,6 +70,8 @@ class VersionSelector:
 
 
 def with_versions(request: R, versions: Mapping[str, str]) -> R:
+    if not versions and not request.options.engine_versions:
+        return request  # a copy checks every option again
     return replace(request, options=replace(request.options, engine_versions=dict(versions)))
 
 

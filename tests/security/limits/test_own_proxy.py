@@ -69,10 +69,14 @@ async def gateway() -> AsyncIterator[tuple[int, list[list[tuple[bytes, bytes]]]]
         yield server.sockets[0].getsockname()[1], received
 
 
+def of_one_gateway(settings: Settings, gateway_port: int) -> str:
+    return CONFIGURATION.format(port=settings.http.port, gateway=gateway_port, grpc=settings.grpc.port)
+
+
 @contextlib.contextmanager
-def haproxy(folder: Path, settings: Settings, gateway_port: int, environment: dict[str, str]) -> Iterator[None]:
+def haproxy(folder: Path, configuration: str, environment: dict[str, str]) -> Iterator[None]:
     path = folder / "haproxy.cfg"
-    path.write_text(CONFIGURATION.format(port=settings.http.port, gateway=gateway_port, grpc=settings.grpc.port))
+    path.write_text(configuration)
     program = HOME / "deployments" / "haproxy"
     running = subprocess.Popen([program, "-f", path], env={**os.environ, **environment}, cwd=folder)
     try:
@@ -80,6 +84,73 @@ def haproxy(folder: Path, settings: Settings, gateway_port: int, environment: di
     finally:
         running.kill()
         running.wait()
+
+
+RETRYING = """
+global
+    log /dev/null local0
+    tune.bufsize {buffer}
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    option redispatch 1
+    retry-on {retry_on}
+    retries 3
+frontend http_frontend
+    bind *:{port}
+    default_backend http-gateways
+backend http-gateways
+    balance first
+    server dying 127.0.0.1:{dying}
+    server other 127.0.0.1:{other}
+"""
+
+
+@contextlib.asynccontextmanager
+async def reader_of_requests(answers: bool) -> AsyncIterator[tuple[int, list[int]]]:
+    """Its port, and the sizes of the bodies that it has received. Without ``answers`` it dies after the whole body."""
+    received: list[int] = []
+
+    async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            received.append(len(await reader.readexactly(length)))
+            if answers:
+                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(read, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], received
+
+
+@pytest.mark.parametrize(("kibibytes", "status"), [(100, 204), (300, 503)])
+async def test_request_that_fits_the_buffer_is_sent_again(tmp_path: Path, kibibytes: int, status: int) -> None:
+    """The first gateway dies with the request."""
+    settings = Settings.model_validate({"http": {"port": free_port()}})
+    environment = ray_environment(settings)
+    size = kibibytes * 1024
+    async with reader_of_requests(False) as (dying, died_with), reader_of_requests(True) as (other, got):
+        buffer, retry_on = (environment[f"RAY_SERVE_HAPROXY_{name}"] for name in ("TUNE_BUFSIZE", "RETRY_ON"))
+        ports = {"port": settings.http.port, "dying": dying, "other": other}
+        configuration = RETRYING.format(buffer=buffer, retry_on=retry_on, **ports)
+        with haproxy(tmp_path, configuration, environment):
+            async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(retries=20), timeout=60) as client:
+                url = f"http://127.0.0.1:{settings.http.port}/"
+                answer = await client.post(url, content=bytes(size), headers={"Connection": "close"})
+    assert answer.status_code == status
+    assert size in died_with
+    assert got == ([size] if status == 204 else [])
+
+
+def test_ray_serve_takes_the_size_of_the_buffer() -> None:
+    from ray.serve._private import constants
+
+    assert {"RAY_SERVE_HAPROXY_TUNE_BUFSIZE", "RAY_SERVE_HAPROXY_RETRY_ON"} <= vars(constants).keys()
 
 
 @pytest.mark.parametrize("spoofed", [{}, {"X-Forwarded-For": "1.1.1.1"}, {"X-Atelier-Peer": "x 1.1.1.1"}])
@@ -91,7 +162,7 @@ async def test_haproxy_passes_the_client_address_on(tmp_path: Path, spoofed: dic
         settings.model_copy(update={"proxy": ProxySettings.model_validate({"token": token})})
     )
     async with gateway() as (port, received):
-        with haproxy(tmp_path, settings, port, environment):
+        with haproxy(tmp_path, of_one_gateway(settings, port), environment):
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.http.port}") as client:
                 await _get_until_connected(client, spoofed)
             commands = await asyncio.to_thread(_commands)
@@ -108,7 +179,7 @@ async def test_haproxy_passes_the_client_address_on(tmp_path: Path, spoofed: dic
 
 async def test_unreachable_gateways_give_503_with_retry_after(tmp_path: Path) -> None:
     settings = Settings.model_validate({"http": {"port": free_port()}, "grpc": {"port": free_port()}})
-    with haproxy(tmp_path, settings, free_port(), ray_environment(settings)):
+    with haproxy(tmp_path, of_one_gateway(settings, free_port()), ray_environment(settings)):
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.http.port}") as client:
             answer = await _get_until_connected(client, {}, 503)
         assert answer.headers["retry-after"] == "2"
