@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from serve.api.middleware import authentication
+from serve.api.middleware.admission import process_hot_route
 from serve.cluster import gateway
 from serve.errors import StateUnavailable
 from serve.jobs.direct.service import DirectService
@@ -64,3 +65,18 @@ async def test_gateway_closes_all(settings: Settings, closed: list[str]) -> None
     assert not closed
     await servicer.close()
     assert closed == ["Authentication", "DirectService", "State"]
+
+
+async def test_gateway_serves_conversions_before_the_application(settings: Settings, closed: list[str]) -> None:
+    handle: Any = Handle()
+    servicer = await gateway.GatewayServicer.open(handle, handle, settings)
+    try:
+        servicer.build_app()
+        routes = process_hot_route()
+        assert routes is not None
+        for path in ("/api/convert", "/api/convert-ai"):
+            assert routes.match({"type": "http", "method": "POST", "path": path, "headers": []}).route == path
+        assert routes.match({"type": "http", "method": "POST", "path": "/api/analyze-image", "headers": []}) is None
+    finally:
+        await servicer.close()
+    assert process_hot_route() is None

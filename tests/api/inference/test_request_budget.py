@@ -117,7 +117,7 @@ async def test_inference_over_http(site: KeyedSite) -> None:
     body, length = wire.request(INPUTS)
     kind = ("content-type", "application/octet-stream")
     request = post(site, "/v2/models/plus_one/infer", body, (wire.HEADER_LENGTH, str(length)), kind)
-    Budget(calls=317).check(await counts_of(request, engine_of(site)))
+    Budget(calls=319).check(await counts_of(request, engine_of(site)))
 
 
 class Call:
@@ -173,7 +173,7 @@ async def test_inference_in_the_replica() -> None:
 
 @pytest.mark.parametrize(
     ("headers", "budget"),
-    [((NO_CACHE,), Budget(1652)), ((), Budget(954))],
+    [((NO_CACHE,), Budget(1631)), ((), Budget(930))],
     ids=["computed", "from the cache"],
 )
 async def test_conversion(site: KeyedSite, headers: tuple[tuple[str, str], ...], budget: Budget) -> None:
