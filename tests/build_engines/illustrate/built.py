@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from typer.testing import CliRunner
 from build_engines.cli import app
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.illustrator.illustrator import Illustrator
-from serve.ensembles.illustrator.pipeline.adapter_bank import FetchObject
 from serve.settings import IllustratorSettings
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
@@ -31,6 +31,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 }
 
 
+MAX_OPEN = 3
 ADAPTED = ("sd15", "sdxl")
 """Built with all kinds of adapters."""
 
@@ -73,15 +74,51 @@ class Built:
         return dict(zip(names, session.run(names, inputs), strict=True))
 
 
-async def drawn_both_ways(
-    repository: Path, wanted: Sequence[IllustrateOptions], fetch: FetchObject | None = None
-) -> tuple[list[Any], list[Any]]:
-    """Pictures drawn all at once, and one after another."""
-    illustrator = Illustrator(IllustratorSettings(model_repository=repository), fetch=fetch)
-    await illustrator.start()
-    try:
-        together = await asyncio.gather(*map(illustrator.draw, wanted))
-        alone = [await illustrator.draw(each) for each in wanted]
-        return [one.pictures[0].pixels for one in together], [one.pictures[0].pixels for one in alone]
-    finally:
-        await illustrator.close()
+class Illustrators:
+    """Started illustrators, one per repository: to start one with its Triton takes longer than to draw.
+
+    At most MAX_OPEN stay open, those that were used last. They share one event loop, which runs only while one draws.
+    """
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._open: OrderedDict[Path, Illustrator] = OrderedDict()
+        self._objects: dict[str, bytes] = {}
+
+    def draw(self, repository: Path, wanted: Sequence[IllustrateOptions]) -> list[np.ndarray]:
+        """Pictures drawn all at once."""
+        return self._runner.run(self._draw(repository, wanted))
+
+    def draw_both_ways(
+        self, repository: Path, wanted: Sequence[IllustrateOptions], objects: Mapping[str, bytes] | None = None
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Pictures drawn all at once, and one after another. ``objects``: files of adapters, by name."""
+        self._objects |= objects or {}
+        return self._runner.run(self._draw(repository, wanted)), self._runner.run(self._draw_alone(repository, wanted))
+
+    def close(self) -> None:
+        for illustrator in self._open.values():
+            self._runner.run(illustrator.close())
+        self._runner.close()
+
+    async def _draw(self, repository: Path, wanted: Sequence[IllustrateOptions]) -> list[np.ndarray]:
+        illustrator = await self._started(repository)
+        found = await asyncio.gather(*map(illustrator.draw, wanted))
+        return [drawing.pictures[0].pixels for drawing in found]
+
+    async def _draw_alone(self, repository: Path, wanted: Sequence[IllustrateOptions]) -> list[np.ndarray]:
+        illustrator = await self._started(repository)
+        return [(await illustrator.draw(each)).pictures[0].pixels for each in wanted]
+
+    async def _started(self, repository: Path) -> Illustrator:
+        if repository not in self._open:
+            if len(self._open) == MAX_OPEN:
+                await self._open.popitem(last=False)[1].close()
+            illustrator = Illustrator(IllustratorSettings(model_repository=repository), fetch=self._fetch)
+            await illustrator.start()
+            self._open[repository] = illustrator
+        self._open.move_to_end(repository)
+        return self._open[repository]
+
+    async def _fetch(self, name: str) -> bytes:
+        return self._objects[name]

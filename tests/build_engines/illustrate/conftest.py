@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
-from built import Built
+from built import Built, Illustrators
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +17,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Built]:
         return made[name]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def illustrators() -> Iterator[Illustrators]:
+    opened = Illustrators()
+    yield opened
+    opened.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from built import ADAPTED, Built, drawn_both_ways
+from built import ADAPTED, Built, Illustrators
 from diffusers.image_processor import IPAdapterMaskProcessor
 from PIL import Image
 from random_adapters import merge, random_lora
@@ -57,15 +56,6 @@ def opened(one: InputPicture) -> Image.Image:
     return Image.open(io.BytesIO(one.data))
 
 
-async def drawn(
-    family: Built, objects: dict[str, bytes], wanted: list[IllustrateOptions]
-) -> tuple[list[Any], list[Any]]:
-    async def fetch(name: str) -> bytes:
-        return objects[name]
-
-    return await drawn_both_ways(family.repository, wanted, fetch)
-
-
 def pipeline_of(family: Built, cls: Any = None, **parts: Any) -> Any:
     xl = family.name.startswith("sdxl")
     cls = cls or (diffusers.StableDiffusionXLPipeline if xl else diffusers.StableDiffusionPipeline)
@@ -101,7 +91,9 @@ def test_factors_that_overflow_leave_rows_without_their_lora_unchanged(value: fl
 
 
 @pytest.mark.parametrize("name", ADAPTED)
-def test_pictures_with_two_loras_equal_those_of_diffusers(built: Callable[[str], Built], name: str) -> None:
+def test_pictures_with_two_loras_equal_those_of_diffusers(
+    built: Callable[[str], Built], illustrators: Illustrators, name: str
+) -> None:
     """Of three tools, with weights, one of them negative; beside them a picture without any."""
     family = built(name)
     pipeline = pipeline_of(family)
@@ -109,7 +101,7 @@ def test_pictures_with_two_loras_equal_those_of_diffusers(built: Callable[[str],
     objects = {named(data): data for data, _ in files}
     uses = [LoraUse(f"lora{i}", weight, named(files[i][0])) for i, weight in ((0, 0.8), (1, -0.6), (2, 0.5))]
     wanted = [options(), options(loras=tuple(uses[:2])), options(loras=(uses[2],))]
-    together, alone = asyncio.run(drawn(family, objects, wanted))
+    together, alone = illustrators.draw_both_ways(family.repository, wanted, objects)
     expected = [drawn_by_diffusers(pipeline)]
     for members in ([0, 1], [2]):
         merged = pipeline_of(family)
@@ -122,7 +114,9 @@ def test_pictures_with_two_loras_equal_those_of_diffusers(built: Callable[[str],
 
 
 @pytest.mark.parametrize("name", ADAPTED)
-def test_controlled_pictures_equal_those_of_diffusers(built: Callable[[str], Built], name: str) -> None:
+def test_controlled_pictures_equal_those_of_diffusers(
+    built: Callable[[str], Built], illustrators: Illustrators, name: str
+) -> None:
     """One ControlNet in a part of the steps, and two stacked."""
     family = built(name)
     folder = family.checkpoint.parent
@@ -131,7 +125,7 @@ def test_controlled_pictures_equal_those_of_diffusers(built: Callable[[str], Bui
         ControlUse("tile", picture(2), scale=0.5),
     ]
     wanted = [options(controls=(uses[0],)), options(), options(controls=tuple(uses))]
-    together, alone = asyncio.run(drawn(family, {}, wanted))
+    together, alone = illustrators.draw_both_ways(family.repository, wanted)
     networks = [diffusers.ControlNetModel.from_pretrained(folder / use.type) for use in uses]
     cls = CONTROL_PIPELINES[name]
     expected = [
@@ -155,7 +149,9 @@ def test_controlled_pictures_equal_those_of_diffusers(built: Callable[[str], Bui
 
 
 @pytest.mark.parametrize("name", ADAPTED)
-def test_pictures_with_references_equal_those_of_diffusers(built: Callable[[str], Built], name: str) -> None:
+def test_pictures_with_references_equal_those_of_diffusers(
+    built: Callable[[str], Built], illustrators: Illustrators, name: str
+) -> None:
     """Plain, and with scales by block as InstantStyle has them."""
     family = built(name)
     reference = picture(3, (36, 28))
@@ -164,7 +160,7 @@ def test_pictures_with_references_equal_those_of_diffusers(built: Callable[[str]
         options(references=(ReferenceUse(reference, scale=0.2, style_scale=1.1, content_scale=0.4),)),
         options(),
     ]
-    together, alone = asyncio.run(drawn(family, {}, wanted))
+    together, alone = illustrators.draw_both_ways(family.repository, wanted)
     expected = []
     for scale in (0.7, {"down": {"block_2": 0.4}, "up": {"block_0": 1.1}}):
         pipeline = with_ip_adapter(family)
@@ -190,7 +186,9 @@ def with_ip_adapter(family: Built) -> Any:
 
 
 @pytest.mark.parametrize("name", ADAPTED)
-def test_pictures_with_masked_references_equal_those_of_diffusers(built: Callable[[str], Built], name: str) -> None:
+def test_pictures_with_masked_references_equal_those_of_diffusers(
+    built: Callable[[str], Built], illustrators: Illustrators, name: str
+) -> None:
     """Two references with a mask each, which overlap, and one with a mask of its own; beside them one without."""
     family, size = built(name), (64, 64)
     pictures = [picture(3, (36, 28)), picture(5, (36, 28))]
@@ -199,7 +197,7 @@ def test_pictures_with_masked_references_equal_those_of_diffusers(built: Callabl
     square: dict[str, Any] = {"width": 64, "height": 64}
     wanted = [options(references=both, **square), options(references=both[:1], **square), options(**square)]
     wanted.append(options(references=(ReferenceUse(pictures[0], scale=0.7),), **square))
-    together, alone = asyncio.run(drawn(family, {}, wanted))
+    together, alone = illustrators.draw_both_ways(family.repository, wanted)
     masks = IPAdapterMaskProcessor().preprocess([opened(one) for one in halves], height=64, width=64)
     expected = []
     for count in (2, 1):
@@ -215,7 +213,9 @@ def test_pictures_with_masked_references_equal_those_of_diffusers(built: Callabl
     assert psnr_db(together[1], together[3]) < 35
 
 
-def test_sixteen_mixed_drawings_at_once_equal_each_alone(built: Callable[[str], Built]) -> None:
+def test_sixteen_mixed_drawings_at_once_equal_each_alone(
+    built: Callable[[str], Built], illustrators: Illustrators
+) -> None:
     """Other LoRAs, references, control pictures, masks, regions, steps and samplers in the same batches."""
     family = built("sd15")
     pipeline = pipeline_of(family)
@@ -248,7 +248,7 @@ def test_sixteen_mixed_drawings_at_once_equal_each_alone(built: Callable[[str], 
         )
         for i in range(16)
     ]
-    together, alone = asyncio.run(drawn(family, objects, wanted))
+    together, alone = illustrators.draw_both_ways(family.repository, wanted, objects)
     for a, b in zip(together, alone, strict=True):
         difference = np.abs(a.astype(int) - b)
         assert difference.max() <= 1

@@ -3,7 +3,6 @@ kinds, and many mixed ones at once against each alone."""
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +11,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from built import Built, drawn_both_ways
+from built import Built, Illustrators
 from diffusers.models.autoencoders import vae as diffusers_vae
 from diffusers.pipelines.stable_diffusion import pipeline_stable_diffusion_img2img, pipeline_stable_diffusion_inpaint
 from diffusers.pipelines.stable_diffusion_xl import (
@@ -20,7 +19,7 @@ from diffusers.pipelines.stable_diffusion_xl import (
     pipeline_stable_diffusion_xl_inpaint,
 )
 from PIL import Image
-from test_illustrate_pictures import SCHEDULERS, drawn_by_us, psnr_db
+from test_illustrate_pictures import SCHEDULERS, psnr_db
 
 from serve.diffusion.noise import LATENTS, MASKED_POSTERIOR, POSTERIOR, gaussian
 from serve.ensembles.illustrator.illustration import IllustrateOptions
@@ -122,7 +121,7 @@ CASES: dict[str, list[Case]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_drawings_from_pictures_equal_those_of_diffusers(
-    built: Callable[[str], Built], our_noise: Callable[[list[int]], None], name: str
+    built: Callable[[str], Built], illustrators: Illustrators, our_noise: Callable[[list[int]], None], name: str
 ) -> None:
     """Image-to-image, and inpainting of both kinds under the mask: what the mask keeps is the input picture, which
     diffusers passes through its VAE."""
@@ -132,7 +131,7 @@ def test_drawings_from_pictures_equal_those_of_diffusers(
         options(PictureSource(image, white if masked else None, strength=strength, mask_blur=0), sampler=sampler)
         for sampler, strength, masked in CASES[name]
     ]
-    drawn = asyncio.run(drawn_by_us(family.repository, wanted))
+    drawn = illustrators.draw(family.repository, wanted)
     for (sampler, strength, masked), ours in zip(CASES[name], drawn, strict=True):
         encodes_picture = not name.endswith("inpainting") or strength < 1
         our_noise([*([POSTERIOR] if encodes_picture else []), *([MASKED_POSTERIOR] if masked else [])])
@@ -145,7 +144,9 @@ def test_drawings_from_pictures_equal_those_of_diffusers(
         assert psnr > 45, (sampler, strength, masked)
 
 
-def test_sixteen_mixed_drawings_at_once_equal_each_alone(built: Callable[[str], Built]) -> None:
+def test_sixteen_mixed_drawings_at_once_equal_each_alone(
+    built: Callable[[str], Built], illustrators: Illustrators
+) -> None:
     """With and without picture, mask and margins; other steps, samplers, guidance and seeds. A larger batch sums in
     another order, which may move a value at the border of two 8-bit levels to the other side."""
     image, mask = encoded(picture(), "picture.png"), encoded(box_mask(), "mask.png")
@@ -169,8 +170,7 @@ def test_sixteen_mixed_drawings_at_once_equal_each_alone(built: Callable[[str], 
         )
         for i in range(16)
     ]
-    repository = built("starter").repository
-    together, alone = asyncio.run(drawn_both_ways(repository, wanted))
+    together, alone = illustrators.draw_both_ways(built("starter").repository, wanted)
     for a, b in zip(together, alone, strict=True):
         difference = np.abs(a.astype(int) - b) / 255
         assert difference.max() <= 1 / 255

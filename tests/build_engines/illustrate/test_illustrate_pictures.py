@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import diffusers
 import numpy as np
 import pytest
 import torch
-from built import Built
+from built import Built, Illustrators
 
 from serve.diffusion.noise import LATENTS, gaussian
 from serve.ensembles.illustrator.illustration import IllustrateOptions
-from serve.ensembles.illustrator.illustrator import Illustrator
-from serve.settings import IllustratorSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.triton]
 
@@ -33,19 +29,6 @@ PIPELINES = {
     "sd21": diffusers.StableDiffusionPipeline,
     "sdxl": diffusers.StableDiffusionXLPipeline,
 }
-
-
-async def drawn_by_us(repository: Path, options: list[IllustrateOptions], together: bool = True) -> list[np.ndarray]:
-    illustrator = Illustrator(IllustratorSettings(model_repository=repository))
-    await illustrator.start()
-    try:
-        if together:
-            found = await asyncio.gather(*map(illustrator.draw, options))
-        else:
-            found = [await illustrator.draw(each) for each in options]
-        return [picture.pixels for drawn in found for picture in drawn.pictures]
-    finally:
-        await illustrator.close()
 
 
 def drawn_by_diffusers(family: Built, sampler: str, negative_prompt: str | None) -> np.ndarray:
@@ -79,7 +62,11 @@ def drawn_by_diffusers(family: Built, sampler: str, negative_prompt: str | None)
     ],
 )
 def test_pictures_equal_those_of_diffusers(
-    built: Callable[[str], Built], name: str, sampler: str, negative_prompt: str | None
+    built: Callable[[str], Built],
+    illustrators: Illustrators,
+    name: str,
+    sampler: str,
+    negative_prompt: str | None,
 ) -> None:
     """A-002, A-007: the same weights, latents and sampler; SDXL also has zeros where there is no negative prompt."""
     expected = drawn_by_diffusers(built(name), sampler, negative_prompt)
@@ -94,11 +81,11 @@ def test_pictures_equal_those_of_diffusers(
         sampler=sampler,
         seed=SEED,
     )
-    (ours,) = asyncio.run(drawn_by_us(built(name).repository, [options]))
+    (ours,) = illustrators.draw(built(name).repository, [options])
     assert psnr_db(ours, expected) > 45
 
 
-def test_sixteen_at_once_equal_each_alone(built: Callable[[str], Built]) -> None:
+def test_sixteen_at_once_equal_each_alone(built: Callable[[str], Built], illustrators: Illustrators) -> None:
     """Different steps, samplers, guidance and seeds. Products of matrices sum in another order in a larger batch, which
     moves latents by about 1e-6: a value that lies at the border of two 8-bit levels may fall to the other side."""
     samplers = ("flow_euler", "euler", "euler_a", "heun", "dpmpp_2m", "unipc", "lcm", "flow_euler")
@@ -112,9 +99,7 @@ def test_sixteen_at_once_equal_each_alone(built: Callable[[str], Built]) -> None
         )
         for i in range(16)
     ]
-    repository = built("starter").repository
-    together = asyncio.run(drawn_by_us(repository, wanted))
-    alone = asyncio.run(drawn_by_us(repository, wanted, together=False))
+    together, alone = illustrators.draw_both_ways(built("starter").repository, wanted)
     for a, b in zip(together, alone, strict=True):
         difference = np.abs(a.astype(int) - b) / 255
         assert difference.max() <= 1 / 255
