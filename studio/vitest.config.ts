@@ -1,5 +1,6 @@
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
-  test: { environment: "jsdom", include: ["tests/**/*.test.{ts,tsx}"], setupFiles: "tests/setup.ts" },
+  test: {
+    testTimeout: 60_000, environment: "jsdom", include: ["tests/**/*.test.{ts,tsx}"], setupFiles: "tests/setup.ts" },
 });

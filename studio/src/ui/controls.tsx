@@ -127,6 +127,40 @@ export function Range({ label, value, onChange, min, max, step = 1, shown }: Ran
   );
 }
 
+interface SettledProps {
+  label: string;
+  value: number;
+  /** Once the pointer or the key is let go. */
+  onSettled: (value: number) => void;
+  min: number;
+  max: number;
+  unit: string;
+}
+
+/** A range whose every value costs something: only the last one counts. */
+export function SettledRange({ value, onSettled, unit, ...rest }: SettledProps) {
+  const [moved, setMoved] = useState<number>();
+  const shown = moved ?? value;
+  return (
+    <aria.Slider
+      className="slider"
+      value={shown}
+      onChange={(next) => setMoved(next as number)}
+      onChangeEnd={(next) => {
+        if (next !== value) onSettled(next as number);
+      }}
+      minValue={rest.min}
+      maxValue={rest.max}
+    >
+      <aria.Label>{rest.label}</aria.Label>
+      <aria.SliderOutput>{`${shown} ${unit}`}</aria.SliderOutput>
+      <aria.SliderTrack className="track">
+        <aria.SliderThumb className="thumb" />
+      </aria.SliderTrack>
+    </aria.Slider>
+  );
+}
+
 interface BetweenProps {
   label: string;
   value: [number, number];
@@ -169,18 +203,14 @@ interface ChoiceProps {
   hint?: string;
   /** While none of the options is chosen. */
   placeholder?: string;
+  /** Where the place says it, too, as in a table. */
+  isLabelHidden?: boolean;
 }
 
-export function Choice({ label, value, onChange, options, isDisabled, hint, placeholder }: ChoiceProps) {
+export function Choice({ label, value, onChange, options, hint, isLabelHidden, ...rest }: ChoiceProps) {
   return (
-    <aria.Select
-      className="field"
-      selectedKey={value}
-      onSelectionChange={(key) => onChange(String(key))}
-      isDisabled={isDisabled}
-      placeholder={placeholder}
-    >
-      <aria.Label>{label}</aria.Label>
+    <aria.Select className="field" selectedKey={value} onSelectionChange={(key) => onChange(String(key))} {...rest}>
+      <aria.Label className={isLabelHidden ? "off-screen" : undefined}>{label}</aria.Label>
       <aria.Button className="input select">
         <aria.SelectValue />
         <span aria-hidden="true">▾</span>

@@ -40,7 +40,14 @@ export function References() {
     const restore = () => setHidden((before) => before.filter((other) => other !== id));
     undoable(
       "Reference deleted",
-      () => send("DELETE", `/api/references/${id}`, { query: own() }).catch(restore),
+      async () => {
+        try {
+          await send("DELETE", `/api/references/${id}`, { query: own() });
+        } catch (error) {
+          toastError(error);
+          restore();
+        }
+      },
       restore,
     );
   };

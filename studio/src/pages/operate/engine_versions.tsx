@@ -1,83 +1,110 @@
-import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
-import { request, type Schemas, send } from "../../api/client";
-import { queryClient } from "../../api/queries";
-import { Button, Range } from "../../ui/controls";
-import { Failed } from "../../ui/feedback";
+// Versions of engines, who gets a candidate, and the way back. Engines with one version alone are folded away.
+import { type ReactNode, useState } from "react";
+import { type Schemas, send } from "../../api/client";
+import { Button, SettledRange } from "../../ui/controls";
 import { Table } from "../../ui/table";
-import { toast, toastError } from "../../ui/toasts";
+import { toast } from "../../ui/toasts";
+import { attempt, Card, useAdmin } from "./card";
 import { VersionReport } from "./version_report";
 
-/** Versions of engines, who gets a candidate, and the way back. */
+type Version = Schemas["VersionInfo"];
+const RETRAINED = "quality";
+const ROLES = { current: "serves", candidate: "on trial", previous: "served before", there: "not loaded" };
+
 export function EngineVersions() {
-  const query = useQuery({
-    queryKey: ["admin", "models"],
-    queryFn: () => request<Schemas["VersionsResponse"]>("GET", "/api/admin/models"),
-    refetchInterval: 10_000,
-  });
+  const query = useAdmin<Schemas["VersionsResponse"]>("/api/admin/models", undefined, 10_000);
   const [reported, setReported] = useState<string>();
-  const change = async (engine: string, action: string, body: unknown) => {
-    try {
+  const change = (engine: string, action: string, body?: unknown) =>
+    attempt(async () => {
       await send("POST", `/api/admin/models/${engine}/${action}`, { body });
       if (action === "retrain") toast("success", "It is in the queue; the job says what it does, and why");
-    } catch (error) {
-      toastError(error);
-    }
-    queryClient.invalidateQueries({ queryKey: ["admin", "models"] });
-  };
+    });
+  const all = query.data?.models ?? [];
+  const isMoving = ({ engine }: Version) =>
+    engine === RETRAINED || all.filter((other) => other.engine === engine).length > 1;
+  const row = (one: Version): [string, ...ReactNode[]] => [
+    `${one.engine}/${one.version}`,
+    one.engine,
+    one.label ?? one.version,
+    one.failure ? (
+      <span key="failure" className="wraps error">
+        {one.failure}
+      </span>
+    ) : (
+      ROLES[one.role]
+    ),
+    `${one.replicas} of ${one.of}`,
+    <Change
+      key="change"
+      version={one}
+      change={(action, body) => change(one.engine, action, body)}
+      report={() => setReported(one.engine)}
+    />,
+  ];
+  const still = all.filter((one) => !isMoving(one));
   return (
-    <section className="card" aria-labelledby="versions">
-      <h2 id="versions">Engine versions</h2>
-      {query.isError && <Failed error={query.error} retry={query.refetch} />}
+    <Card title="Engine versions" query={query}>
       <Table
         label="Engine versions"
         head={["Engine", "Version", "Role", "Replicas", "Change"]}
-        rows={(query.data?.models ?? []).map((one) => [
-          `${one.engine}/${one.version}`,
-          one.engine,
-          one.label ?? one.version,
-          one.role,
-          `${one.replicas} of ${one.of}`,
-          <Change
-            key="change"
-            version={one}
-            change={(action, body) => change(one.engine, action, body)}
-            report={() => setReported(one.engine)}
-          />,
-        ])}
+        rows={all.filter(isMoving).map(row)}
       />
+      {still.length > 0 && (
+        <details className="more">
+          <summary>Engines with one version ({still.length})</summary>
+          <Table
+            label="Engines with one version"
+            head={["Engine", "Version", "Role", "Replicas"]}
+            rows={still.map((one) => row(one).slice(0, 5) as [string, ...ReactNode[]])}
+          />
+        </details>
+      )}
       {reported && <VersionReport engine={reported} close={() => setReported(undefined)} />}
-    </section>
+    </Card>
   );
 }
 
 interface ChangeProps {
-  version: Schemas["VersionInfo"];
-  change: (action: string, body: unknown) => void;
+  version: Version;
+  change: (action: string, body?: unknown) => void;
   report: () => void;
 }
 
-const RETRAINED = "quality";
-
 function Change({ version, change, report }: ChangeProps) {
-  if (version.role === "current" && version.engine === RETRAINED)
-    return <Button onPress={() => change("retrain", undefined)}>Learn from use</Button>;
-  if (version.role === "there")
-    return <Button onPress={() => change("load", { version: version.version })}>Load</Button>;
-  if (version.role !== "candidate") return null;
+  const { engine, role } = version;
+  const of = `${engine} ${version.label ?? version.version}`;
+  if (role === "current" && engine === RETRAINED)
+    return (
+      <Button label={`Learn from use: ${of}`} onPress={() => change("retrain")}>
+        Learn from use
+      </Button>
+    );
+  if (role === "there" || role === "previous")
+    return (
+      <Button label={`Load: ${of}`} onPress={() => change("load", { version: version.version })}>
+        Load
+      </Button>
+    );
+  if (role !== "candidate") return null;
   return (
-    <div className="row">
-      <Range
-        label="Share"
+    <div className="row fixed">
+      <SettledRange
+        label={`Users of ${of}`}
         value={version.percentage}
-        onChange={(percentage) => change("split", { percentage })}
+        onSettled={(percentage) => change("split", { percentage })}
         min={0}
         max={100}
-        shown={`${version.percentage} %`}
+        unit="%"
       />
-      <Button onPress={() => change("promote", { version: version.version })}>Promote</Button>
-      <Button onPress={() => change("rollback", {})}>Roll back</Button>
-      <Button onPress={report}>Compare</Button>
+      <Button label={`Promote: ${of}`} onPress={() => change("promote", { version: version.version })}>
+        Promote
+      </Button>
+      <Button label={`Roll back: ${of}`} onPress={() => change("rollback", {})}>
+        Roll back
+      </Button>
+      <Button label={`Compare: ${of}`} onPress={report}>
+        Compare
+      </Button>
     </div>
   );
 }

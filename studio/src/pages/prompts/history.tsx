@@ -1,3 +1,4 @@
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { send } from "../../api/client";
 import { type PromptEntry, usePromptFavorite, usePromptHistory, whose } from "../../api/mind";
@@ -84,7 +85,10 @@ function None({ isSearch, favorites }: { isSearch: boolean; favorites: boolean }
     );
   return (
     <Empty title="No prompts yet">
-      <p>Every prompt that you draw on the page Create is kept here.</p>
+      <p>Every prompt that you draw is kept here.</p>
+      <Link to="/" className="button plain">
+        Draw something
+      </Link>
     </Empty>
   );
 }
