@@ -215,11 +215,11 @@ export function Gallery() {
           />
         )}
       />
-      {gallery.data && shown.length === 0 && (
+      {gallery.data && !gallery.isPlaceholderData && shown.length === 0 && (
         <Empty title={isFiltered ? "Nothing matches" : "No pictures yet"}>
           <p>{isFiltered ? "Fewer filters show more." : "What you draw and vectorise is kept here."}</p>
           {isFiltered ? (
-            <Button onPress={showAll}>Show everything</Button>
+            <Button onPress={showAll}>Clear all filters</Button>
           ) : (
             <Link to="/" className="button plain">
               Draw something
