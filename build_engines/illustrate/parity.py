@@ -75,9 +75,17 @@ def _errors(
     for name, reference in zip(names, expected, strict=True):
         if answer[name].shape != reference.shape:
             raise ParityError(f"{file}: {name} has shape {answer[name].shape}, its network's {reference.shape}")
-        gap = np.abs(answer[name].astype(np.float64) - reference)
+        gap = np.abs(_visible(answer[name]) - _visible(reference))
         beyond = np.maximum(gap - 1, 0) if reference.dtype == np.uint8 else gap
-        scale = float(np.sqrt(np.mean(reference.astype(np.float64) ** 2))) or 1.0
+        scale = float(np.sqrt(np.mean(_visible(reference) ** 2))) or 1.0
         rows.append([gap.max(), beyond.max() / scale, np.sqrt(np.mean(beyond**2)) / scale])
     worst: npt.NDArray[np.float64] = np.array(rows).max(axis=0)
     return worst
+
+
+def _visible(answer: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Numbers to compare; the colours of a picture with alpha count as much as they are seen."""
+    values = answer.astype(np.float64)
+    if answer.dtype == np.uint8 and answer.shape[-1] == 4:
+        values[..., :3] *= values[..., 3:] / 255
+    return values

@@ -103,7 +103,7 @@ class AutoencoderLearner(Descent[AutoencoderTiny]):
         top, left = _SHIFT_PX + dy, _SHIFT_PX + dx
         return padded[top : top + drawn.shape[0], left : left + drawn.shape[1]]
 
-    def step(self, n: int) -> float:
+    def step(self, n: int) -> Tensor:
         rate = falling_rate(n, self.steps, 200, 0.4) * self.preset.autoencoder.learning_rate
         self.optimizer.param_groups[0]["lr"] = rate
         generator = torch.Generator().manual_seed(n)

@@ -20,7 +20,7 @@ from build_engines.mini.training import evaluation
 from build_engines.mini.training import pipeline as training
 from build_engines.mini.training.compare import compare
 from build_engines.mini.training.kept_weights import WORDS, KeptWeights
-from build_engines.mini.training.presets import RGBA
+from build_engines.mini.training.presets import RGBA, RGBA_PRESETS
 from build_engines.stages import checked_stages
 
 RGBA_DIR = MINI_DIR / "rgba"
@@ -29,7 +29,7 @@ RGBA_DIR = MINI_DIR / "rgba"
 def preset_of(name: str) -> MiniPreset:
     if name not in MINI_PRESETS:
         raise typer.BadParameter(
-            f"one of {', '.join((*MINI_PRESETS, RGBA.name))} for the family mini", param_hint="--preset"
+            f"one of {', '.join((*MINI_PRESETS, *RGBA_PRESETS))} for the family mini", param_hint="--preset"
         )
     return MINI_PRESETS[name]
 
@@ -74,18 +74,21 @@ def train_mini(
     """Trains the stages in order, or goes on where they stopped; in an empty folder from the weights of the engines in
     ``repository``."""
     torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("high")  # of a GPU
     stop = Stop(minutes)
     run: Run | training.Run
     known: Sequence[str]
     usual: Sequence[str]
-    if preset == RGBA.name:
-        denoiser = replace(RGBA.denoiser, samples=samples or RGBA.denoiser.samples)
+    if preset in RGBA_PRESETS:
+        chosen = RGBA_PRESETS[preset]
+        denoiser = replace(chosen.denoiser, samples=samples or chosen.denoiser.samples)
         run, known, usual = (
             training.Run(
-                replace(RGBA, denoiser=denoiser),
+                replace(chosen, denoiser=denoiser),
                 stop,
                 folder or RGBA_DIR,
                 compiled,
+                threads,
                 kept=KeptWeights(repository, WORDS),
             ),
             training.STAGES,

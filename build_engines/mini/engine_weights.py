@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,19 @@ def _by_module(graph: onnx.GraphProto, found: Arrays) -> Iterator[tuple[str, npt
     """Weights that are named after their place in the graph, by the module of the node that uses them."""
     kinds = {"MatMul": "weight", "Mul": "weight", "Add": "bias"}
     for node in graph.node:
-        module = node.name.strip("/").rpartition("/")[0].replace("/", ".")
+        module = _module(node.name)
         for name in node.input:
             if name.startswith("onnx::") and name in found and node.op_type in kinds:
                 array = found[name]
                 matrix = node.op_type == "MatMul"
                 yield f"{module}.{kinds[node.op_type]}", array.T if matrix else array.reshape(-1)
+
+
+def _module(node: str) -> str:
+    """The module of a node's name; the members of a sequence repeat its name: "/unet/feed/feed.0/MatMul"."""
+    parts = node.strip("/").split("/")[:-1]
+    kept = [a for a, b in itertools.pairwise([*parts, ""]) if not b.startswith(f"{a}.")]
+    return ".".join(kept)
 
 
 def fill(network: nn.Module, weights: Arrays, prefix: str, without: Collection[str] = ()) -> None:

@@ -107,7 +107,7 @@ class FlowLearner(Descent[Denoiser]):
         entry = self.pictures.entries[variant.index]
         return self._rule.write(rng, entry.name, entry.style, variant.colour, entry.own_colour, UNKNOWN_WORD)
 
-    def step(self, n: int) -> float:
+    def step(self, n: int) -> Tensor:
         preset = self.preset.flow
         self.optimizer.param_groups[0]["lr"] = preset.learning_rate * falling_rate(
             n, self.steps, preset.warm_up_steps, preset.falling

@@ -74,7 +74,7 @@ class JudgeLearner(Descent[PictureEncoder]):
         noise = rng.standard_normal(images.shape, np.float32) * rng.uniform(0, 0.1)
         return images + torch.from_numpy(np.asarray(noise, np.float32))
 
-    def step(self, n: int) -> float:
+    def step(self, n: int) -> Tensor:
         rng = np.random.default_rng((self.seed, 3, n))
         self.optimizer.param_groups[0]["lr"] = 2e-3 * falling_rate(n, self.steps, 50, 0.8)
         chosen = self._pick(rng)

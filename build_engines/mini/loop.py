@@ -22,8 +22,8 @@ class Learner(Protocol):
 
     batch: int
 
-    def step(self, n: int) -> float:
-        """Trains on one batch and returns its loss."""
+    def step(self, n: int) -> torch.Tensor:
+        """Trains on one batch and returns its loss, which a GPU may still be computing."""
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -38,14 +38,14 @@ class Descent(Generic[Model]):
     model: Model
     optimizer: torch.optim.Optimizer
 
-    def descend(self, loss: torch.Tensor, longest: float | None = None) -> float:
+    def descend(self, loss: torch.Tensor, longest: float | None = None) -> torch.Tensor:
         """One step of the optimiser down ``loss``, its gradient no longer than ``longest``; the loss."""
         loss.backward()  # type: ignore[no-untyped-call]
         if longest is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return float(loss.detach())
+        return loss.detach()
 
     def state(self) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
@@ -157,10 +157,10 @@ class _Log:
         if not path.is_file():
             path.write_text("samples,seconds,loss,pictures_per_s\n")
         self._path, self._log_s, self._since = path, log_s, seconds
-        self._losses: list[float] = []
+        self._losses: list[torch.Tensor] = []
         self._row = (0, 0, seconds)
 
-    def add(self, samples: int, batch: int, seconds: float, loss: float) -> None:
+    def add(self, samples: int, batch: int, seconds: float, loss: torch.Tensor) -> None:
         self._losses.append(loss)
         self._row = (samples, batch, seconds)
         if seconds - self._since >= self._log_s:
@@ -171,7 +171,7 @@ class _Log:
             return
         samples, batch, seconds = self._row
         rate = batch * len(self._losses) / max(seconds - self._since, 1e-9)
-        row = f"{samples},{seconds:.0f},{sum(self._losses) / len(self._losses):.5f},{rate:.1f}"
+        row = f"{samples},{seconds:.0f},{float(torch.stack(self._losses).mean()):.5f},{rate:.1f}"
         with self._path.open("a") as file:
             file.write(row + "\n")
         print(f"{self._path.stem}: {row}", flush=True)

@@ -86,7 +86,7 @@ def train(corpus: Corpus, vocabulary: Vocabulary, minutes: float, threads: int) 
     began = reported = time.process_time()
     losses: list[float] = []
     while not losses or len(losses) < learner.steps:
-        losses.append(learner.step(len(losses)))
+        losses.append(float(learner.step(len(losses))))
         now = time.process_time()
         if len(losses) == _MEASURED_STEPS:  # the rate falls to zero at the last step, so their number has to be known
             learner.steps = max(_MEASURED_STEPS, int(60 * minutes * _MEASURED_STEPS / (now - began)))

@@ -47,7 +47,7 @@ class AdapterLearner(Descent[nn.Module]):
         self.average = copy.deepcopy([parameter.detach() for parameter in self.trained])
         self.optimizer = torch.optim.AdamW(self.trained, 1.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
 
-    def step(self, n: int) -> float:
+    def step(self, n: int) -> Tensor:
         preset = self.preset
         rate = preset.learning_rate * falling_rate(n, self.steps, 40, 0.5)
         self.optimizer.param_groups[0]["lr"] = rate

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from build_engines.mini.corpus.concepts import Concept
 
-_KIND_WEIGHTS = {"face": 0.2, "person": 0.1, "hand": 0.1, "heart": 0.3, "shape": 0.15, None: 0.3}
+_KIND_WEIGHTS = {"face": 0.4, "person": 0.4, "hand": 0.3, "heart": 0.4, "shape": 0.3, None: 0.6}
 """How often an emoji is shown for each time that one of an everyday thing is, by its concept's first kind (None: it
 has none)."""
-_SET_WEIGHTS = {"noto-v1": 0.1, "fxemoji": 0.1, "emojione": 0.3, "streamline-emojis": 0.1, "fluent-emoji": 0.5}
+_SET_WEIGHTS = {"noto-v1": 0.3, "fxemoji": 0.2, "emojione": 0.6, "streamline-emojis": 0.2, "fluent-emoji": 0.6}
 """The same by the set, for the families whose looks are furthest from the others', or hardest to draw."""
-_PICTOGRAM_WEIGHT = 0.02
-"""The same of a pictogram."""
+_PICTOGRAM_WEIGHT = 0.08
+"""The same of a pictogram, which the second stage shows no more: their looks would come where no style is named."""
 
 
-def weight(icon_set: str, concept: Concept) -> float:
-    """How often an icon of ``icon_set`` that shows ``concept`` is shown, for each time that noto's cat is."""
+def weight(icon_set: str, concept: Concept, clean: bool = False) -> float:
+    """How often an icon of ``icon_set`` that shows ``concept`` is shown, for each time that noto's cat is. ``clean``:
+    in the second stage."""
     if not concept.emoji:
-        return _PICTOGRAM_WEIGHT
+        return 0.0 if clean else _PICTOGRAM_WEIGHT
     kind = concept.kinds[0] if concept.kinds else None
     return _KIND_WEIGHTS.get(kind, 1.0) * _SET_WEIGHTS.get(icon_set, 1.0)

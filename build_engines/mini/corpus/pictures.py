@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,28 @@ def load(folder: Path) -> Corpus:
     return Corpus(
         np.load(folder / "pictures.npy", mmap_mode="r"), tuple(Entry(**e) for e in facts["entries"]), concepts
     )
+
+
+_WORKER: list[Corpus] = []
+
+
+def _begin(folder: Path) -> None:
+    _WORKER[:] = [load(folder)]
+
+
+def _pictured(variant: Variant) -> Rgba:
+    return _WORKER[0].draw(variant)
+
+
+def draw_all(
+    corpus: Corpus, folder: Path, variants: Sequence[Variant], processes: int = 1
+) -> Generator[Rgba, None, None]:
+    """The picture of each variant, in order. Several processes read the corpus that is in ``folder``."""
+    if processes == 1:
+        yield from map(corpus.draw, variants)
+        return
+    with multiprocessing.get_context("spawn").Pool(processes, _begin, (folder,)) as pool:
+        yield from pool.imap(_pictured, variants, chunksize=32)
 
 
 def plain_variants(corpus: Corpus) -> list[Variant]:

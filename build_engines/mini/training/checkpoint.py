@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +14,12 @@ from transformers import CLIPTextModel
 
 from build_engines.mini.checkpoint import MODEL_INDEX, SavePart, save_parts
 from build_engines.mini.corpus.pictures import SIDE_PX
-from build_engines.mini.tokenizer import save_tokenizer
+from build_engines.mini.tokenizer import SPECIAL, UNKNOWN_WORD, make_tokenizer, save_tokenizer
 from build_engines.mini.training.denoisers import Hybrid, Vector
 from build_engines.mini.training.drawing import GUIDANCE_SCALE, SHIFT, STEPS, Painter
 from build_engines.mini.training.flow import ConditionedDenoiser
 from build_engines.mini.training.hybrid import HybridDenoiser
-from build_engines.mini.training.judges import CaptionJudge
+from build_engines.mini.training.judges import CaptionJudge, shipped_judge
 from build_engines.mini.training.networks import RgbaAutoencoder
 from build_engines.mini.training.text import TOKENS, shipped
 from build_engines.mini.training.vector import VectorDenoiser
@@ -82,22 +83,28 @@ def save(
     judge: CaptionJudge | None = None,
     stand_ins: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes the folder anew. ``stand_ins``: words, and the word whose embedding each of them gets. Raises TypeError
+    """Writes the folder anew. ``judge``: as it was trained. ``stand_ins``: words, and the word whose embedding each of
+    them gets; those of the unknown word are left out of the tokenizer. Raises TypeError
     for a denoiser that no engine is made of (a UNet, a DiT)."""
-    model = painter.model
+    model = copy.deepcopy(painter.model)
     if not isinstance(model, ConditionedDenoiser) or not isinstance(model.denoiser, Hybrid | Vector):
         raise TypeError("engines are made of a hybrid or vector denoiser that was trained here")
+    model.to("cpu")
     token = painter.tokenizer.get_vocab()
+    unknown = {word for word, other in (stand_ins or {}).items() if other == UNKNOWN_WORD}
+    words = [word for word in sorted(token, key=token.__getitem__) if word not in unknown]
+    kept = [token[word] for word in words]
     tokens = {token[word]: token[other] for word, other in (stand_ins or {}).items()}
+    tokenizer = make_tokenizer(words[len(SPECIAL) :])
     painter.autoencoder.register_to_config(scaling_factor=painter.scale)
     parts: dict[str, SavePart] = {
         "unet": model.denoiser.network.save_pretrained,
-        "text_encoder": shipped(model.text_encoder, tokens).save_pretrained,
+        "text_encoder": shipped(model.text_encoder, tokens, kept).save_pretrained,
         "vae": painter.autoencoder.save_pretrained,
-        "tokenizer": lambda path: save_tokenizer(painter.tokenizer, path, TOKENS),
+        "tokenizer": lambda path: save_tokenizer(tokenizer, path, TOKENS),
     }
     name = type(model.denoiser.network).__name__
     index = MODEL_INDEX | {"unet": [_MODULE, name], "vae": [_MODULE, "RgbaAutoencoder"]}
     if judge is not None:
-        parts["judge"], index["judge"] = judge.save_pretrained, [_MODULE, "CaptionJudge"]
+        parts["judge"], index["judge"] = shipped_judge(judge, kept).save_pretrained, [_MODULE, "CaptionJudge"]
     save_parts(folder, parts, index, RGBA_ATELIER | {"origin": dict(origin)}, SHIFT)

@@ -66,12 +66,13 @@ class Painter:
         guidance_scale: float = GUIDANCE_SCALE,
     ) -> Rgba:
         """One picture (128, 128, 4) for each prompt; its noise comes from its own seed alone."""
-        ids = torch.from_numpy(encode(self.tokenizer, [*prompts, *[""] * len(prompts)], TOKENS))
+        device = self.autoencoder.device
+        ids = torch.from_numpy(encode(self.tokenizer, [*prompts, *[""] * len(prompts)], TOKENS)).to(device)
         noise = [np.random.default_rng(s).standard_normal(self.latent_shape, np.float32) for s in seeds]
-        latents = torch.from_numpy(np.stack(noise))
+        latents = torch.from_numpy(np.stack(noise)).to(device)
         embeds = self.model.embed(ids)
         for sigma, following in itertools.pairwise(drawing.flow_sigmas(steps, SHIFT)):
-            times = torch.full((2 * len(latents),), float(sigma) * TRAIN_TIMESTEPS)
+            times = torch.full((2 * len(latents),), float(sigma) * TRAIN_TIMESTEPS, device=device)
             both = torch.cat([latents, latents]).contiguous(memory_format=torch.channels_last)
             guided, free = self.model.denoiser(both, times, embeds).chunk(2)
             latents = latents + float(following - sigma) * (free + guidance_scale * (guided - free))

@@ -7,8 +7,8 @@ A latent x and noise n are mixed to (1 - sigma) x + sigma n, and the network pre
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,19 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from build_engines.mini.autoencoder import falling_rate
-from build_engines.mini.corpus.captions import CURATED, CaptionWriter
 from build_engines.mini.corpus.curriculum import weight
 from build_engines.mini.corpus.pictures import Corpus
 from build_engines.mini.corpus.vectors import Vocabulary
 from build_engines.mini.flow import TRAIN_TIMESTEPS
 from build_engines.mini.loop import Descent
+from build_engines.mini.networks import mixed_precision
 from build_engines.mini.pictures import Variant
-from build_engines.mini.tokenizer import encode, make_tokenizer
+from build_engines.mini.tokenizer import make_tokenizer
+from build_engines.mini.training.captions import Ids, write_all
 from build_engines.mini.training.denoisers import Vector, make_denoiser
 from build_engines.mini.training.latents import Latents
 from build_engines.mini.training.presets import DenoiserPreset
-from build_engines.mini.training.text import TOKENS, make_text_encoder
+from build_engines.mini.training.text import make_text_encoder
 
 _COLOURED_SHARE = 0.25
 """Share of the pictures of a colourable icon that are recoloured."""
@@ -40,28 +41,24 @@ _AVERAGE_EVERY = 4
 """Steps between updates of the averaged weights."""
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows of the latents that show one icon: as it is, mirrored, in another colour."""
-
-    plain: tuple[int, ...]
-    mirrored: tuple[int, ...]
-    coloured: tuple[int, ...]
-
-    def pick(self, rng: np.random.Generator) -> int:
-        chance = rng.random(2)
-        group = self.mirrored if self.mirrored and chance[1] < _MIRRORED_SHARE else self.plain
-        group = self.coloured if self.coloured and chance[0] < _COLOURED_SHARE else group
-        return group[int(rng.integers(len(group)))]
-
-
-def group_rows(variants: Sequence[Variant]) -> list[Rows]:
-    """The rows of each icon of which a plain one is among ``variants``."""
+def shares(variants: Sequence[Variant], corpus: Corpus, clean: bool = False) -> npt.NDArray[np.float64]:
+    """How often each row of the latents is shown, of sum 1: an icon by its ``weight``, as it is, mirrored or in another
+    colour; never where it is not there as it is."""
     groups: dict[int, tuple[list[int], list[int], list[int]]] = {}
     for row, variant in enumerate(variants):
-        of_icon = groups.setdefault(variant.index, ([], [], []))
-        of_icon[2 if variant.colour is not None else int(variant.flip)].append(row)
-    return [Rows(tuple(a), tuple(b), tuple(c)) for a, b, c in groups.values() if a]
+        rows = groups.setdefault(variant.index, ([], [], []))
+        rows[2 if variant.colour is not None else int(variant.flip)].append(row)
+    found = np.zeros(len(variants), np.float64)
+    for index, (plain, mirrored, coloured) in groups.items():
+        if plain:
+            entry = corpus.entries[index]
+            of_icon, left = weight(entry.set, corpus.concepts[entry.concept], clean), 1.0
+            for group, share in ((coloured, _COLOURED_SHARE), (mirrored, _MIRRORED_SHARE), (plain, 1.0)):
+                if group:
+                    found[group] = of_icon * left * share / len(group)
+                    left *= 1 - share
+    found /= found.sum()
+    return found
 
 
 class ConditionedDenoiser(nn.Module):
@@ -94,8 +91,10 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         vocabulary: Vocabulary,
         seed: int = 0,
         compiled: bool = False,
+        device: str = "cpu",
+        captions: Ids | None = None,
     ) -> None:
-        self.preset, self.corpus, self.latents, self.seed = preset, corpus, latents, seed
+        self.preset, self.corpus, self.latents, self.seed, self.device = preset, corpus, latents, seed, device
         self.batch, self.steps, self.first = preset.batch, preset.samples // preset.batch, 0
         self.tokenizer: Tokenizer = make_tokenizer(vocabulary.words)
         channels, side = latents.values.shape[1:3]
@@ -104,42 +103,37 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         self.average = ConditionedDenoiser(preset, vocabulary, channels, side).eval().requires_grad_(False)
         if compiled:
             self.model.denoiser.compile()
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), 1.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-        )
-        self._rows = group_rows(latents.variants)
-        weights = [self._weight(rows.plain[0]) for rows in self._rows]
-        self._weights = np.asarray(weights) / sum(weights)
+        shown = shares(latents.variants, corpus, preset.clean)
         self.explained: float | None = None
         """The share of the latents' variance that a vector denoiser's components hold."""
         if isinstance(self.model.denoiser, Vector):
-            self.explained = self.model.denoiser.network.fit(*self._pictures())
+            self.explained = self.model.denoiser.network.fit(*self._pictures(shown))
         self.average.load_state_dict(self.model.state_dict())
-        self._writers = CaptionWriter(corpus.concepts), CaptionWriter(corpus.concepts, CURATED)
+        for network in (self.model, self.average):
+            network.to(device)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), 1.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        )
+        if captions is None:
+            captions = write_all(corpus, latents.variants, self.tokenizer, preset, seed)
+        self._values, self._ids = torch.from_numpy(latents.values).to(device), torch.from_numpy(captions).to(device)
+        self._shares = torch.from_numpy(shown).to(device)
 
-    def _weight(self, row: int) -> float:
-        entry = self.corpus.entries[self.latents.variants[row].index]
-        return weight(entry.set, self.corpus.concepts[entry.concept])
-
-    def _pictures(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    def _pictures(self, shown: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """Latents of the icons as they are, and how often each is shown."""
-        plain = [rows.plain[0] for rows in self._rows]
-        return np.asarray(self.latents.values[plain], np.float32), self._weights
+        plain = [row for row, v in enumerate(self.latents.variants) if v.colour is None and not v.flip]
+        return np.asarray(self.latents.values[plain], np.float32), shown[plain] / shown[plain].sum()
 
     def pick(self, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Latents, noise (B, C, side, side), sigmas (B,) and token ids (B, 16) of step ``n``."""
-        rng = np.random.default_rng((self.seed, 2, n))
-        icons = rng.choice(len(self._rows), self.batch, p=self._weights)
-        rows = [self._rows[int(i)].pick(rng) for i in icons]
-        chosen = [self.latents.variants[row] for row in rows]
-        writers = [self._writers[int(plain)] for plain in rng.random(self.batch) < self.preset.curated]
-        captions = [w.write(rng, self.corpus.entries[v.index], v.colour) for w, v in zip(writers, chosen, strict=True)]
-        wanted = np.asarray(self.latents.values[rows], np.float32)
-        noise = rng.standard_normal(wanted.shape, np.float32)
-        levels = self.preset.noise_mean + self.preset.noise_std * rng.standard_normal(self.batch, np.float32)
-        sigmas = 1 / (1 + np.exp(-levels))
-        ids = encode(self.tokenizer, captions, TOKENS)
-        return torch.from_numpy(wanted), torch.from_numpy(noise), torch.from_numpy(sigmas), torch.from_numpy(ids)
+        generator = torch.Generator(self.device).manual_seed((self.seed << 40) + n)
+        rows = torch.multinomial(self._shares, self.batch, True, generator=generator)
+        which = torch.randint(self._ids.shape[1], (self.batch,), generator=generator, device=self.device)
+        wanted = self._values[rows].float()
+        noise = torch.randn(wanted.shape, generator=generator, device=self.device)
+        levels = torch.randn(self.batch, generator=generator, device=self.device)
+        sigmas = torch.sigmoid(self.preset.noise_mean + self.preset.noise_std * levels)
+        return wanted, noise, sigmas, self._ids[rows, which].long()
 
     def loss(self, model: ConditionedDenoiser, n: int) -> Tensor:
         """The mean squared error of the velocity on the batch of step ``n``; of a vector denoiser, in proportion to
@@ -148,13 +142,15 @@ class FlowLearner(Descent[ConditionedDenoiser]):
         share = sigmas[:, None, None, None]
         noisy = ((1 - share) * wanted + share * noise).contiguous(memory_format=torch.channels_last)
         timesteps = sigmas * TRAIN_TIMESTEPS
-        error: Tensor = model(noisy, timesteps, ids) - (noise - wanted)
-        squares = error.square().mean((1, 2, 3))
+        exact = isinstance(model.denoiser, Vector)  # its projections of the noise do not stand rounding
+        with contextlib.nullcontext() if exact else mixed_precision(self.device):
+            velocity = model(noisy, timesteps, ids)
+        squares: Tensor = (velocity.float() - (noise - wanted)).square().mean((1, 2, 3))
         if isinstance(model.denoiser, Vector):
             squares = squares * model.denoiser.network.loss_weights(timesteps)
         return squares.mean()
 
-    def step(self, n: int) -> float:
+    def step(self, n: int) -> Tensor:
         preset = self.preset
         rate = falling_rate(n, self.steps, 1, preset.falling)
         rate *= min(1.0, (n - self.first + 1) / preset.warm_up_steps)
@@ -168,6 +164,11 @@ class FlowLearner(Descent[ConditionedDenoiser]):
     @torch.no_grad()
     def _follow(self, decay: float) -> None:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+
+    def begin_with(self, state: dict[str, Any]) -> None:
+        """Trains on from the averaged weights of another learner's state, with a new optimiser."""
+        for network in (self.model, self.average):
+            network.load_state_dict(state["average"])
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"average": self.average.state_dict()}

@@ -152,7 +152,7 @@ class HybridDenoiser(TextConditioned):
             first = block(first, condition)
         tokens = F.pixel_unshuffle(first, 2)
         grid = tokens.shape[2:]
-        places = self.places(_places(grid[0], grid[1]))
+        places = self.places(_places(grid[0], grid[1]).to(noisy.device))
         x = self.down(tokens.flatten(2).transpose(1, 2)) + places + self._prior(hidden, places)
         for layer in self.transformer:
             x = layer(x, condition, text)
@@ -193,7 +193,7 @@ def preconditioned(noisy: Tensor, timesteps: Tensor, residual: Tensor) -> Tensor
 def _sinusoids(timesteps: Tensor) -> Tensor:
     """(B, 256) of timesteps (B,) in [0, 1000]."""
     half = _CONDITION // 2
-    rates = torch.exp(-math.log(10_000) * torch.arange(half) / half)
+    rates = torch.exp(-math.log(10_000) * torch.arange(half, device=timesteps.device) / half)
     angles = timesteps[:, None].float() * rates
     return torch.cat([angles.cos(), angles.sin()], 1)
 

@@ -71,24 +71,26 @@ def _colour(rng: np.random.Generator, corpus: Corpus, index: int) -> str | None:
 class PictureJudgeLearner(Descent[PictureEncoder]):
     """Sees every icon, those that the denoiser never sees too: it has to know the right answer."""
 
-    def __init__(self, corpus: Corpus, steps: int = MEASURE_STEPS, batch: int = 96, seed: int = 11) -> None:
+    def __init__(
+        self, corpus: Corpus, steps: int = MEASURE_STEPS, batch: int = 96, seed: int = 11, device: str = "cpu"
+    ) -> None:
         torch.manual_seed(seed)
         self.corpus, self.steps, self.batch, self.seed = corpus, steps, batch, seed
-        self.model = PictureEncoder()
+        self.device, self.model = device, PictureEncoder().to(device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1.0, weight_decay=0.01, fused=True)
         self._usable = [i for i, e in enumerate(corpus.entries) if corpus.concepts[e.concept].emoji]
 
-    def step(self, n: int) -> float:
+    def step(self, n: int) -> Tensor:
         rng = np.random.default_rng((self.seed, 3, n))
         self.optimizer.param_groups[0]["lr"] = 2e-3 * falling_rate(n, self.steps, 50, 0.8)
         chosen = _pick(rng, self.corpus, self._usable, self.batch)
         pictures = seen(np.stack([self.corpus.draw(v) for v in chosen]))
-        embedded = self.model(torch.cat([_view(rng, pictures), _view(rng, pictures)]))
+        embedded = self.model(torch.cat([_view(rng, pictures), _view(rng, pictures)]).to(self.device))
         alike = (embedded @ embedded.T / _TEMPERATURE).masked_fill(
-            torch.eye(len(embedded), dtype=torch.bool), -torch.inf
+            torch.eye(len(embedded), dtype=torch.bool, device=self.device), -torch.inf
         )
         count = len(chosen)
-        loss = F.cross_entropy(alike, torch.cat([torch.arange(count) + count, torch.arange(count)]))
+        loss = F.cross_entropy(alike, torch.cat([torch.arange(count) + count, torch.arange(count)]).to(self.device))
         return self.descend(loss)
 
 
@@ -124,11 +126,12 @@ class CaptionJudge(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 @torch.no_grad()
-def shipped_judge(trained: CaptionJudge) -> CaptionJudge:
-    """A copy with a plain embedding table."""
-    copied: CaptionJudge = CaptionJudge(**{key: trained.config[key] for key in ("vocab_size", "width", "side_px")})
+def shipped_judge(trained: CaptionJudge, kept_tokens: Sequence[int] | None = None) -> CaptionJudge:
+    """A copy with a plain embedding table, of ``kept_tokens``, or of all when None."""
+    tokens = list(range(trained.config.vocab_size)) if kept_tokens is None else list(kept_tokens)
+    copied: CaptionJudge = CaptionJudge(len(tokens), trained.config.width, trained.config.side_px)
     kept = {name: value for name, value in trained.state_dict().items() if not name.startswith("captions.words.")}
-    table = trained.eval().captions.words(torch.arange(trained.config.vocab_size)[None])[0]
+    table = trained.eval().captions.words(torch.arange(trained.config.vocab_size)[None])[0][tokens]
     copied.load_state_dict(kept | {"captions.words.weight": table})
     copied.eval()
     return copied
@@ -137,30 +140,40 @@ def shipped_judge(trained: CaptionJudge) -> CaptionJudge:
 class CaptionJudgeLearner(Descent[CaptionJudge]):
     """Learns from what the denoiser may see, so that held-out pairs stay a test of both together."""
 
-    def __init__(self, corpus: Corpus, vocabulary: Vocabulary, steps: int, batch: int = 96, seed: int = 12) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        vocabulary: Vocabulary,
+        steps: int,
+        batch: int = 96,
+        seed: int = 12,
+        device: str = "cpu",
+    ) -> None:
         torch.manual_seed(seed)
         self.corpus, self.steps, self.batch, self.seed = corpus, steps, batch, seed
         self.tokenizer: Tokenizer = make_tokenizer(vocabulary.words)
         self.model: CaptionJudge = CaptionJudge(vocab_size=len(SPECIAL) + len(vocabulary.words))
         self.model.captions.words = WordEmbedding(vocabulary, self.model.config.width)
+        self.device = device
+        self.model.to(device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1.0, weight_decay=0.05, fused=True)
         self._writer = CaptionWriter(corpus.concepts)
         self._usable = [i for i, e in enumerate(corpus.entries) if e.trained and corpus.concepts[e.concept].emoji]
 
-    def step(self, n: int) -> float:
+    def step(self, n: int) -> Tensor:
         rng = np.random.default_rng((self.seed, 4, n))
         torch.manual_seed(n)
         self.optimizer.param_groups[0]["lr"] = 1e-3 * falling_rate(n, self.steps, 50, 0.8)
         chosen = _pick(rng, self.corpus, self._usable, self.batch)
         captions = [self._writer.write(rng, self.corpus.entries[v.index], v.colour) or "picture" for v in chosen]
         pictures = seen(np.stack([self.corpus.draw(v) for v in chosen]))
-        images = self.model.pictures(_view(rng, pictures))
-        texts = self.model.captions(torch.from_numpy(encode(self.tokenizer, captions, TOKENS)))
+        images = self.model.pictures(_view(rng, pictures).to(self.device))
+        texts = self.model.captions(torch.from_numpy(encode(self.tokenizer, captions, TOKENS)).to(self.device))
         alike = images @ texts.T * self.model.sharpness.clamp(max=4).exp()
         concepts = np.asarray([self.corpus.entries[v.index].concept for v in chosen])
-        same = torch.from_numpy(concepts[:, None] == concepts[None])
-        alike = alike.masked_fill(same & ~torch.eye(len(chosen), dtype=torch.bool), -torch.inf)
-        wanted = torch.arange(len(chosen))
+        same = torch.from_numpy(concepts[:, None] == concepts[None]) & ~torch.eye(len(chosen), dtype=torch.bool)
+        alike = alike.masked_fill(same.to(self.device), -torch.inf)
+        wanted = torch.arange(len(chosen), device=self.device)
         return self.descend((F.cross_entropy(alike, wanted) + F.cross_entropy(alike.T, wanted)) / 2, 1.0)
 
 

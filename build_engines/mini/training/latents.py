@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from build_engines.mini.corpus.pictures import Corpus, more_variants, plain_variants
+from build_engines.mini.corpus.pictures import Corpus, Rgba, draw_all, more_variants, plain_variants
 from build_engines.mini.loop import Stop
 from build_engines.mini.pictures import Variant
 from build_engines.mini.training.autoencoder import to_tensor
 from build_engines.mini.training.networks import RgbaAutoencoder
 
-_CHUNK = 32
+_CHUNK = 64
 _SCALED_BY = 1024
 """How many pictures the scale is measured on."""
 
@@ -38,30 +40,36 @@ class Latents:
     scale: float
 
 
-def make(model: RgbaAutoencoder, corpus: Corpus, folder: Path, stop: Stop, part: str = PLAIN) -> bool:
+def make(
+    model: RgbaAutoencoder, corpus: Corpus, folder: Path, stop: Stop, part: str = PLAIN, processes: int = 1
+) -> bool:
     """Encodes the variants of ``part`` into ``latents-PART.npy`` of ``folder``; False when it was stopped before the
-    end. The scale is that of the plain part, which is made first."""
+    end. The scale is that of the plain part, which is made first. Several processes draw; they need the corpus to be
+    in ``folder``."""
     plan, path = _plan(folder, part), folder / f"latents-{part}.npy"
     if not plan.is_file():
         rows = plain_variants(corpus) if part == PLAIN else more_variants(corpus)
         order = np.random.default_rng(0).permutation(len(rows))
         rows = [rows[int(i)] for i in order]
-        scale = _scale(model, corpus, rows) if part == PLAIN else json.loads(_plan(folder, PLAIN).read_text())["scale"]
-        plan.write_text(json.dumps({"scale": scale, "variants": [asdict(v) for v in rows]}))
-    stated = json.loads(plan.read_text())
-    rows = [Variant(**v) for v in stated["variants"]]
+        stated = {"variants": [asdict(v) for v in rows]}
+        plan.write_text(json.dumps(stated | ({"scale": _scale(model, corpus, rows)} if part == PLAIN else {})))
+    rows = [Variant(**v) for v in json.loads(plan.read_text())["variants"]]
+    scale = json.loads(_plan(folder, PLAIN).read_text())["scale"]
     progress = _progress(folder, part)
     done = int(progress.read_text()) if progress.is_file() else 0
     if not path.is_file():
-        shape = encode(model, corpus, rows[:1]).shape[1:]
+        shape = encode(model, corpus.pixels[:1]).shape[1:]
         _open(path, (len(rows), *shape)).flush()
     values = _open(path)
-    while done < len(rows) and not stop():
-        values[done : done + _CHUNK] = encode(model, corpus, rows[done : done + _CHUNK]) * stated["scale"]
-        done = min(done + _CHUNK, len(rows))
-        if done % (_CHUNK * 32) == 0 or done == len(rows):
-            values.flush()
-            progress.write_text(str(done))
+    drawn = draw_all(corpus, folder, rows[done:], processes)
+    with contextlib.closing(drawn):
+        while done < len(rows) and not stop():
+            chunk = list(itertools.islice(drawn, _CHUNK))
+            values[done : done + len(chunk)] = encode(model, np.stack(chunk)) * scale
+            done += len(chunk)
+            if done % (_CHUNK * 32) == 0 or done == len(rows):
+                values.flush()
+                progress.write_text(str(done))
     return done == len(rows)
 
 
@@ -82,15 +90,15 @@ def _open(path: Path, shape: tuple[int, ...] | None = None) -> np.memmap[Any, np
 
 
 @torch.no_grad()
-def encode(model: RgbaAutoencoder, corpus: Corpus, rows: list[Variant]) -> npt.NDArray[np.float32]:
-    """The encoder's latents (B, C, side, side), not scaled."""
-    drawn = to_tensor(np.stack([corpus.draw(v) for v in rows]))
-    return np.asarray(model.encoder(drawn).contiguous().numpy())
+def encode(model: RgbaAutoencoder, rgba: Rgba) -> npt.NDArray[np.float32]:
+    """The encoder's latents (B, C, side, side) of pictures, not scaled."""
+    latents = model.encoder(to_tensor(rgba).to(model.device))
+    return np.asarray(latents.float().contiguous().cpu().numpy())
 
 
 def _scale(model: RgbaAutoencoder, corpus: Corpus, rows: list[Variant]) -> float:
-    starts = range(0, min(_SCALED_BY, len(rows)), _CHUNK)
-    squares = [np.mean(encode(model, corpus, rows[i : i + _CHUNK]) ** 2) for i in starts]
+    chunks = [rows[i : i + _CHUNK] for i in range(0, min(_SCALED_BY, len(rows)), _CHUNK)]
+    squares = [np.mean(encode(model, np.stack([corpus.draw(v) for v in chunk])) ** 2) for chunk in chunks]
     return float(1 / np.sqrt(np.mean(squares)))
 
 

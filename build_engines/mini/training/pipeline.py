@@ -20,16 +20,17 @@ from build_engines.mini.corpus.sets import WORDNET, attribution, install_sources
 from build_engines.mini.corpus.vectors import Vocabulary
 from build_engines.mini.corpus.wordnet import load
 from build_engines.mini.loop import Every, Loop, Stop, samples_of
-from build_engines.mini.training import autoencoder, checkpoint, latents
+from build_engines.mini.tokenizer import make_tokenizer
+from build_engines.mini.training import autoencoder, captions, checkpoint, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner
 from build_engines.mini.training.drawing import Painter, save_sheet
 from build_engines.mini.training.flow import FlowLearner
-from build_engines.mini.training.judges import CaptionJudge, CaptionJudgeLearner, shipped_judge
+from build_engines.mini.training.judges import CaptionJudge, CaptionJudgeLearner
 from build_engines.mini.training.kept_weights import KeptWeights
 from build_engines.mini.training.networks import RgbaAutoencoder, make_autoencoder
-from build_engines.mini.training.presets import TrainingPreset
+from build_engines.mini.training.presets import DenoiserPreset, TrainingPreset
 
-STAGES = ("data", "autoencoder", "latents", "denoiser", "decoder", "judge", "keep")
+STAGES = ("data", "autoencoder", "latents", "denoiser", "polish", "decoder", "judge", "keep")
 DEFAULT_STAGES = STAGES[:4]
 _GROUND = (205, 222, 240)
 """The colour that sheets lay transparent pictures on."""
@@ -72,7 +73,7 @@ class Run:
     def origin(self) -> dict[str, Any]:
         """What the weights are made of and how much they have seen, for the manifests of engines."""
         entries = self.corpus.entries
-        seen = {name: self._seen(name) for name in ("autoencoder", "denoiser", "decoder", "chooser")}
+        seen = {name: self._seen(name) for name in ("autoencoder", "denoiser", "polish", "decoder", "chooser")}
         return {
             "data": {
                 "sources": attribution(),
@@ -93,7 +94,7 @@ class Run:
         return self.kept.samples(stage) if self.kept else 0
 
     def _autoencoder(self) -> bool:
-        learner = AutoencoderLearner(self.preset.autoencoder, self.corpus)
+        learner = AutoencoderLearner(self.preset.autoencoder, self.corpus, device=self.preset.device)
         if self.kept and not (self.folder / "autoencoder.pt").is_file():
             self.kept.load_autoencoder(learner.model)
             self._loop("autoencoder", learner.steps).finish(learner)
@@ -116,7 +117,7 @@ class Run:
         if not paths:
             raise FileNotFoundError(f"no autoencoder in {self.folder}: run the stage `autoencoder` first")
         model.load_state_dict(torch.load(paths[0], map_location="cpu", weights_only=True)["learner"]["model"])
-        model.eval()
+        model.to(self.preset.device).eval()
         return model
 
     def _latents(self) -> bool:
@@ -124,7 +125,7 @@ class Run:
         plain = self._seen("denoiser") < self.preset.plain_samples
         parts = (latents.PLAIN,) if plain else (latents.PLAIN, latents.MORE)
         model = self.finished_autoencoder()
-        finished = all(latents.make(model, self.corpus, self.folder, self.stop, part) for part in parts)
+        finished = all(latents.make(model, self.corpus, self.folder, self.stop, part, self.processes) for part in parts)
         print(f"latents: {' and '.join(parts)}, {'all' if finished else 'not all'} are encoded", flush=True)
         return finished
 
@@ -142,16 +143,20 @@ class Run:
         wordnet = load(path_of(self.folder / "sources", WORDNET) / "dict")
         return neighbours.stand_ins(self.vocabulary(), self.corpus, wordnet)
 
-    def flow_learner(self) -> FlowLearner:
-        preset, encoded = self.preset.denoiser, latents.load(self.folder)
-        return FlowLearner(preset, self.corpus, encoded, self.vocabulary(), self.preset.seed, self.compiled)
+    def flow_learner(self, preset: DenoiserPreset | None = None) -> FlowLearner:
+        """``preset``: that of the stage `denoiser` when None."""
+        preset, encoded = preset or self.preset.denoiser, latents.load(self.folder)
+        words, seed = self.vocabulary(), self.preset.seed
+        tokenizer = make_tokenizer(words.words)
+        ids = captions.write_all(self.corpus, encoded.variants, tokenizer, preset, seed, self.folder, self.processes)
+        return FlowLearner(preset, self.corpus, encoded, words, seed, self.compiled, self.preset.device, ids)
 
     def _denoiser(self) -> bool:
         learner = self.flow_learner()
         print(f"denoiser: {learner.parameters / 1e6:.1f} M parameters with the text encoder's", flush=True)
         if learner.explained is not None:
             print(f"denoiser: its components hold {learner.explained:.2%} of the variance of the latents", flush=True)
-        sheet = Every(self.preset.sheet_s, lambda n: self._draw(learner, n * learner.batch))
+        sheet = Every(self.preset.sheet_s, lambda n: self._draw(learner, n * learner.batch, n >= learner.steps))
         loop = self._loop("denoiser", learner.steps, sheet)
         if self.kept and not (self.folder / "denoiser.pt").is_file():
             self.kept.load_denoiser(learner.model, learner.tokenizer)
@@ -159,13 +164,29 @@ class Run:
             loop.done = learner.first = self.kept.samples("denoiser") // learner.batch
         return loop.run(learner)
 
+    def _polish(self) -> bool:
+        """Trains the averaged weights on, on clean pictures and captions."""
+        learner = self.flow_learner(self.preset.polish)
+        if not (self.folder / "polish.pt").is_file():
+            learner.begin_with(self._trained())
+        seen = self._seen("denoiser")
+        sheet = Every(self.preset.sheet_s, lambda n: self._draw(learner, seen + n * learner.batch, n >= learner.steps))
+        return self._loop("polish", learner.steps, sheet).run(learner)
+
+    def _trained(self) -> dict[str, Any]:
+        """The state of the learner that has trained longest."""
+        paths = [p for p in (self.folder / "polish.pt", self.folder / "denoiser.pt") if p.is_file()]
+        if not paths:
+            raise FileNotFoundError(f"no denoiser in {self.folder}: run the stage `denoiser` first")
+        state: dict[str, Any] = torch.load(paths[0], map_location="cpu", weights_only=True)["learner"]
+        return state
+
     def _keep(self) -> bool:
         """Writes what engines of the weights of the moment do not hold."""
         if self.kept is None:
             raise ValueError("no place to keep weights in")
         learner = self.flow_learner()
-        saved = torch.load(self.folder / "denoiser.pt", map_location="cpu", weights_only=True)
-        learner.restore(saved["learner"])
+        learner.begin_with(self._trained())
         self.kept.save(learner.average)
         return True
 
@@ -175,13 +196,13 @@ class Run:
         shape = (values.shape[1], values.shape[2], values.shape[3])
         return Painter(learner.average, self.finished_autoencoder(), learner.tokenizer, learner.latents.scale, shape)
 
-    def _draw(self, learner: FlowLearner, seen: int) -> None:
+    def _draw(self, learner: FlowLearner, seen: int, finished: bool) -> None:
         """A sheet of samples, and the folder ``checkpoint``.
 
         Left out soon after the last one: a sheet costs as much as 1,000 pictures of training.
         """
         drawn = [int(p.stem) for p in (self.folder / "samples").glob("[0-9]*.png")]
-        if drawn and seen < max(drawn) + self.preset.sheet_samples and seen < learner.steps * learner.batch:
+        if drawn and seen < max(drawn) + self.preset.sheet_samples and not finished:
             return
         painter = self.painter(learner)
         save_sheet(painter, self.folder / "samples" / f"{seen:08d}.png")
@@ -191,18 +212,19 @@ class Run:
 
     def _decoder(self) -> bool:
         """Trains the decoder on, the encoder frozen."""
-        learner = AutoencoderLearner(self.preset.autoencoder, self.corpus, decoder_only=True)
+        learner = AutoencoderLearner(self.preset.autoencoder, self.corpus, True, device=self.preset.device)
         learner.model.load_state_dict(self.finished_autoencoder().state_dict())
         report = Every(self.preset.sheet_s, lambda n: self._report_autoencoder("decoder", learner, n))
         return self._loop("decoder", learner.steps, report).run(learner)
 
     def _judge(self) -> bool:
         """Trains the judge that chooses among candidates; it needs no latents."""
-        learner = CaptionJudgeLearner(self.corpus, self.vocabulary(), self.preset.judge_steps)
+        words, device = self.vocabulary(), self.preset.device
+        learner = CaptionJudgeLearner(self.corpus, words, self.preset.judge_steps, device=device)
         return self._loop("chooser", learner.steps).run(learner)
 
     def finished_judge(self) -> CaptionJudge | None:
-        """As it ships; None before the stage `judge` is finished."""
+        """As it was trained; None before the stage `judge` is finished."""
         path = self.folder / "chooser.pt"
         if not path.is_file():
             return None
@@ -211,7 +233,7 @@ class Run:
             return None
         learner = CaptionJudgeLearner(self.corpus, self.vocabulary(), self.preset.judge_steps)
         learner.restore(saved["learner"])
-        return shipped_judge(learner.model)
+        return learner.model
 
 
 def save_picture(rgba: Rgba, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -10,18 +10,19 @@ class AutoencoderPreset:
     """``widths``: channels at 32x32, 16x16, 8x8 pixels; latents have the size of the last. ``last_width``: at 64x64.
 
     ``blocks``: residual blocks of the encoder at each of these sizes; ``decoder_blocks``: from the latents' size up,
-    the last at 64x64.
+    the last at 64x64. ``noise``: largest standard deviation of the noise before decoding, in units of the latents' own.
     """
 
     channels: int = 32
     widths: tuple[int, ...] = (64, 128, 256)
-    last_width: int = 32
-    blocks: tuple[int, ...] = (1, 1, 1)
-    decoder_blocks: tuple[int, ...] = (2, 2, 2, 1)
+    last_width: int = 48
+    blocks: tuple[int, ...] = (2, 2, 2)
+    decoder_blocks: tuple[int, ...] = (3, 3, 3, 2)
     batch: int = 8
     learning_rate: float = 1e-3
     samples: int = 22_400
     decoder_samples: int = 200_000
+    noise: float = 0.3
 
     @property
     def side(self) -> int:
@@ -43,29 +44,46 @@ class DenoiserPreset:
 
     ``components``: principal components of the latents that a vector denoiser works on; ``heads``: of a transformer;
     ``blocks``: of convolutions before and after the transformer of a hybrid; ``patch``: of a DiT. Noise levels of
-    training are logit-normal with ``noise_mean`` and ``noise_std``.
+    training are logit-normal with ``noise_mean`` and ``noise_std``. ``captions``: how many are written for each
+    picture.
     """
 
-    kind: str = "vector"
-    widths: tuple[int, ...] = (768,)
+    kind: str = "hybrid"
+    widths: tuple[int, ...] = (192, 384)
     layers: int = 6
     components: int = 512
-    heads: tuple[int, ...] = ()
-    blocks: int = 1
+    heads: tuple[int, ...] = (6,)
+    blocks: int = 2
     patch: int = 1
     text_width: int = 256
-    text_layers: int = 1
+    text_layers: int = 2
     text_heads: int = 4
     batch: int = 256
-    noise_mean: float = 1.5
-    noise_std: float = 1.5
+    noise_mean: float = 0.8
+    noise_std: float = 1.4
     learning_rate: float = 1e-3
     warm_up_steps: int = 300
     samples: int = 6_000_000
-    falling: float = 0.3
+    falling: float = 0.4
     curated: float = 0.75
     """Share of captions that are mostly plain names."""
+    captions: int = 32
     ema_decay: float = 0.9995
+    clean: bool = False
+    """Whether only emoji are shown."""
+
+
+_POLISH = DenoiserPreset(
+    batch=64,
+    learning_rate=3e-4,
+    warm_up_steps=50,
+    samples=64_000,
+    falling=0.8,
+    curated=1.0,
+    captions=12,
+    ema_decay=0.998,
+    clean=True,
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,10 @@ class TrainingPreset:
     name: str = "rgba"
     autoencoder: AutoencoderPreset = field(default_factory=AutoencoderPreset)
     denoiser: DenoiserPreset = field(default_factory=DenoiserPreset)
+    polish: DenoiserPreset = _POLISH
+    """Of the second stage: emoji alone, with plain captions, at a falling rate."""
     seed: int = 0
+    device: str = "cpu"
     plain_samples: int = 150_000
     """Pictures that the denoiser sees before recoloured and mirrored ones are added, at the next start."""
     judge_steps: int = 3000
@@ -88,3 +109,15 @@ class TrainingPreset:
 
 
 RGBA = TrainingPreset()
+RGBA_GPU = replace(
+    RGBA,
+    name="rgba-gpu",
+    device="cuda",
+    autoencoder=replace(RGBA.autoencoder, batch=128, samples=1_000_000, decoder_samples=1_000_000),
+    denoiser=replace(RGBA.denoiser, batch=1024, samples=12_000_000, warm_up_steps=500),
+    polish=replace(_POLISH, batch=512, samples=1_000_000),
+    plain_samples=0,
+)
+"""The same networks in minutes, on one GPU of a data centre."""
+
+RGBA_PRESETS = {preset.name: preset for preset in (RGBA, RGBA_GPU)}

@@ -10,7 +10,7 @@ is one (``corpus.neighbours``).
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -87,12 +87,16 @@ def make_text_encoder(preset: DenoiserPreset, vocabulary: Vocabulary) -> CLIPTex
 
 
 @torch.no_grad()
-def shipped(model: CLIPTextModel, stand_ins: Mapping[int, int] | None = None) -> CLIPTextModel:
+def shipped(
+    model: CLIPTextModel, stand_ins: Mapping[int, int] | None = None, kept: Sequence[int] | None = None
+) -> CLIPTextModel:
     """A copy with a plain embedding table, as transformers saves and loads it. ``stand_ins``: tokens, and the token
-    whose embedding each of them gets."""
+    whose embedding each of them gets. ``kept``: the tokens that remain, all when None."""
     copied = copy.deepcopy(model).eval()
     table = copied.embeddings.token_embedding(torch.arange(copied.config.vocab_size)[None])[0]
     for token, other in (stand_ins or {}).items():
         table[token] = table[other]
+    table = table if kept is None else table[list(kept)]
+    copied.config.vocab_size = len(table)
     copied.embeddings.token_embedding = nn.Embedding(table.shape[0], table.shape[1], _weight=table)
     return copied

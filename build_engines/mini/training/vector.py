@@ -151,6 +151,6 @@ def _sigmas(timesteps: Tensor) -> Tensor:
 
 def _waves(sigma: Tensor) -> Tensor:
     """(B, 128): cosines and sines of the logarithm of signal to noise, of ``sigma`` (B, 1)."""
-    rates = 3 * torch.exp(-math.log(1000) * torch.arange(_FREQUENCIES) / _FREQUENCIES)
+    rates = 3 * torch.exp(-math.log(1000) * torch.arange(_FREQUENCIES, device=sigma.device) / _FREQUENCIES)
     angles = torch.log(sigma / (1 - sigma)) * rates
     return torch.cat([angles.cos(), angles.sin()], 1)

@@ -41,22 +41,25 @@ def vocabulary(known: Corpus) -> Vocabulary:
     return Vocabulary(words, len(captioned), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
+_DENOISER = DenoiserPreset(
+    widths=(32, 32),
+    heads=(2, 2),
+    layers=2,
+    components=64,
+    blocks=1,
+    text_width=32,
+    text_layers=1,
+    text_heads=2,
+    batch=4,
+    samples=16,
+    warm_up_steps=10,
+    captions=8,
+)
 TINY_RGBA = TrainingPreset(
     "tiny",
     AutoencoderPreset(
         channels=4, widths=(8, 8, 16), last_width=8, blocks=(0, 0, 1), decoder_blocks=(1, 0, 0, 0), batch=4, samples=16
     ),
-    DenoiserPreset(
-        widths=(32, 32),
-        heads=(2, 2),
-        layers=2,
-        components=64,
-        blocks=1,
-        text_width=32,
-        text_layers=1,
-        text_heads=2,
-        batch=4,
-        samples=16,
-        warm_up_steps=10,
-    ),
+    _DENOISER,
+    replace(_DENOISER, samples=8, clean=True, curated=1.0),
 )

@@ -28,7 +28,7 @@ from build_engines.mini.training import autoencoder, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner
 from build_engines.mini.training.compare import EXPERIMENTS, compare, table
 from build_engines.mini.training.drawing import Painter
-from build_engines.mini.training.flow import FlowLearner
+from build_engines.mini.training.flow import FlowLearner, shares
 from build_engines.mini.training.pipeline import Run
 from build_engines.mini.training.text import shipped
 from build_engines.mini.training.vector import VectorDenoiser
@@ -58,6 +58,15 @@ def encoded(known: Corpus, tmp_path_factory: pytest.TempPathFactory) -> latents.
 def flow_learner(known: Corpus, encoded: latents.Latents, kind: str = "unet", samples: int = 16) -> FlowLearner:
     preset = replace(TINY_RGBA.denoiser, kind=kind, layers=1 if kind == "unet" else 2, samples=samples)
     return FlowLearner(preset, known, encoded, vocabulary(known))
+
+
+def test_the_second_stage_shows_no_pictograms(known: Corpus, encoded: latents.Latents) -> None:
+    pictogram = replace(known, concepts=known.concepts | {"apple": replace(known.concepts["apple"], emoji=False)})
+    of_apples = np.asarray([pictogram.entries[v.index].concept == "apple" for v in encoded.variants])
+    usual, clean = (shares(encoded.variants, pictogram, second) for second in (False, True))
+    assert usual.sum() == pytest.approx(1.0) == clean.sum()
+    assert 0 < usual[of_apples].sum() < usual[~of_apples].sum()
+    assert clean[of_apples].sum() == 0
 
 
 def test_pictures_have_alpha_and_recolouring_keeps_it(known: Corpus) -> None:
@@ -301,7 +310,7 @@ def test_all_stages_run_and_a_second_run_has_nothing_to_do(known: Corpus, tmp_pa
     np.save(tmp_path / "pictures.npy", known.pixels)
     vocabulary(known).save(tmp_path)
     run = Run(TINY_RGBA, Stop(), tmp_path)
-    stages = ("data", "latents", "denoiser", "decoder")
+    stages = ("data", "latents", "denoiser", "polish", "decoder")
     assert (
         Run(TINY_RGBA, Stop(), tmp_path)._loop("autoencoder", 1).run(AutoencoderLearner(TINY_RGBA.autoencoder, known))
     )
@@ -309,6 +318,7 @@ def test_all_stages_run_and_a_second_run_has_nothing_to_do(known: Corpus, tmp_pa
         stages
     )
     assert (tmp_path / "samples" / "00000016.png").is_file()
+    assert run.origin()["samples"]["polish"] == 8
     before = torch.load(tmp_path / "denoiser.pt", weights_only=True)["step"]
     assert run.train(("denoiser",))
     assert torch.load(tmp_path / "denoiser.pt", weights_only=True)["step"] == before

@@ -60,10 +60,10 @@ def painter(tmp_path_factory: pytest.TempPathFactory) -> Painter:
 def repository(painter: Painter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rgba")
     known = corpus()
-    judge = shipped_judge(CaptionJudgeLearner(known, vocabulary(known), steps=1).model)
-    checkpoint.save(
-        painter, folder / "checkpoint", {"data": "shapes", "samples": {"autoencoder": 8, "denoiser": 256}}, judge
-    )
+    judge = CaptionJudgeLearner(known, vocabulary(known), steps=1).model
+    origin = {"data": "shapes", "samples": {"autoencoder": 8, "denoiser": 256}}
+    stand_ins = {"kitten": "apple", "automobile": "<unk>"}
+    checkpoint.save(painter, folder / "checkpoint", origin, judge, stand_ins)
     arguments = ["illustrate", "--source", str(folder / "checkpoint"), "--name", "tiny", "--precision", "int8"]
     result = CliRunner().invoke(app, [*arguments, "--repository", str(folder / "repository")])
     assert result.exit_code == 0, result.output
@@ -209,7 +209,7 @@ def test_engines_and_kept_words_begin_another_run(painter: Painter, repository: 
     with torch.no_grad():
         made, wanted = model(noisy, times, ids), painter.model(noisy, times, ids)
     assert float((made - wanted).abs().mean() / wanted.abs().mean()) < 0.05
-    other = replace(TINY_RGBA.denoiser, widths=(16,))
+    other = replace(TINY_RGBA.denoiser, widths=(16, 16))
     with pytest.raises(ValueError, match="no weights"):
         kept.load_denoiser(ConditionedDenoiser(other, vocabulary(known), 4, 8), painter.tokenizer)
     facts = {"entries": [vars(e) for e in known.entries], "concepts": {k: vars(c) for k, c in known.concepts.items()}}
