@@ -148,7 +148,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     one_channel = graph_of([helper.make_node("Identity", ["x"], ["y"])], ["n", 1, "h", "w"], {})
     same = graph_of([helper.make_node("Identity", ["x"], ["y"])], ["n", 3, "h", "w"], {})
     add = helper.make_node("Add", ["x", "zeros"], ["y"])
-    fixed = graph_of([add], [1, 3, 32, 32], {"zeros": np.zeros((1, 3, 32, 32), np.float32)})
+    fixed = graph_of([add], ["n", 3, "h", "w"], {"zeros": np.zeros((1, 3, 32, 32), np.float32)})
     for source, task, reason in (
         (tmp_path / "missing.onnx", "upscale", "there is no file"),
         (text, "upscale", "is no ONNX model"),
