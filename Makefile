@@ -178,6 +178,7 @@ BENCH_LOAD := smoke tier_1 tier_2 tier_3 short_10 short_50 short_100 cached
 bench: chromium .venv/.testing studio ## every table in the documents; two hours and more
 	$(BIN)/python -m loadtests.benchmarks.engines
 	$(BIN)/python -m loadtests.benchmarks.engine_client
+	$(BIN)/python -m loadtests.benchmarks.gateway
 	$(BIN)/python -m loadtests.benchmarks.vectorize
 	$(BIN)/python -m loadtests.benchmarks.structure
 	$(BIN)/python -m loadtests.benchmarks.strokes

@@ -28,11 +28,6 @@ class UnpackedCheckpoint:
     fingerprint: str
 
 
-def as_it_is(pixels: Pixels, _number: int) -> Pixels:
-    """For `ProgressReporter.framed`."""
-    return pixels
-
-
 class ProgressReporter:
     """Reports the progress of one request. Pictures have ``fingerprints``; those in ``resumed`` continue from a
     stage."""
@@ -46,10 +41,10 @@ class ProgressReporter:
         resumed: Mapping[int, Stage],
         second_evaluations: int = 0,
         passes: int = 1,
-        framed: Callable[[Pixels, int], Pixels] = as_it_is,
+        framed: Callable[[Pixels, int], Pixels] | None = None,
     ) -> None:
         """``second_evaluations``: of all passes of each picture after its first. ``passes`` show previews, each
-        ``framed`` by the number of its pass; another one reports steps alone."""
+        ``framed``, where it is given, by the number of its pass; another one reports steps alone."""
         self.outbox = outbox
         self.stream_options = stream_options
         self.fingerprints = fingerprints
@@ -76,7 +71,8 @@ class ProgressReporter:
 
     async def show(self, picture: int, step: int, number: int, pixels: Pixels) -> None:
         """A preview after ``step`` evaluations of pass ``number``."""
-        pixels = await asyncio.to_thread(self.framed, pixels, number)
+        if self.framed is not None:
+            pixels = await asyncio.to_thread(self.framed, pixels, number)
         done = number * self.evaluations + step
         await publish(self.outbox, Preview(picture, done, self.passes * self.evaluations, pixels))
 

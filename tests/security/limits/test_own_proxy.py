@@ -128,9 +128,26 @@ async def reader_of_requests(answers: bool) -> AsyncIterator[tuple[int, list[int
         yield server.sockets[0].getsockname()[1], received
 
 
-@pytest.mark.parametrize(("kibibytes", "status"), [(100, 204), (300, 503)])
+async def status_of(port: int, body: bytes) -> int:
+    """Of a request that is written at once, head and body."""
+    for attempt in range(100):
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            break
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.02 * attempt)
+    head = f"POST / HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    async with asyncio.timeout(60):
+        line = await reader.readline()
+    writer.close()
+    return int(line.split()[1])
+
+
+@pytest.mark.parametrize(("kibibytes", "status"), [(40, 204), (300, 503)])
 async def test_request_that_fits_the_buffer_is_sent_again(tmp_path: Path, kibibytes: int, status: int) -> None:
-    """The first gateway dies with the request."""
+    """The first gateway dies with the request. Of one that is larger than a packet of the loopback interface, 64 KiB,
+    HAProxy may have sent a part before it has the rest, and then does not send it again."""
     settings = Settings.model_validate({"http": {"port": free_port()}})
     environment = ray_environment(settings)
     size = kibibytes * 1024
@@ -139,10 +156,7 @@ async def test_request_that_fits_the_buffer_is_sent_again(tmp_path: Path, kibiby
         ports = {"port": settings.http.port, "dying": dying, "other": other}
         configuration = RETRYING.format(buffer=buffer, retry_on=retry_on, **ports)
         with haproxy(tmp_path, configuration, environment):
-            async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(retries=20), timeout=60) as client:
-                url = f"http://127.0.0.1:{settings.http.port}/"
-                answer = await client.post(url, content=bytes(size), headers={"Connection": "close"})
-    assert answer.status_code == status
+            assert await status_of(settings.http.port, bytes(size)) == status
     assert size in died_with
     assert got == ([size] if status == 204 else [])
 
