@@ -75,9 +75,10 @@ def _errors(
     for name, reference in zip(names, expected, strict=True):
         if answer[name].shape != reference.shape:
             raise ParityError(f"{file}: {name} has shape {answer[name].shape}, its network's {reference.shape}")
-        gap = np.abs(_visible(answer[name]) - _visible(reference))
+        wanted = _visible(reference)
+        gap = np.abs(_visible(answer[name]) - wanted)
         beyond = np.maximum(gap - 1, 0) if reference.dtype == np.uint8 else gap
-        scale = float(np.sqrt(np.mean(_visible(reference) ** 2))) or 1.0
+        scale = float(np.sqrt(np.mean(wanted**2))) or 1.0
         rows.append([gap.max(), beyond.max() / scale, np.sqrt(np.mean(beyond**2)) / scale])
     worst: npt.NDArray[np.float64] = np.array(rows).max(axis=0)
     return worst

@@ -38,17 +38,26 @@ class Experiment:
 
 
 _SMALL = AUTOENCODERS["8x8x32"]
-_VECTOR = replace(RGBA.denoiser, warm_up_steps=50)
 _HYBRID = replace(
-    _VECTOR,
-    kind="hybrid",
+    RGBA.denoiser,
     widths=(96, 384),
     heads=(4, 6),
     layers=4,
-    text_layers=2,
+    blocks=1,
     batch=64,
     noise_mean=0.0,
     noise_std=1.0,
+    warm_up_steps=50,
+)
+_VECTOR = replace(
+    RGBA.denoiser,
+    kind="vector",
+    widths=(768,),
+    heads=(),
+    text_layers=1,
+    noise_mean=1.5,
+    noise_std=1.5,
+    warm_up_steps=50,
 )
 _UNET = replace(_HYBRID, kind="unet", widths=(128, 256), heads=(4, 8), layers=1)
 _DIT = replace(_HYBRID, kind="dit", widths=(256,), heads=(4,), layers=8)

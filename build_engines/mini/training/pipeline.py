@@ -24,7 +24,7 @@ from build_engines.mini.tokenizer import make_tokenizer
 from build_engines.mini.training import autoencoder, captions, checkpoint, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner
 from build_engines.mini.training.drawing import Painter, save_sheet
-from build_engines.mini.training.flow import FlowLearner
+from build_engines.mini.training.flow import ConditionedDenoiser, FlowLearner
 from build_engines.mini.training.judges import CaptionJudge, CaptionJudgeLearner
 from build_engines.mini.training.kept_weights import KeptWeights
 from build_engines.mini.training.networks import RgbaAutoencoder, make_autoencoder
@@ -185,9 +185,10 @@ class Run:
         """Writes what engines of the weights of the moment do not hold."""
         if self.kept is None:
             raise ValueError("no place to keep weights in")
-        learner = self.flow_learner()
-        learner.begin_with(self._trained())
-        self.kept.save(learner.average)
+        shape = self.preset.autoencoder
+        model = ConditionedDenoiser(self.preset.denoiser, self.vocabulary(), shape.channels, shape.side)
+        model.load_state_dict(self._trained()["average"])
+        self.kept.save(model)
         return True
 
     def painter(self, learner: FlowLearner) -> Painter:

@@ -30,12 +30,13 @@ class AutoencoderPreset:
         return 32 >> (len(self.widths) - 1)
 
 
+_SMALL = AutoencoderPreset(last_width=32, blocks=(1, 1, 1), decoder_blocks=(2, 2, 2, 1))
 AUTOENCODERS = {
-    "8x8x16": AutoencoderPreset(channels=16),
-    "8x8x32": AutoencoderPreset(channels=32),
-    "16x16x8": AutoencoderPreset(channels=8, widths=(64, 128), blocks=(1, 2), decoder_blocks=(3, 2, 1)),
+    "8x8x16": replace(_SMALL, channels=16),
+    "8x8x32": _SMALL,
+    "16x16x8": replace(_SMALL, channels=8, widths=(64, 128), blocks=(1, 2), decoder_blocks=(3, 2, 1)),
 }
-"""The shapes of latents that are compared."""
+"""The shapes of latents that are compared, by networks that a core can train."""
 
 
 @dataclass(frozen=True)

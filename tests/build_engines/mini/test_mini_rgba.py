@@ -30,6 +30,7 @@ from build_engines.mini.training.compare import EXPERIMENTS, compare, table
 from build_engines.mini.training.drawing import Painter
 from build_engines.mini.training.flow import FlowLearner, shares
 from build_engines.mini.training.pipeline import Run
+from build_engines.mini.training.presets import DenoiserPreset
 from build_engines.mini.training.text import shipped
 from build_engines.mini.training.vector import VectorDenoiser
 
@@ -330,6 +331,20 @@ def test_an_experiment_is_measured_once(known: Corpus, tmp_path: Path, capsys: p
     compare(Run(TINY_RGBA, Stop(), tmp_path), 1.0, [EXPERIMENTS[0].name])
     assert EXPERIMENTS[0].name in capsys.readouterr().out
     assert table(tmp_path / "compare.csv").count("\n") == 2
+
+
+def test_experiments_are_of_the_networks_that_they_name() -> None:
+    """Whatever the presets of training have become since."""
+    for experiment in EXPERIMENTS:
+        kind, _, sizes = experiment.name.partition(" ")
+        preset = experiment.preset
+        if isinstance(preset, DenoiserPreset):
+            named, _, sizes = sizes.partition(" ")
+            assert preset.kind == named.lower()
+            assert "-".join(map(str, preset.widths)) == sizes.split(",")[0].split()[0]
+        else:
+            assert kind == "autoencoder"
+            assert f"{preset.side}x{preset.side}x{preset.channels}" == sizes.split(",")[0]
 
 
 def test_half_of_the_prompts_hold_words_without_captions() -> None:
