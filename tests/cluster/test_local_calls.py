@@ -13,7 +13,7 @@ import pytest
 import uvloop
 from waiting import until
 
-from serve.cluster.hop import call_server, local_calls
+from serve.cluster.hop import address_lookup, call_server
 from serve.cluster.hop.call_server import CALL_ADDRESS, CallAddress, CallServer
 from serve.cluster.hop.local_calls import NOT_CALLED, LocalCalls
 from serve.cluster.hop.remote import RemoteVectorizer
@@ -162,7 +162,7 @@ async def test_late_call_ends_in_the_replica(replica: Replica, own: bool) -> Non
 async def test_lost_connection_is_repeated_through_ray_serve_and_found_again(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_calls, "RETRY_S", 0.0)
+    monkeypatch.setattr(address_lookup, "RETRY_S", 0.0)
     proxy = await connected(replica)
     held = asyncio.create_task(vectorize(proxy, b"slow"))
     await until(lambda: len(replica.calls) == 1, 60)
@@ -173,7 +173,7 @@ async def test_lost_connection_is_repeated_through_ray_serve_and_found_again(
     assert replica.hops == ["vectorize"]
     calls = proxy._local_calls
     assert calls is not None
-    calls._find_at = 0.0
+    calls._lookup.due_at = 0.0
     await vectorize(proxy)
     await until(lambda: bool(calls._connection and not calls._connection.is_closing), 60)
     replica.hops.clear()
@@ -242,11 +242,11 @@ async def test_replica_that_cannot_be_reached_is_looked_for_later(replica: Repli
 
     calls = LocalCalls(fails, MAX_BYTES)
     assert not calls.takes("vectorize")
-    finding = calls._finding
+    finding = calls._lookup.running
     assert finding is not None
     await finding
     assert not calls.takes("vectorize")
-    assert calls._finding is finding, "not within a second"
+    assert calls._lookup.running is finding, "not within a second"
 
 
 def test_calls_in_the_event_loop_of_ray_serve() -> None:

@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 from waiting import until
 
-from serve.cluster.hop import local_engines
+from serve.cluster.hop import address_lookup, local_engines
 from serve.cluster.hop.local_engines import LocalEngines
 from serve.engines.service import EngineAddress, machine_id
 from serve.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest
@@ -147,7 +147,7 @@ async def test_more_than_the_replica_works_on_take_the_hop(triton: tuple[Triton,
 async def test_lost_triton_takes_the_hop_until_it_is_found_again(
     triton: tuple[Triton, EngineAddress], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_engines, "RETRY_S", 0.05)
+    monkeypatch.setattr(address_lookup, "RETRY_S", 0.05)
     servicer, address = triton
     replica = Replica(address)
     engines = await found(replica)

@@ -17,10 +17,10 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+from serve.cluster.hop.address_lookup import Call
 from serve.engines.service import machine_id
 from serve.ensembles.vectorizer.worker_protocol import Malformed, pack, unpack
 
@@ -35,8 +35,6 @@ CLOSING = 0
 _HEADER = struct.Struct("<QQ")
 _CREDENTIALS = struct.Struct("3i")
 _BACKLOG = 64
-
-Call = Callable[..., Awaitable[Any]]
 
 
 @dataclass(frozen=True)
@@ -96,6 +94,11 @@ class Frames(asyncio.Protocol):
         """Nothing on a connection that is lost."""
         if self._transport is not None:
             self._transport.writelines((_HEADER.pack(len(body), number), body))
+
+    def close(self) -> None:
+        """Once what was sent is written."""
+        if self._transport is not None:
+            self._transport.close()
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -189,8 +192,7 @@ class CallServer:
         if running := [call for connection in self.connections for call in connection.running()]:
             await asyncio.wait(running, timeout=timeout_s)
         for connection in list(self.connections):
-            if connection._transport is not None:
-                connection._transport.close()  # once what was sent is written
+            connection.close()
 
 
 def _socket() -> socket.socket:

@@ -8,25 +8,20 @@ knows where the replica is now: every call is safe to repeat.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import itertools
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from serve.cluster.hop.call_server import CALL_ADDRESS, CLOSING, METHODS, Call, CallAddress, Frames
-from serve.engines.service import machine_id
+from serve.cluster.hop.address_lookup import AddressLookup, Call
+from serve.cluster.hop.call_server import CALL_ADDRESS, CLOSING, METHODS, CallAddress, Frames
 from serve.ensembles.vectorizer.worker_protocol import Malformed, pack, unpack
-from serve.errors import AtelierError
 from serve.observability.request_context import Urgency
 
 LOGGER = logging.getLogger(__name__)
 
 NOT_CALLED: Final = object()
 """In place of a result: Ray Serve has to make the call."""
-RETRY_S = 1.0
-"""How long after a failure the address is looked up again; meanwhile Ray Serve makes the calls."""
 _MOST_IN_FLIGHT = 4096
 
 
@@ -57,19 +52,17 @@ class LocalCalls:
 
     def __init__(self, call: Call, max_bytes: int) -> None:
         """``max_bytes``: of a frame."""
-        self._call = call
         self._max_bytes = max_bytes
         self._connection: _Connection | None = None
         self._numbers = itertools.count(CLOSING + 1)
-        self._find_at = 0.0
-        self._finding: asyncio.Task[None] | None = None
+        self._lookup = AddressLookup(call, CALL_ADDRESS, "the socket of the replica", self._connect)
 
     def takes(self, method: str) -> bool:
         """Whether ``method`` can be called at this moment. If not, the socket is looked for."""
         if method not in METHODS:
             return False
         if self._connection is None or self._connection.is_closing:
-            self._start_finding()
+            self._lookup.start()
             return False
         return len(self._connection.pending) < _MOST_IN_FLIGHT
 
@@ -100,26 +93,11 @@ class LocalCalls:
             return NOT_CALLED
 
     def close(self) -> None:
-        if self._finding is not None:
-            self._finding.cancel()
+        self._lookup.close()
         if self._connection is not None:
             self._connection.abort()
 
-    def _start_finding(self) -> None:
-        if time.monotonic() >= self._find_at and (self._finding is None or self._finding.done()):
-            # A context of its own: without the deadline and the trace of the request that noticed.
-            self._finding = asyncio.create_task(self._find(), context=contextvars.Context())
-
-    async def _find(self) -> None:
-        self._find_at = time.monotonic() + RETRY_S
-        try:
-            address: CallAddress | None = await self._call(CALL_ADDRESS)
-        except AtelierError as error:
-            LOGGER.info("the socket of the replica is not known: %s", error)
-            return
-        if address is None or address.machine != machine_id():
-            self._find_at = float("inf")
-            return
+    async def _connect(self, address: CallAddress) -> None:
         try:
             _, self._connection = await asyncio.get_running_loop().create_unix_connection(
                 lambda: _Connection(self._max_bytes), sock=address.connect()

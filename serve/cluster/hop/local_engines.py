@@ -11,26 +11,20 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from serve.api.inference.tensors import Array
+from serve.cluster.hop.address_lookup import AddressLookup, Call
 from serve.engines.client import EngineClient
-from serve.engines.service import EngineAddress, machine_id
+from serve.engines.service import EngineAddress
 from serve.engines.usage_meter import work_units
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
 
 LOGGER = logging.getLogger(__name__)
 
 REPORT_INTERVAL_S = 1.0
-RETRY_S = 1.0
-"""How long after a failure the address is looked up again; meanwhile the hop serves."""
-
-Call = Callable[..., Awaitable[Any]]
-"""Calls a method of the replica: its name and arguments."""
 
 
 class LocalEngines:
@@ -42,8 +36,7 @@ class LocalEngines:
         self._in_flight = 0
         self._client: EngineClient | None = None
         self._engines: frozenset[str] = frozenset()
-        self._find_at = 0.0
-        self._finding: asyncio.Task[None] | None = None
+        self._lookup = AddressLookup(call, "engine_address", "the address of the engines", self._use)
         self._work: Counter[str] = Counter()
         """Work units that are not yet reported."""
         self._reporting: asyncio.Task[None] | None = None
@@ -61,7 +54,7 @@ class LocalEngines:
         """The outputs; None if the replica has to be called. Raises as `EngineClient.infer`."""
         client = self._client
         if client is None:
-            self._start_finding()
+            self._lookup.start()
             return None
         if engine not in self._engines or self._in_flight >= self._max_in_flight:
             return None
@@ -84,24 +77,11 @@ class LocalEngines:
     def _leave(self, client: EngineClient) -> None:
         """Inferences go through the replica for RETRY_S."""
         if self._client is client:
-            self._client, self._find_at = None, time.monotonic() + RETRY_S
+            self._client = None
+            self._lookup.pause()
             client.retire()
 
-    def _start_finding(self) -> None:
-        if time.monotonic() >= self._find_at and (self._finding is None or self._finding.done()):
-            # A context of its own: without the deadline and the trace of the request that noticed.
-            self._finding = asyncio.create_task(self._find(), context=contextvars.Context())
-
-    async def _find(self) -> None:
-        self._find_at = time.monotonic() + RETRY_S
-        try:
-            address: EngineAddress | None = await self._call("engine_address")
-        except AtelierError as error:
-            LOGGER.info("the address of the engines is not known: %s", error)
-            return
-        if address is None or address.machine != machine_id():
-            self._find_at = float("inf")
-            return
+    async def _use(self, address: EngineAddress) -> None:
         client = EngineClient(address.url, timeout_s=address.timeout_s)
         client.serving_mark = address.serving_mark
         client.on_inference = self._record
