@@ -108,11 +108,15 @@ async def delete(database: Database, conversation_id: str, user_id: str) -> None
         raise _missing()
 
 
-async def page(database: Database, user_id: str, cursor: str | None, limit: int) -> Page[ConversationSummary]:
-    """The latest first. Raises InvalidRequest."""
+async def page(
+    database: Database, user_id: str, cursor: str | None, limit: int, status: str | None = None
+) -> Page[ConversationSummary]:
+    """The latest first; with ``status`` those in that one. Raises InvalidRequest."""
     check_limit(limit, MAX_PAGE_SIZE)
     columns = (_c[name] for name in ConversationSummary.__dataclass_fields__)
     query = sa.select(*columns).where(_c.user_id == user_id).order_by(*LATEST.order_by)
+    if status is not None:
+        query = query.where(_c.status == status)
     if cursor is not None:
         query = query.where(LATEST.after(cursor))
     async with database.read() as connection:

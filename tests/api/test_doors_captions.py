@@ -56,6 +56,7 @@ class Teller(IllustratorStandIn):
     """Says: a COLOUR thing."""
 
     broken = False
+    silent = False
 
     async def infer(self, engine: str, inputs: Mapping[str, NDArray[Any]], **_options: Any) -> dict[str, NDArray[Any]]:
         if self.broken:
@@ -67,7 +68,7 @@ class Teller(IllustratorStandIn):
         for row, ids in enumerate(inputs["ids"]):
             colour = COLOURS[int(inputs["states"][row, 0].argmax())]
             said = {2: "a", 3: colour, **dict.fromkeys((4, 5, 6), "thing")}.get(int(ids[-1]), "[END]")
-            logits[row, WORDS.index(said)] = 6
+            logits[row, WORDS.index("[END]" if self.silent else said)] = 6
         return {"logits": logits}
 
 
@@ -108,6 +109,17 @@ async def test_models_caption_together(ada: httpx.AsyncClient) -> None:
     assert [one["text"] for one in blue["candidates"] if one["model"] == "teller"] == ["a blue thing"]
     prompted = (await ada.post("/api/captions", json={"image": picture("lime"), "prompt": "a green"})).json()
     assert prompted["caption"] == "a green thing"
+
+
+async def test_a_model_without_a_word_gives_an_empty_caption(ada: httpx.AsyncClient, teller: Teller) -> None:
+    teller.silent = True
+    answer = await ada.post("/api/captions", json={"image": picture("red"), "models": ["teller"]})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    likely = [one["name"] for one in found["tags"] if one["probability"] > 0.9]
+    assert (found["caption"], found["score"], found["candidates"]) == (", ".join(likely), 0, [])
+    both = (await ada.post("/api/captions", json={"image": picture("red")})).json()
+    assert {one["model"] for one in both["candidates"]} <= {"search"}
 
 
 async def test_a_form_takes_a_file(ada: httpx.AsyncClient) -> None:

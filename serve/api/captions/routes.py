@@ -49,8 +49,13 @@ class CaptionTag(BaseModel):
 
 
 class CaptionedPicture(BaseModel):
-    caption: Annotated[str, Field(description="The best candidate, with likely words that it does not say.")]
-    score: Annotated[float, Field(ge=0, le=1)]
+    caption: Annotated[
+        str,
+        Field(
+            description="The best candidate, with likely words that it does not say; empty where no model had a word."
+        ),
+    ]
+    score: Annotated[float, Field(ge=0, le=1, description="Of the best candidate; 0 without one.")]
     candidates: Annotated[list[CaptionCandidate], Field(description="The best first.")]
     tags: Annotated[list[CaptionTag], Field(description="The likeliest words of each category of the vocabulary.")]
     models: Annotated[list[str], Field(examples=[["blip", "search"]])]

@@ -17,6 +17,7 @@ from serve.api.mind.analyser import analyser
 from serve.api.mind.director_models import (
     ChatRequest,
     ChatResponse,
+    ConversationChange,
     ConversationId,
     ConversationInfo,
     ConversationsPage,
@@ -40,7 +41,7 @@ from serve.errors import AtelierError, NotFound
 from serve.security.fetching.chat_service import OpenAIChat
 from serve.settings import DirectorSettings, Settings
 from serve.state import State, conversations
-from serve.state.conversations import Change, Conversation
+from serve.state.conversations import ACTIVE, Change, Conversation
 from serve.state.gallery import get_generation
 from serve.state.tables import utc_now
 
@@ -167,7 +168,7 @@ async def _answers(
             _message("user", body.message, {}),
             _message("assistant", reply.text, {**_served(item), "prompt": reply.prompt, "action": action}),
         ]
-        at = {"final_prompt": reply.prompt or body.prompt, "generation_id": body.generation_id}
+        at = {"final_prompt": reply.prompt or body.prompt, "generation_id": body.generation_id, "status": ACTIVE}
         at = {name: value for name, value in at.items() if value}  # another request may have changed the others
         await conversations.change(state.database, conversation.id, conversation.user_id, _appended(new, at))
         yield {"conversationId": conversation.id, "reply": reply.text, "prompt": prompt, "action": action,
@@ -212,7 +213,7 @@ async def list_conversations(
 ) -> Response:
     """The conversations of a user, the latest first, without their messages."""
     user_id = owner_of(request, query.user_id, "userId")
-    page = await conversations.page(state.database, user_id, query.cursor, query.limit)
+    page = await conversations.page(state.database, user_id, query.cursor, query.limit, query.status)
     entries = [
         {"id": one.id, "title": one.title, "finalPrompt": one.final_prompt, "generationId": one.generation_id,
          "status": one.status, "updatedAt": one.updated_at.isoformat()}
@@ -228,6 +229,16 @@ async def conversation(
     """A conversation with its messages (C-076)."""
     user_id = owner_of(request, query.user_id, "userId")
     return render(_shown(await conversations.get(state.database, conversation_id, user_id)), 200, None)
+
+
+@router.put("/conversation/{conversation_id}", response_model=ConversationInfo, response_description="All of it")
+async def complete_conversation(
+    body: ConversationChange, request: Request, conversation_id: ConversationId, state: StateOf
+) -> Response:
+    """Complete a conversation, or make it active again; so does the next message to it."""
+    user_id = owner_of(request, body.user_id, "userId")
+    changed = await conversations.change(state.database, conversation_id, user_id, lambda _: {"status": body.status})
+    return render(_shown(changed), 200, None)
 
 
 @router.delete("/conversation/{conversation_id}", status_code=204, response_description="It is gone")

@@ -32,6 +32,7 @@ ServedBy = Annotated[
 Degraded = Annotated[
     str | None, Field(description="Why rules answered though the site has a language model.", examples=[None])
 ]
+Status = Literal["active", "completed"]
 ModelName = Annotated[str | None, Field(description="The language model's name; None for rules.", examples=[None])]
 
 
@@ -83,6 +84,13 @@ class ActRequest(RequestModel):
     conversation_id: Annotated[Text, Field(alias="conversationId", pattern=_CONVERSATION)]
     action_id: Annotated[Text, Field(alias="actionId", pattern="^[0-9a-f]{16}$")]
     confirm: Annotated[Flag, Field(description="False declines it.")]
+    user_id: Annotated[UserName | None, Field(alias="userId")] = None
+
+
+class ConversationChange(RequestModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "completed"}]})
+
+    status: Status
     user_id: Annotated[UserName | None, Field(alias="userId")] = None
 
 
@@ -152,7 +160,7 @@ class ConversationInfo(BaseModel):
     messages: list[MessageInfo]
     finalPrompt: str | None
     generationId: str | None
-    status: Literal["active", "completed"]
+    status: Status
     createdAt: Time
     updatedAt: Time
 
@@ -162,7 +170,7 @@ class ConversationEntry(BaseModel):
     title: str
     finalPrompt: str | None
     generationId: str | None
-    status: Literal["active", "completed"]
+    status: Status
     updatedAt: Time
 
 
@@ -180,4 +188,5 @@ class ActResponse(BaseModel):
 
 class ConversationsQuery(OwnerQuery):
     cursor: Cursor = None
+    status: Annotated[Status | None, Field(description="Those in this status alone.")] = None
     limit: Annotated[Whole, Field(ge=1, le=MAX_PAGE_SIZE, description="Most in one page.")] = 20

@@ -56,7 +56,7 @@ class CaptionEngines:
 
 @dataclass(frozen=True)
 class Caption:
-    """``text``: the best candidate, completed by likely tags."""
+    """``text``: the best candidate, completed by likely tags; empty where no model had a word for the picture."""
 
     text: str
     candidates: tuple[Scored, ...]
@@ -67,7 +67,7 @@ class Caption:
     def to_json(self) -> dict[str, Any]:
         return {
             "caption": self.text,
-            "score": round(self.candidates[0].score, 4),
+            "score": round(self.candidates[0].score, 4) if self.candidates else 0.0,
             "candidates": [
                 {
                     "text": one.candidate.text,
@@ -168,11 +168,9 @@ class Captioner:
             tags, own, candidates = await asyncio.to_thread(_embedded, self._tagger, rgb, candidates)
             if own is not None and self._tagger.embedder.name in wanted:
                 candidates.append(own)
-        if not candidates:
-            raise EngineFailure("no model had a word for this picture")
         scale = 1.0 if self._tagger is None else self._tagger.embedder.logit_scale
         ranked = scored(candidates, scale, options.weights)
-        text = fused(ranked[0].candidate.text, tags)
+        text = fused(ranked[0].candidate.text if ranked else "", tags)
         return Caption(text, tuple(ranked), tuple(tags), tuple(wanted), time.monotonic() - began)
 
     async def _described(

@@ -56,7 +56,7 @@ def fused(best: str, tags: Sequence[Tag]) -> str:
     """``best`` with the likely tags that it does not say."""
     said = _words(best)
     missing = [tag.name for tag in tags if tag.probability > SAID_ABOVE and not _words(tag.name) <= said]
-    return ", ".join([best, *dict.fromkeys(missing)])
+    return ", ".join(part for part in (best, *dict.fromkeys(missing)) if part)
 
 
 def _agreement(one: Candidate, candidates: Sequence[Candidate]) -> float | None:

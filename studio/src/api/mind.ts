@@ -153,6 +153,9 @@ export const useConversations = () =>
 export const conversationOf = (id: string) =>
   request<Conversation>("GET", `/api/llm/conversation/${id}`, { query: whose() });
 
+export const setConversationStatus = (id: string, status: Conversation["status"]) =>
+  request<Conversation>("PUT", `/api/llm/conversation/${id}`, { body: { status, ...whose() } });
+
 export const deleteConversation = (id: string) => send("DELETE", `/api/llm/conversation/${id}`, { query: whose() });
 
 export const act = (conversationId: string, actionId: string, confirm: boolean) =>

@@ -731,10 +731,13 @@ export interface components {
         CaptionedPicture: {
             /**
              * Caption
-             * @description The best candidate, with likely words that it does not say.
+             * @description The best candidate, with likely words that it does not say; empty where no model had a word.
              */
             caption: string;
-            /** Score */
+            /**
+             * Score
+             * @description Of the best candidate; 0 without one.
+             */
             score: number;
             /**
              * Candidates
@@ -1040,6 +1043,21 @@ export interface components {
              * @default 512
              */
             height: number;
+        };
+        /**
+         * ConversationChange
+         * @example {
+         *       "status": "completed"
+         *     }
+         */
+        ConversationChange: {
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "active" | "completed";
+            /** Userid */
+            userId?: string | null;
         };
         /** ConversationEntry */
         ConversationEntry: {

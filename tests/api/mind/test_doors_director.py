@@ -50,6 +50,11 @@ async def talk(client: httpx.AsyncClient, message: str, **more: Any) -> dict[str
     return dict(answer.json())
 
 
+async def in_status(client: httpx.AsyncClient, status: str) -> list[str]:
+    listed = (await client.get("/api/llm/conversations", params={"status": status})).json()
+    return [one["id"] for one in listed["conversations"]]
+
+
 async def test_refine_suggest_and_explain_by_rules(ada: httpx.AsyncClient) -> None:
     body = {"prompt": FOX, "feedback": "more dramatic, no text"}
     refined = (await ada.post("/api/llm/refine", json=body)).json()
@@ -80,6 +85,14 @@ async def test_conversation_is_stored_continued_listed_and_deleted(
     assert is_problem(await bob.delete(path), 404, "id")
     answer = await bob.post("/api/llm/chat", json={"message": "hi", "conversationId": first["conversationId"]})
     assert is_problem(answer, 404, "id")
+    assert is_problem(await bob.put(path, json={"status": "completed"}), 404, "id")
+    assert is_problem(await ada.put(path, json={"status": "closed"}), 400, "status")
+    completed = (await ada.put(path, json={"status": "completed"})).json()
+    assert (completed["status"], completed["messages"]) == ("completed", kept["messages"])
+    assert await in_status(ada, "completed") == [first["conversationId"]]
+    assert await in_status(ada, "active") == []
+    await talk(ada, "and at night", conversationId=first["conversationId"])
+    assert await in_status(ada, "active") == [first["conversationId"]]
     assert (await ada.delete(path)).status_code == 204
     assert is_problem(await ada.get(path), 404, "id")
 

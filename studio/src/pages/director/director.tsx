@@ -1,7 +1,15 @@
 // The art director: a conversation about a prompt, and actions that happen only when they are confirmed.
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect, useRef, useState } from "react";
-import { act, type ChatAnswer, conversationOf, deleteConversation, talk, useConversations } from "../../api/mind";
+import {
+  act,
+  type ChatAnswer,
+  conversationOf,
+  deleteConversation,
+  setConversationStatus,
+  talk,
+  useConversations,
+} from "../../api/mind";
 import { queryClient } from "../../api/queries";
 import { Button, Text } from "../../ui/controls";
 import { copy } from "../../ui/copy";
@@ -83,10 +91,10 @@ export function Director() {
     setPrompt(null);
     setBubbles([]);
   };
-  const remove = async () => {
+  const leave = async (how: (id: string) => Promise<unknown>) => {
     if (!id) return;
     try {
-      await deleteConversation(id);
+      await how(id);
       begin();
       refresh();
     } catch (error) {
@@ -119,6 +127,7 @@ export function Director() {
             <li key={one.id}>
               <button type="button" className="listitem" aria-pressed={one.id === id} onClick={() => open(one.id)}>
                 <span className="ellipsis">{one.title}</span>
+                {one.status === "completed" && <span className="muted">completed</span>}
               </button>
             </li>
           ))}
@@ -160,7 +169,10 @@ export function Director() {
         )}
         {id && (
           <div className="actions">
-            <Button quiet onPress={remove}>
+            <Button quiet onPress={() => leave((one) => setConversationStatus(one, "completed"))}>
+              Complete conversation
+            </Button>
+            <Button quiet onPress={() => leave(deleteConversation)}>
               Delete conversation
             </Button>
           </div>
