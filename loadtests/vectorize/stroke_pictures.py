@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serve.vector.drawing import Contour, Shape, read
+from serve.vector.drawing import Contour, Shape
+from serve.vector.svg_reader import read
 
 SIDE = 256
 WITHIN_PX = 1.5

@@ -22,8 +22,9 @@ from PIL import Image
 
 from serve.errors import InvalidRequest
 from serve.vector.compare import render
-from serve.vector.drawing import Gradient, read
+from serve.vector.drawing import Gradient
 from serve.vector.exports.formats import MAX_SVG_BYTES, check_size, export
+from serve.vector.svg_reader import read
 
 SIDE = 128
 ZOOM = 2

@@ -11,11 +11,11 @@ from serve.security.sanitising.svg import sanitise
 from serve.vector.compare import Reference, Rgba, render
 from serve.vector.coverage import trace_coverage
 from serve.vector.coverage.ordering import with_uses
-from serve.vector.drawing import read
 from serve.vector.exports.formats import export
 from serve.vector.finishing import Finish
 from serve.vector.parameters import CoverageParameters
 from serve.vector.rewrite.rewrite import Rewrite
+from serve.vector.svg_reader import read
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 128 128">'
 GLYPH = "c10-20 30-20 40 0s0 30-20 40s-30 10-35-5s5-25 15-35z"

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from serve.vector.compare import render
-from serve.vector.drawing import Contour, Solid, read
+from serve.vector.drawing import Contour, Solid
 from serve.vector.finishing import Finish
 from serve.vector.rewrite.curve_kinds import TOLERANCE_PX, of_kind
 from serve.vector.rewrite.rewrite import MAX_SHAPES, Rewrite
+from serve.vector.svg_reader import read
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96">'
 SVG = (

@@ -31,7 +31,7 @@ def export(svg: str, name: str, scale: float = 1.0) -> bytes:
         from serve.vector.exports.pdf import to_pdf
 
         return to_pdf(svg, scale)
-    from serve.vector.drawing import read
+    from serve.vector.svg_reader import read
 
     drawing = read(svg)
     if name == "eps":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typst
 
-from serve.vector.drawing import SVG_POINT, about, parse
+from serve.vector.drawing import SVG_POINT
 from serve.vector.svg import size_of
+from serve.vector.svg_reader import about, parse
 
 _PAGE = """#set document(date: none, title: sys.inputs.title, keywords: (sys.inputs.source,))
 #set page(width: {width}pt, height: {height}pt, margin: 0pt, fill: none)

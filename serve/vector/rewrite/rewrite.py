@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from serve.vector.drawing import Drawing, Shape, read
+from serve.vector.drawing import Drawing, Shape
 from serve.vector.rewrite.curve_kinds import of_kind
 from serve.vector.rewrite.cutting import as_outline, cut_out
 from serve.vector.rewrite.grouping import Group, by_color, by_layer, by_parent
 from serve.vector.rewrite.shape_writer import write
+from serve.vector.svg_reader import read
 
 OUTLINE_PX = 1.0
 """Width of the strokes of outlines."""
