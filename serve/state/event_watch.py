@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import sqlite3
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from sqlalchemy.engine import URL, Dialect
@@ -30,6 +32,8 @@ TEST_TIMEOUT_S = 5.0
 """How long the listener's first notification, by itself, may take."""
 RETRY_S = 5.0
 """After a connection that was lost, or on which nothing arrived."""
+UNCHANGED_S = 1.0
+"""How long a database to which no events were written is not read: jobs also become due by time."""
 _NEWEST = "SELECT max(rowid) FROM events"
 _OF_SQLALCHEMY = ("prepared_statement_cache_size", "prepared_statement_name_func", "async_fallback", "async_creator_fn")
 """Parameters of a URL that are not asyncpg's."""
@@ -44,6 +48,27 @@ class EventWatch(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class EventPoll:
+    """When one reader has to look: the marker is another than at its last look, or `look_again` was called since, or
+    UNCHANGED_S have passed."""
+
+    def __init__(self, marker: Callable[[], Awaitable[object | None]]) -> None:
+        self._read_marker = marker
+        self._marker: object | None = None
+        self._looked_at = -math.inf
+
+    def look_again(self) -> None:
+        self._looked_at = -math.inf
+
+    async def has_to_look(self) -> bool:
+        """Whether to look now; then that counts as the last look. Raises StateUnavailable."""
+        marker, now = await self._read_marker(), time.monotonic()
+        if marker is not None and marker == self._marker and now < self._looked_at + UNCHANGED_S:
+            return False
+        self._marker, self._looked_at = marker, now
+        return True
 
 
 def event_watch_of(url: URL, dialect: Dialect, timeout_s: float) -> EventWatch:

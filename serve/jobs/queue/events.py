@@ -2,7 +2,7 @@
 
 `EventFollower` polls once every ``poll_s`` for all jobs followed in its process: have their event counts changed? An
 event and its count are written in one transaction, so a count implies all its events, in order, without gaps. It reads
-them where the database's marker of events has changed, and every UNCHANGED_S.
+them as `EventPoll` says.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,12 +20,12 @@ import sqlalchemy as sa
 from serve.errors import NotFound, Overloaded, StateUnavailable
 from serve.state import State
 from serve.state.database import Database
+from serve.state.event_watch import EventPoll
 from serve.state.job_states import TERMINAL
 from serve.state.tables import events, generations, jobs
 
 LOGGER = logging.getLogger(__name__)
 MAX_EVENTS = 1000
-UNCHANGED_S = 1.0
 _JOBS_PER_QUERY = 500
 _MAX_SHARE = 4
 """The followers of one job take at most this fraction of the places, so that one popular job does not take them all."""
@@ -112,10 +110,7 @@ class EventFollower:
         self._waiters: dict[str, set[asyncio.Event]] = {}
         self._counts: dict[str, int] = {}
         self._followers = 0
-        self._has_joined = False
-        """Whether there is a follower whose job's count was not read since."""
-        self._marker: object | None = None
-        self._read_at = -math.inf
+        self._poll = EventPoll(state.database.event_marker)
         self._poll_task: asyncio.Task[None] | None = None
 
     async def follow(self, job_id: str, after: int = 0) -> AsyncGenerator[Event]:
@@ -141,7 +136,7 @@ class EventFollower:
                     return
                 if not found.events:
                     self._counts[job_id] = min(self._counts.get(job_id, found.count), found.count)
-                    self._has_joined = True
+                    self._poll.look_again()
                     self._start_polling()
                     await changed.wait()
                 changed.clear()
@@ -193,7 +188,7 @@ class EventFollower:
         """Wakes the followers of changed jobs, as long as there are followers."""
         while self._waiters:
             with contextlib.suppress(StateUnavailable):
-                counts = await self._event_counts() if await self._may_have_events() else {}
+                counts = await self._event_counts() if await self._poll.has_to_look() else {}
                 for job_id, count in counts.items():
                     last_count = self._counts.get(job_id)
                     if last_count is None or (count is not None and count <= last_count):
@@ -203,14 +198,6 @@ class EventFollower:
                     for changed in self._waiters.get(job_id, ()):
                         changed.set()
             await asyncio.sleep(self._poll_s)
-
-    async def _may_have_events(self) -> bool:
-        marker, now = await self._database.event_marker(), time.monotonic()
-        same = marker is not None and marker == self._marker and not self._has_joined
-        if same and now < self._read_at + UNCHANGED_S:
-            return False
-        self._marker, self._read_at, self._has_joined = marker, now, False
-        return True
 
     async def _event_counts(self) -> dict[str, int | None]:
         """The number of events of each job; None: the job was deleted."""

@@ -25,6 +25,7 @@ from serve.observability import request_context, tracing
 from serve.observability.metrics.catalogue import BEATS, JOB_SECONDS, JOBS_ENDED
 from serve.observability.request_context import RequestContext
 from serve.state import State
+from serve.state.event_watch import EventPoll
 from serve.state.job_states import COMPLETED
 
 T = TypeVar("T")
@@ -33,9 +34,6 @@ LOGGER = logging.getLogger(__name__)
 
 CLAIM_TIMEOUT_FACTOR = 12.0
 """Time limit of a claim, in ``database.timeout_s``: up to six queries, each of which may take twice that."""
-
-UNCHANGED_S = 1.0
-"""How long no jobs are looked for in a database to which nothing was written."""
 
 
 class Worker:
@@ -57,12 +55,8 @@ class Worker:
         # A claim timed out that may have taken jobs all the same.
         self._last_cleanup = -math.inf
         self._unavailable = False
-        self._database = state.database
-        self._claimed_marker: object | None = None
+        self._poll = EventPoll(state.database.event_marker)
         self._has_jobs = asyncio.Event()
-        self._claimed_at = -math.inf
-        self._slot_freed = False
-        """Since the last claim; its job's last event may have been seen while it still had the slot."""
 
     @property
     def worker_id(self) -> str:
@@ -128,7 +122,7 @@ class Worker:
     async def _claim(self) -> None:
         if self._claim_abandoned or time.monotonic() >= self._last_cleanup + self._limits.beat_s:
             await self._requeue_orphans()
-        if not await self._may_have_jobs():
+        if not await self._poll.has_to_look():
             return
         for lane, slots in self._limits.slots.items():
             free = slots - sum(job.request.lane == lane for job, _ in self._running.values())
@@ -138,15 +132,6 @@ class Worker:
                 for job in await self._claim_jobs(lane, free):
                     self._running[job.id] = (job, asyncio.create_task(self._run(job)))
                     self._has_jobs.set()
-
-    async def _may_have_jobs(self) -> bool:
-        """False while the queue is as at the last claim, for up to UNCHANGED_S: jobs also become due by time."""
-        marker, now = await self._database.event_marker(), time.monotonic()
-        same = marker is not None and marker == self._claimed_marker and not self._slot_freed
-        if same and now < self._claimed_at + UNCHANGED_S:
-            return False
-        self._claimed_marker, self._claimed_at, self._slot_freed = marker, now, False
-        return True
 
     async def _claim_jobs(self, lane: str, limit: int) -> list[ClaimedJob]:
         try:
@@ -196,7 +181,7 @@ class Worker:
             JOB_SECONDS.observe(time.monotonic() - started, job.request.lane, outcome)
             self._requested_changes.pop(job.id, None)
             self._running.pop(job.id, None)
-            self._slot_freed = True
+            self._poll.look_again()  # the job's last event may have been seen while it still had the slot
 
     async def _attempt(self, job: ClaimedJob, started: float, span: tracing.entry_span) -> str:
         """The outcome, as metrics name it."""
