@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from serve.engines import tensors, triton_errors
+from serve.engines.calls_in_flight import CallsInFlight
 from serve.engines.grpc_options import channel_options
 from serve.engines.streaming import stream_infer
 from serve.engines.tensors import Region, RegionPool
@@ -29,11 +30,9 @@ from serve.errors import (
     EngineUnavailable,
     InvalidRequest,
     NotFound,
-    Overloaded,
     Unsupported,
 )
 from serve.observability import request_context, tracing
-from serve.observability.metrics import catalogue
 
 LOGGER = logging.getLogger(__name__)
 
@@ -75,11 +74,8 @@ class EngineClient:
     ) -> None:
         self.url = url
         self._timeout_s = timeout_s
-        self._max_in_flight = max_in_flight
-        self._in_flight: Counter[str] = Counter()
-        self._abandoned: Counter[str] = Counter()
+        self._calls = CallsInFlight(max_in_flight)
         self._succeeded: Counter[str] = Counter()
-        self._calls: set[asyncio.Future[Any]] = set()
         self._max_message_bytes = max_message_bytes
         self._shared_memory_min_bytes = shared_memory_min_bytes
         self._shared_memory_max_bytes = shared_memory_max_bytes
@@ -114,9 +110,7 @@ class EngineClient:
         """
         ends_at = request_context.current().until(self._timeout_s if timeout_s is None else timeout_s)
         _time_left(ends_at, engine)
-        if self._in_flight[engine] + self._abandoned[engine] >= self._max_in_flight:
-            raise Overloaded(f"the queue of engine '{engine}' is full")
-        with self._measured(engine, inputs):
+        with self._calls.counted(engine, inputs):
             self.check_restarting(engine)
             result = await self._infer_over_http(engine, inputs, outputs, version, ends_at)
             if result is None:
@@ -150,32 +144,12 @@ class EngineClient:
 
     def is_working(self, engine: str) -> bool:
         """Whether an inference is in flight, also one whose caller has stopped waiting."""
-        return bool(self._in_flight[engine] or self._abandoned[engine])
+        return self._calls.is_working(engine)
 
     def check_restarting(self, engine: str) -> None:
         """Raises EngineUnavailable while Triton is being restarted."""
         if self.restart_reason is not None or (self.serving_mark and not os.path.exists(self.serving_mark)):
             raise EngineUnavailable(f"engine '{engine}' is being restarted")
-
-    @contextlib.contextmanager
-    def _measured(self, engine: str, inputs: Mapping[str, NDArray[Any]]) -> Iterator[None]:
-        """Count and time one inference."""
-        began = time.perf_counter()
-        self._in_flight[engine] += 1
-        catalogue.INFERENCES_IN_FLIGHT.set(self._in_flight[engine], engine)
-        try:
-            rows = next((len(array) for array in inputs.values() if array.ndim), 1)
-            with tracing.span(f"infer {engine}", "client", atelier__engine=engine, atelier__rows=rows):
-                yield
-            catalogue.INFERENCE_SECONDS.observe(time.perf_counter() - began, engine)
-        except AtelierError as error:
-            catalogue.INFERENCE_FAILURES.add(1, engine, type(error).__name__)
-            if isinstance(error, EngineFailure):
-                LOGGER.warning("engine '%s' failed: %s", engine, error)
-            raise
-        finally:
-            self._in_flight[engine] -= 1
-            catalogue.INFERENCES_IN_FLIGHT.set(self._in_flight[engine], engine)
 
     async def probe(self, engine: str, *, timeout_s: float | None = None, version: str = "") -> dict[str, NDArray[Any]]:
         """One real inference on zeros of the configured shape (or that of ``model_warmup``). Raises if it fails."""
@@ -258,7 +232,7 @@ class EngineClient:
         if method == "ModelInfer":
             call.add_done_callback(partial(self._report_lost_stub, engine, connection))
         try:
-            return await self._await_response(call, engine, limit_s)
+            return await self._calls.response(call, engine, limit_s)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if connection is self._connection or (task is not None and task.cancelling()):
@@ -273,24 +247,6 @@ class EngineClient:
         if isinstance(error, EngineUnavailable) and self.on_unavailable is not None:
             self.on_unavailable(engine)
 
-    async def _await_response(self, call: asyncio.Future[Any], engine: str, limit_s: float) -> Any:
-        """The response of ``call``. If the caller stops waiting, the call runs on in Triton and still counts as in
-        flight.
-
-        Triton 2.51 may crash (SIGSEGV) when a call it is executing is cancelled or passes its deadline.
-        """
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
-        try:
-            await asyncio.wait((call,), timeout=limit_s)  # neither its end nor a cancellation cancels the call
-        finally:
-            if not call.done():
-                self._abandoned[engine] += 1
-                call.add_done_callback(partial(self._release_abandoned, engine))
-        if not call.done():
-            raise DeadlineExceeded(f"engine '{engine}' did not answer in time")
-        return call.result()
-
     def _report_lost_stub(self, engine: str, connection: Any, call: asyncio.Future[Any]) -> None:
         """Report a lost stub before the caller gets the result, even if the caller is gone: the next response may
         belong to this call."""
@@ -298,11 +254,6 @@ class EngineClient:
         stub_lost = isinstance(error, grpc.aio.AioRpcError) and triton_errors.is_stub_lost(error)
         if stub_lost and connection is self._connection and self.on_stub_lost is not None:
             self.on_stub_lost(engine)
-
-    def _release_abandoned(self, engine: str, call: asyncio.Future[Any]) -> None:
-        self._abandoned[engine] -= 1
-        if not call.cancelled():
-            call.exception()  # mark as retrieved: asyncio would log it otherwise
 
     async def _infer_over_http(
         self,
@@ -321,7 +272,7 @@ class EngineClient:
         limit_s = _time_left(ends_at, engine)
         try:
             call = await http.send(engine, inputs, outputs, version, connect_s=limit_s, max_s=limit_s + MAX_ABANDONED_S)
-            answer: Answer = await self._await_response(call, engine, max(0.0, ends_at - time.monotonic()))
+            answer: Answer = await self._calls.response(call, engine, max(0.0, ends_at - time.monotonic()))
         except OSError as error:
             if http is not self._http:
                 raise EngineUnavailable(f"the connection to engine '{engine}' was closed") from error

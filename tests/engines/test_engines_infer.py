@@ -194,7 +194,7 @@ async def test_cancelled_requests_return_at_once_and_count_as_in_flight(
     assert all(isinstance(result, asyncio.CancelledError) for result in results)
     with pytest.raises(Overloaded):
         await engines.infer(engine, slow_input())
-    await asyncio.wait(engines._calls, timeout=60)
+    await asyncio.wait(engines._calls.running, timeout=60)
     await engines.infer(engine, slow_input())
     await engines.close()
 

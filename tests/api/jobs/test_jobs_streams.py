@@ -319,11 +319,6 @@ class Broken:
             raise StateUnavailable("gone")
         return self._database.read(kind)
 
-    async def event_marker(self) -> object | None:
-        if self.is_away:
-            raise StateUnavailable("gone")
-        return await self._database.event_marker()
-
 
 async def test_socket_that_does_not_read_frees_its_slot(
     client: httpx.AsyncClient, address: str, state: State, monkeypatch: pytest.MonkeyPatch
