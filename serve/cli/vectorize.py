@@ -157,6 +157,7 @@ def vectorize(
     background: Annotated[str, typer.Option(help="keep or remove an area that fills the canvas.")] = "keep",
     classes: Annotated[bool, typer.Option(help="A class for each colour, for style sheets.")] = False,
     title: Annotated[str | None, typer.Option(help="The SVG's title.")] = None,
+    id_prefix: Annotated[str | None, typer.Option(help="What the SVG's ids begin with, instead of a hash.")] = None,
     curves: Annotated[str, typer.Option(help="lines, arcs, quadratic or cubic.")] = "cubic",
     stacking: Annotated[str, typer.Option(help="stacked, or cut_out: nothing lies below an opaque shape.")] = "stacked",
     group_by: Annotated[str, typer.Option(help="none, color, parent or layer.")] = "none",
@@ -172,7 +173,7 @@ def vectorize(
     options: dict[str, Any] = {"tier": tier, "target_quality": target_quality, "validate": str(validate).lower()}
     limits = {
         "time_budget": time_budget, "max_bytes": max_bytes, "max_paths": max_paths, "max_colors": max_colors,
-        "min_area_px": min_area_px, "precision": precision, "palette": palette, "title": title,
+        "min_area_px": min_area_px, "precision": precision, "palette": palette, "title": title, "id_prefix": id_prefix,
         "shapes": None if shapes else "false", "reuse": None if reuse else "false",
         "classes": "true" if classes else None,
         "background": background if background != "keep" else None,

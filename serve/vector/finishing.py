@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
+from serve.vector.ids import with_prefix
 from serve.vector.recolour import SVG, svg_in_palette
 from serve.vector.rewrite.rewrite import Rewrite
 
@@ -18,12 +19,14 @@ _CANVAS_PATH = re.compile(r"M0 0[hH]([\d.]+)[vV]([\d.]+)H0[zZ]")
 class Finish:
     """``palette``: colours (#rrggbb) that fills and strokes take, each the nearest. ``remove_background``: leave out an
     area that fills the whole canvas at the bottom. ``classes``: elements of one colour have one class, and the root
-    an id, for style sheets. ``title``: the document's title. ``rewrite``: other curves, groups, outlines."""
+    an id, for style sheets. ``title``: the document's title. ``id_prefix``: what all ids begin with. ``rewrite``: other
+    curves, groups, outlines."""
 
     palette: Sequence[str] = ()
     remove_background: bool = False
     classes: bool = False
     title: str = ""
+    id_prefix: str = ""
     rewrite: Rewrite = field(default_factory=Rewrite)
 
     def apply(self, svg: str, decimals: int = 1) -> str:
@@ -34,7 +37,9 @@ class Finish:
         if self.remove_background:
             svg = _edited(svg, _remove_canvas)
         svg = self.rewrite.apply(svg, decimals)
-        return _edited(svg, self._name) if self.classes or self.title else svg
+        if self.classes or self.title:
+            svg = _edited(svg, self._name)
+        return with_prefix(svg, self.id_prefix) if self.id_prefix else svg
 
     def _name(self, root: ElementTree.Element) -> None:
         if self.classes:

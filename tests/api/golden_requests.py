@@ -180,7 +180,7 @@ DRAWN_SVG = {
     "palette": ("#1b4332,#fefae0", "green"), "background": ("remove", "blur"), "classes": ("true", "maybe"),
     "curves": ("arcs", "splines"), "stacking": ("cut_out", "pile"), "group_by": ("layer", "size"),
     "draw": ("strokes", "dots"),
-    "title": ("a fox", "x" * 201),
+    "title": ("a fox", "x" * 201), "id_prefix": ("fox-", "1 fox"),
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from serve.ensembles.vectorizer.candidates import coarser, pictorial_parameters
 from serve.vector.compare import Reference, render
 from serve.vector.parameters import PictorialParameters, reference_parameters
 from serve.vector.pictorial import is_pictorial, merging, trace_pictorial
+from serve.vector.pictorial.detection import _small
 from serve.vector.pictorial.merging import merge
 from serve.vector.pictorial.nesting import at_depth, nest
 from serve.vector.pictorial.outlines import outlines, simplified
@@ -63,6 +64,26 @@ def test_textures_are_told_from_drawings() -> None:
     clear = texture()
     clear[:9, :9, 3] = 0
     assert not is_pictorial(clear)
+
+
+def test_what_is_a_photograph_does_not_depend_on_its_size() -> None:
+    """At sizes that are no whole multiple of 128 px an average in steps would blur, and fewer pixels would bend."""
+    large = cv2.resize(texture(256), (2048, 2048), interpolation=cv2.INTER_CUBIC)
+    whole, uneven = (
+        _small(cv2.resize(large, (side, side), interpolation=cv2.INTER_AREA)).astype(np.float32)
+        for side in (2048, 1000)
+    )
+    assert np.abs(cv2.Laplacian(uneven, -1)).mean() > 0.97 * np.abs(cv2.Laplacian(whole, -1)).mean()
+
+
+def test_dark_colours_are_exact() -> None:
+    dark = texture()
+    dark[:112, :, :3] //= 20
+    svg = trace(dark, PictorialParameters(color_step=5))
+    values = {int(v, 16) for fill in re.findall(r'fill="#(\w{6})"', svg) for v in re.findall("..", fill)}
+    uneven = {value for value in values if value % 5}
+    assert {1, 2, 3, 4} < uneven
+    assert max(uneven) <= 16
 
 
 def test_each_tier_is_nearer_and_the_second_before_vtracer_at_a_third_of_its_bytes() -> None:

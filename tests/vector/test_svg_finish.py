@@ -11,6 +11,7 @@ from serve.errors import InvalidRequest
 from serve.vector.compare import render
 from serve.vector.finishing import Finish
 from serve.vector.parameters import CoverageParameters
+from serve.vector.rewrite.rewrite import Rewrite
 from serve.vector.trace import trace
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">'
@@ -42,6 +43,41 @@ def test_title_and_classes():
     assert root.get("id") == "drawing"
     assert root[0].text == "a <fox>"
     assert [child.get("class") for child in root][1:] == ["fill-fff", "fill-d93a3a"]
+
+
+def gradient_and_repeats(color: str) -> str:
+    """A traced picture of a gradient that ends in ``color``, and one form three times."""
+    forms = "".join(f'<path fill="{color}" d="M{x} 70q14-22 28 0l-5 19q-9 6-18 0z"/>' for x in (4, 34, 64))
+    stops = f'<stop stop-color="#fff"/><stop offset="1" stop-color="{color}"/>'
+    paint = f'<linearGradient id="g" gradientUnits="userSpaceOnUse" x1="0" y1="0" x2="96" y2="0">{stops}'
+    body = (
+        f'{paint}</linearGradient><path fill="#fff" d="M0 0h96v96H0z"/><path fill="url(#g)" d="M4 8h88v32H4z"/>{forms}'
+    )
+    picture = render(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96">{body}</svg>', 96, 96)
+    return trace(picture, CoverageParameters())
+
+
+@pytest.mark.parametrize(
+    "finish", [Finish(), Finish(classes=True), Finish(rewrite=Rewrite(stacking="cut_out", group_by="layer"))]
+)
+def test_drawings_inline_in_one_page_do_not_take_each_others_paints_and_shapes(finish: Finish) -> None:
+    drawings = [finish.apply(gradient_and_repeats(color)) for color in ("#1040d0", "#d03010")]
+    assert all("url(#" in svg for svg in drawings)
+    own = [svg.replace("<svg ", f'<svg x="{96 * i}" width="96" height="96" ', 1) for i, svg in enumerate(drawings)]
+    page = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 192 96">{"".join(own)}</svg>'
+    apart = np.hstack([render(svg, 96, 96) for svg in drawings])
+    assert np.abs(render(page, 192, 96).astype(int) - apart).max() <= 2
+
+
+def test_ids_begin_with_what_was_asked_for() -> None:
+    svg = gradient_and_repeats("#1040d0")
+    assert "<use" in svg
+    named = Finish(classes=True, id_prefix="fox-").apply(svg)
+    ids = [one.get("id") for one in ElementTree.fromstring(named).iter() if one.get("id")]
+    assert sorted(ids) == ["fox-1", "fox-2", "fox-drawing"]
+    assert (render(named, 96, 96) == render(svg, 96, 96)).all()
+    with pytest.raises(InvalidRequest, match="id_prefix"):
+        VectorizeOptions(id_prefix='x" onload="')
 
 
 def test_palette_applies_to_groups_of_one_fill():

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from serve.api.http.models import Flag, Number, RequestModel, Text, Whole, validate
 from serve.ensembles.vectorizer.vectorization import (
     DRAWING_OPTIONS,
+    ID_PREFIX,
     MAX_TITLE,
     PALETTE,
     Curves,
@@ -70,6 +71,17 @@ class Limits(RequestModel):
         False
     )
     title: Annotated[Text, Field(max_length=MAX_TITLE, description="the SVG's title")] | None = None
+    id_prefix: (
+        Annotated[
+            Text,
+            Field(
+                pattern=f"^{ID_PREFIX.pattern}$",
+                description="what all ids begin with; by default those of paints and repeated shapes begin with a hash",
+                examples=["fox-"],
+            ),
+        ]
+        | None
+    ) = None
     curves: Annotated[
         Curves, Field(description="the curves of paths beside lines: none, circular arcs, quadratic or cubic Béziers")
     ] = "cubic"

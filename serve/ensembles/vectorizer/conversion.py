@@ -218,6 +218,7 @@ class Conversion:
             remove_background=options.background == "remove",
             classes=options.classes,
             title=options.title or "",
+            id_prefix=options.id_prefix or "",
             rewrite=Rewrite(options.curves, options.stacking, options.group_by, options.draw),
         )
         if finish == Finish():

@@ -33,6 +33,7 @@ GroupBy = Literal["none", "color", "parent", "layer"]
 Draw = Literal["fills", "strokes"]
 MAX_PALETTE, MAX_TITLE = 64, 200
 PALETTE = re.compile(r"#[0-9a-fA-F]{6}(,#[0-9a-fA-F]{6}){0,63}")
+ID_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 Tier = Literal["auto", "basic", 1, 2, 3]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
@@ -67,6 +68,8 @@ class VectorizeOptions:
     """A class for each colour and an id at the root, for style sheets."""
     title: str | None = None
     """The SVG's title."""
+    id_prefix: str | None = None
+    """What the SVG's ids begin with; without it those of paints and repeated shapes begin with a hash."""
     curves: Curves = "cubic"
     """The curves that paths may have, beside lines."""
     stacking: Stacking = "stacked"
@@ -100,6 +103,8 @@ class VectorizeOptions:
                 raise InvalidRequest(f"must be one of {', '.join(get_args(choice))}", name)
         if self.title is not None and len(self.title) > MAX_TITLE:
             raise InvalidRequest(f"may have {MAX_TITLE} characters", "title")
+        if self.id_prefix is not None and ID_PREFIX.fullmatch(self.id_prefix) is None:
+            raise InvalidRequest("must be a letter, then up to 31 letters, digits, - and _", "id_prefix")
 
     def drawing_options(self) -> dict[str, Any]:
         """The options of the drawing that are not the defaults, by name."""
@@ -108,7 +113,7 @@ class VectorizeOptions:
 
 DRAWING_OPTIONS = (
     "max_colors", "min_area_px", "precision", "shapes", "reuse", "palette", "background", "classes", "title",
-    "curves", "stacking", "group_by", "draw",
+    "id_prefix", "curves", "stacking", "group_by", "draw",
 )  # fmt: skip
 """Options of how the SVG is drawn and written."""
 _CHOICES = {"background": Background, "curves": Curves, "stacking": Stacking, "group_by": GroupBy, "draw": Draw}

@@ -20,6 +20,7 @@ from serve.vector.coverage.refine import refine
 from serve.vector.coverage.shapes import draw_shapes
 from serve.vector.coverage.unmix import Labels, Shares, noise_floor, settle, unexplained_share, unmix
 from serve.vector.coverage.writer import Shape, to_svg
+from serve.vector.ids import with_own_ids
 from serve.vector.parameters import CoverageParameters
 
 RESIDUAL_ROUNDS = 2
@@ -81,7 +82,9 @@ def draw_coverage(
     if parameters.shapes:
         shapes = ordered(shapes, paints, source.pixels, parameters, noisy=source.noisy or source.rings)
     svg = to_svg(shapes, paints, drawing.size, size, parameters.decimals)
-    return with_uses(svg, parameters.decimals) if parameters.shapes and parameters.reuse else svg, drawing
+    if parameters.shapes and parameters.reuse:
+        svg = with_uses(svg, parameters.decimals)
+    return with_own_ids(svg), drawing
 
 
 def _draw(source: Source, parameters: CoverageParameters) -> tuple[Source, list[Layer], Grid, PaintTable]:

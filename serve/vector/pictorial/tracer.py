@@ -22,6 +22,8 @@ Colors = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 CHROMA_WEIGHT = 5e-4
 """Weight of a squared difference of chroma, whatever lies around: small coloured areas keep their hue."""
+DARK = 16
+"""Values up to this are rounded to whole numbers, whatever the step of colours: SSIM compares means by their ratio."""
 PALETTE_ROUNDS = 8
 
 
@@ -36,7 +38,8 @@ def trace_pictorial(rgba: Rgba, parameters: PictorialParameters) -> str:
     drawn = _region_colors(colors, weights, nested)
     if parameters.max_colors:
         drawn = _in_palette(drawn, np.bincount(nested.labels.ravel()), parameters.max_colors)
-    rounded = np.clip(np.rint(drawn / parameters.color_step) * parameters.color_step, 0, 255).astype(np.int64)
+    steps = np.where(drawn < DARK, 1, parameters.color_step)
+    rounded = np.clip(np.rint(drawn / steps) * steps, 0, 255).astype(np.int64)
     least = parameters.min_area * weights.size / (height * width)
     return _to_svg(nested, rounded, 2 * parameters.tolerance, least, (width, height))
 

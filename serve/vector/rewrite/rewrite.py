@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from serve.vector.drawing import Drawing, Shape
+from serve.vector.ids import with_own_ids
 from serve.vector.rewrite.curve_kinds import of_kind
 from serve.vector.rewrite.cutting import as_outline, cut_out
 from serve.vector.rewrite.grouping import Group, by_color, by_layer, by_parent
@@ -44,7 +45,8 @@ class Rewrite:
             shapes = [as_outline(shape, OUTLINE_PX) for shape in shapes]
         if self.curves != "cubic":
             shapes = [_of_kind(shape, self.curves) for shape in shapes]
-        return write(Drawing(drawing.width, drawing.height, drawing.about, list(shapes)), group, decimals)
+        rewritten = Drawing(drawing.width, drawing.height, drawing.about, list(shapes))
+        return with_own_ids(write(rewritten, group, decimals))
 
     def _grouped(self, shapes: Sequence[Shape]) -> Group:
         if self.group_by == "color":

@@ -1186,6 +1186,8 @@ export interface components {
             classes: boolean;
             /** Title */
             title?: string | null;
+            /** Id Prefix */
+            id_prefix?: string | null;
             /**
              * Curves
              * @description the curves of paths beside lines: none, circular arcs, quadratic or cubic Béziers
@@ -1281,6 +1283,8 @@ export interface components {
             classes: boolean;
             /** Title */
             title?: string | null;
+            /** Id Prefix */
+            id_prefix?: string | null;
             /**
              * Curves
              * @description the curves of paths beside lines: none, circular arcs, quadratic or cubic Béziers
