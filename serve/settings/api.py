@@ -81,8 +81,8 @@ class ProxySettings(Section):
         128 * 1024,
         ge=16 * 1024,
         le=8 * MEBIBYTE,
-        description="Requests up to this size that had arrived whole when they were passed on are sent again to "
-        "another gateway when one dies; twice per connection.",
+        description="Requests over HTTP up to this size are passed on once they are whole, and sent again to another "
+        "gateway when one dies; twice per connection.",
     )
     token: SecretStr | None = Field(
         None,

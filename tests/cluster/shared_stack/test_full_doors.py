@@ -27,10 +27,10 @@ ANSWERED_WITHIN_S = 0.8 * BODY_TIMEOUT_S
 
 @contextlib.contextmanager
 def slow_uploads(address: str, count: int) -> Iterator[list[socket.socket]]:
-    """``count`` unfinished uploads that have sent 20 KB, more than HAProxy itself buffers."""
+    """``count`` unfinished uploads that have sent 160 KiB, more than HAProxy itself buffers."""
     host, _, port = address.rpartition(":")
     head = b"POST /api/convert-ai HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-    part = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + bytes(20_000)
+    part = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + bytes(160 * 1024)
     with contextlib.ExitStack() as held:
         uploads = [held.enter_context(socket.create_connection((host, int(port)))) for _ in range(count)]
         for upload in uploads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -128,26 +129,34 @@ async def reader_of_requests(answers: bool) -> AsyncIterator[tuple[int, list[int
         yield server.sockets[0].getsockname()[1], received
 
 
-async def status_of(port: int, body: bytes) -> int:
-    """Of a request that is written at once, head and body."""
+async def connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Once somebody listens there."""
     for attempt in range(100):
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            break
-        except ConnectionRefusedError:
-            await asyncio.sleep(0.02 * attempt)
+        with contextlib.suppress(ConnectionRefusedError):
+            return await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.02 * attempt)
+    raise ConnectionRefusedError
+
+
+async def status_of(port: int, body: bytes) -> int:
+    """Of a request whose body comes in two parts."""
+    reader, writer = await connected(port)
     head = f"POST / HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-    writer.write(head.encode() + body)
+    middle = len(body) // 2
     async with asyncio.timeout(60):
+        writer.write(head.encode() + body[:middle])
+        await writer.drain()
+        await asyncio.sleep(0.1)  # so that HAProxy reads them one after the other
+        writer.write(body[middle:])
         line = await reader.readline()
     writer.close()
     return int(line.split()[1])
 
 
-@pytest.mark.parametrize(("kibibytes", "status"), [(40, 204), (300, 503)])
+@pytest.mark.parametrize(("kibibytes", "status"), [(40, 204), (120, 204), (300, 503)])
 async def test_request_that_fits_the_buffer_is_sent_again(tmp_path: Path, kibibytes: int, status: int) -> None:
-    """The first gateway dies with the request. Of one that is larger than a packet of the loopback interface, 64 KiB,
-    HAProxy may have sent a part before it has the rest, and then does not send it again."""
+    """The first gateway dies with the request. What does not fit is passed on before HAProxy has the rest, and is not
+    sent again."""
     settings = Settings.model_validate({"http": {"port": free_port()}})
     environment = ray_environment(settings)
     size = kibibytes * 1024
@@ -159,6 +168,24 @@ async def test_request_that_fits_the_buffer_is_sent_again(tmp_path: Path, kibiby
             assert await status_of(settings.http.port, bytes(size)) == status
     assert size in died_with
     assert got == ([size] if status == 204 else [])
+
+
+async def test_request_that_does_not_arrive_is_told_so(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"http": {"port": free_port()}, "limits": {"body_timeout_s": 0.5}})
+    environment = ray_environment(settings) | {"HAPROXY_REQUEST_S": "1"}
+    async with reader_of_requests(True) as (gateway_port, received):
+        configuration = RETRYING.format(
+            buffer=2**17, retry_on="none", port=settings.http.port, dying=gateway_port, other=gateway_port
+        )
+        with haproxy(tmp_path, configuration, environment):
+            reader, writer = await connected(settings.http.port)
+            writer.write(b"POST / HTTP/1.1\r\nHost: proxy\r\nContent-Length: 100\r\n\r\npart")
+            async with asyncio.timeout(60):
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            writer.close()
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(body)["status"] == 408
+    assert received == []
 
 
 def test_ray_serve_takes_the_size_of_the_buffer() -> None:
