@@ -29,6 +29,7 @@ STUB_MODULES = (
     "engines/backends/adapters.py",
     "engines/backends/batch.py",
     "engines/backends/contract.py",
+    "engines/backends/free_memory.py",
     "engines/backends/parent_watch.py",
 )
 

@@ -21,6 +21,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from serve.engines.backends.adapters import with_adapters
 from serve.engines.backends.batch import Arrays, Batcher, Run, RunFailed
 from serve.engines.backends.contract import Contract, TensorSpec, check_contract, read_contract, thread_budget
+from serve.engines.backends.free_memory import return_free_memory
 from serve.engines.backends.parent_watch import exit_with_parent
 
 RUNTIME_ERRORS = (
@@ -75,6 +76,8 @@ class TritonPythonModel:
         run = with_adapters(contract, _runner(session), lambda path: _runner(_open(contract, path)))
         self._batcher = Batcher(contract, run)
         self._batcher.warm_up()
+        _shrink(session, contract)
+        return_free_memory()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         return self._batcher.execute(requests)
@@ -87,11 +90,22 @@ def _open(contract: Contract, path: Path) -> Any:
         raise contract.load_error(f"ONNX Runtime cannot read {path.name}: {error}") from error
 
 
-def _runner(session: Any) -> Run:
+def _shrink(session: Any, contract: Contract) -> None:
+    """One run that frees what the warm-up with the largest batch took; a run of that size takes it again."""
+    if contract.on_gpu or not session.get_session_options().enable_cpu_mem_arena:
+        return
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    own = {argument.name for argument in session.get_inputs()}
+    inputs = {name: array for name, array in contract.warmup_inputs(1).items() if name in own}
+    _runner(session, options)(inputs, [spec.name for spec in contract.outputs])
+
+
+def _runner(session: Any, options: Any = None) -> Run:
     def run(inputs: Arrays, names: Sequence[str]) -> Sequence[NDArray[Any]]:
         try:
             feeds = {name: _as_text(array) if array.dtype == np.object_ else array for name, array in inputs.items()}
-            outputs: Sequence[NDArray[Any]] = session.run(names, feeds)
+            outputs: Sequence[NDArray[Any]] = session.run(names, feeds, options)
         except RUNTIME_ERRORS as error:
             raise RunFailed(str(error)) from error
         return outputs

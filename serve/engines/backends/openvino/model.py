@@ -26,6 +26,7 @@ from openvino.op import Parameter
 from serve.engines.backends.adapters import with_adapters
 from serve.engines.backends.batch import Arrays, Batcher, Run, RunFailed
 from serve.engines.backends.contract import Contract, TensorSpec, check_contract, read_contract, thread_budget
+from serve.engines.backends.free_memory import return_free_memory
 from serve.engines.backends.parent_watch import exit_with_parent
 
 RUNTIME_ERRORS = (RuntimeError, TypeError, ValueError)
@@ -67,6 +68,8 @@ class TritonPythonModel:
         run = with_adapters(contract, self._run, lambda path: _runner(*_compile(contract, path, shared_inputs=True)))
         self._batcher = Batcher(contract, run)
         self._batcher.warm_up()
+        self._compiled.release_memory()  # what the warm-up with the largest batch took
+        return_free_memory()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         return self._batcher.execute(requests)
