@@ -10,6 +10,7 @@ from typing import Any
 
 import in_process
 import numpy as np
+import psutil
 import pytest
 import tiny_onnx
 from onnx import helper
@@ -101,6 +102,19 @@ def test_parameter_reaches_the_runtime(tmp_path: Path, monkeypatch: pytest.Monke
     )
     assert {key: type(expected[key])(value) for key, value in found.items()} == expected
     assert not any(default[key] == found[key] for key in expected)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_idle_engine_keeps_no_memory_of_its_largest_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """The warm-up's takes at least 128 MB for a layer."""
+    folder = tiny_onnx.widening(tmp_path, "widening", backend)
+    in_process.load(monkeypatch, tiny_onnx.affine(tmp_path, "plain", backend), backend)  # what importing it takes
+    before = psutil.Process().memory_full_info().uss
+    model = in_process.load(monkeypatch, folder, backend)
+    assert psutil.Process().memory_full_info().uss - before < 96 * 2**20
+    assert model is not None
 
 
 def test_shapes_that_do_not_fit_together_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,3 +170,17 @@ def slow(repository: Path, name: str, backend: str) -> Path:
         max_batch_size=1,
         extra="dynamic_batching { }",
     )
+
+
+def widening(repository: Path, name: str, backend: str) -> Path:
+    """y = max(sin(x)), x (N, 4), by way of 8 MB a row and layer, at batches of up to 16."""
+    nodes = [
+        helper.make_node("Tile", ["x", "repeats"], ["wide"]),
+        helper.make_node("Sin", ["wide"], ["sines"]),
+        helper.make_node("ReduceMax", ["sines"], ["y"], axes=[1], keepdims=1),
+    ]
+    constants = {"repeats": np.array([1, 500_000])}
+    floats: tuple[str, Dims] = ("TYPE_FP32", [4])
+    return write_engine(
+        repository, name, backend, nodes, {"x": floats}, {"y": ("TYPE_FP32", [1])}, constants, max_batch_size=16
+    )
