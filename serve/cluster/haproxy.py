@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ from serve.observability.logs import formats
 LOGGER = logging.getLogger("ray.serve")
 
 CHECK_INTERVAL_S = 0.25
+"""How soon a HAProxy that ended is seen, and after a missed answer the next one is awaited."""
+ANSWER_INTERVAL_S = 1.0
+"""How often one that runs is asked for an answer: a frozen one is rarer, and asking costs both processes time."""
 ANSWER_TIMEOUT_S = 1.0
 MAX_MISSES = 3
 """Consecutive missed answers before a restart: on a busy machine a single answer may be late."""
@@ -117,9 +122,13 @@ class SupervisedHAProxyManager(_Manager):  # type: ignore[misc]
         return not any(watch.done() for watch in self._supervisors)
 
     async def _supervise(self) -> None:
-        misses = 0
+        misses, asked_at = 0, -math.inf
         while True:
             await asyncio.sleep(CHECK_INTERVAL_S)
+            now = time.monotonic()
+            if not misses and not self._haproxy.has_ended and now < asked_at + ANSWER_INTERVAL_S:
+                continue
+            asked_at = now
             try:
                 misses = await self._check(misses)
             except Exception:
