@@ -129,7 +129,7 @@ async def test_repeated_job_is_answered_from_the_cache(
 async def test_running_job_reports_progress_and_previews(
     quick: State, worker: Worker, illustrator: IllustratorStandIn
 ) -> None:
-    illustrator.step_s = 0.05
+    illustrator.holds_after = 4
     view = await until(quick, await add(quick, request()), lambda view: "preview" in view.stage)
     assert 0 < view.stage["step"] <= view.stage["steps"] == 8
     preview = Image.open(io.BytesIO(await quick.objects.get(view.stage["preview"])))
