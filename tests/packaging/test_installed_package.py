@@ -83,7 +83,16 @@ def test_wheel_holds_the_packages_and_their_data_and_nothing_else(wheel: Path) -
     assert {name.split("/")[0] for name in data} == {"model_repository", "deployments"}
     engines = {str(path.relative_to(HOME)) for path in (HOME / "model_repository").rglob("*") if path.is_file()}
     assert {name for name in data if name.startswith("model_repository/")} == engines
-    for name in ("haproxy", "408.http", "503.http", "504.http", "grpc-14.http", "laptop.yaml", "gpu.yaml", "prometheus/rules.yml"):
+    for name in (
+        "haproxy",
+        "408.http",
+        "503.http",
+        "504.http",
+        "grpc-14.http",
+        "laptop.yaml",
+        "gpu.yaml",
+        "prometheus/rules.yml",
+    ):
         assert f"deployments/{name}" in data
     assert {name for name in data if "grafana" in name} == {
         f"deployments/grafana/{path.name}" for path in (HOME / "deployments" / "grafana").iterdir()
