@@ -31,8 +31,9 @@ from loadtests.peers.peer import Peer, cpu_seconds, measure_idle, measure_turn
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown
 
-ENGINES, PICTURES, DRAWINGS, IDLE, START = "engines", "pictures", "drawings", "idle", "start"
-WHAT = (ENGINES, PICTURES, DRAWINGS, IDLE, START)
+ENGINES, PICTURES, DRAWINGS, CACHED = "engines", "pictures", "drawings", "cached"
+IDLE, START = "idle", "start"
+WHAT = (ENGINES, PICTURES, DRAWINGS, CACHED, IDLE, START)
 CALLERS = (1, 8, 32)
 SETTLE_S = 20.0
 """Before a stack counts as idle."""
@@ -115,6 +116,13 @@ def all_drawings(options: argparse.Namespace) -> dict[str, Rows]:
     return {DRAWINGS: rows}
 
 
+def from_cache(options: argparse.Namespace) -> dict[str, Rows]:
+    """Conversions that are in the cache; the stack alone."""
+    rows = measure({"atelier": whole_jobs.cached}, options)
+    show("picture to SVG, from the cache", rows)
+    return {CACHED: rows}
+
+
 def idle(options: argparse.Namespace) -> dict[str, Rows]:
     """The stack without requests: processor time, memory, processes."""
     with running() as started:
@@ -147,7 +155,9 @@ def start(options: argparse.Namespace) -> dict[str, Rows]:
     return {}
 
 
-MEASUREMENTS = {ENGINES: all_engines, PICTURES: all_pictures, DRAWINGS: all_drawings, IDLE: idle, START: start}
+MEASUREMENTS = {
+    ENGINES: all_engines, PICTURES: all_pictures, DRAWINGS: all_drawings, CACHED: from_cache, IDLE: idle, START: start,
+}  # fmt: skip
 
 
 def main(given: Sequence[str] | None = None) -> None:

@@ -16,13 +16,17 @@ from PIL import Image
 from loadtests.load.callers import ANEW
 from loadtests.load.drawings import DRAWINGS, encoded
 from loadtests.load.stack import running
-from loadtests.peers.closed_loop import Check, post
+from loadtests.peers.closed_loop import Check, Samples, post, run_closed_loop
 from loadtests.peers.peer import Peer, Server, over_http
 from loadtests.peers.processes import module
 
 PROMPT = "red apple flat"
 SIDE_PX = 256
 REPOSITORY = "model_repository"
+CACHED = b"x-atelier-cache: hit"
+"""In the head of an answer from the cache."""
+FIRST_S = 0.5
+"""For which each is asked before, so that it is in the cache."""
 _BOUNDARY = "atelier-peers-boundary"
 FORM = f"multipart/form-data; boundary={_BOUNDARY}"
 
@@ -78,6 +82,25 @@ def pictures(folder: Path, family: str, steps: int) -> dict[str, Peer]:
 def check_svg(_: bytes, body: bytes) -> None:
     if b"<svg" not in body[:200] or not body.rstrip().endswith(b"</svg>"):
         raise ValueError("no SVG")
+
+
+def check_cached_svg(head: bytes, body: bytes) -> None:
+    check_svg(head, body)
+    if CACHED not in head.lower():
+        raise ValueError("not from the cache")
+
+
+@contextlib.contextmanager
+def cached() -> Iterator[Server]:
+    """The stack, asked for conversions that are in its cache."""
+    with running() as started:
+        address = started.url.removeprefix("http://")
+        headers = [("Content-Type", FORM), ("Accept", "image/svg+xml")]
+        forms = [post(address, "/api/convert-ai", form(encoded(name, SIDE_PX)), headers) for name in DRAWINGS]
+        for request in forms:
+            run_closed_loop(address, itertools.repeat(request), check_svg, 1, FIRST_S, Samples())
+        turns = itertools.cycle(forms)
+        yield Server(started.pid, {"from the cache": over_http(address, turns, check_cached_svg)})
 
 
 def drawings() -> dict[str, Peer]:
