@@ -25,6 +25,7 @@ COMMAND = re.compile(r"(?:^|[`(;|&]) *(?:\.venv/bin/)?atelier ((?:[a-z][a-z-]+ ?
 DOTTED = re.compile(rf"`((?:{'|'.join(ROOMS)})(?:\.\w+)+)[`(]")
 SETTING = re.compile(r"`([a-z_]+(?:\.[a-z_]+)+)`")
 LINK = re.compile(r"\]\(([\w./-]*?(?:\.md)?)(?:#([\w-]+))?\)")
+COMMANDS = typer.main.get_command(app)
 MADE_ON_THE_WAY = ("deployments/docker/models", "serve/data/deployments", "serve/data/model_repository")
 """Folders that a document has its reader make, and those that only a wheel has."""
 LOGGERS = ("serve.requests",)
@@ -98,14 +99,15 @@ def missing_targets(text: str) -> list[str]:
 def missing_commands(text: str) -> list[str]:
     missing = []
     for named in COMMAND.findall(text):
-        group: Any = typer.main.get_command(app)
+        group: Any = COMMANDS
         for word in named.split():
             if not hasattr(group, "commands"):
                 break
-            if word not in group.commands:
+            found = group.get_command(None, word)
+            if found is None:
                 missing.append(f"atelier {named.strip()}")
                 break
-            group = group.commands[word]
+            group = found
     return missing
 
 

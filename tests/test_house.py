@@ -189,9 +189,14 @@ def test_only_the_edge_imports_ray() -> None:
 
 def test_api_and_ensembles_run_without_ray() -> None:
     loaded = loaded_by("import serve.api.app, serve.api.inference.grpc, serve.ensembles.vectorizer.vectorizer")
-    loaded |= loaded_by("import serve.ensembles.illustrator.illustrator, serve.cli.main")
+    loaded |= loaded_by("import serve.ensembles.illustrator.illustrator, serve.cli.machine.foreground")
+    loaded |= loaded_by("from serve.cli.main import LOADED_ON_USE, command_of; [*map(command_of, LOADED_ON_USE)]")
     assert "ray" not in loaded
     assert not loaded & TRAINING
+
+
+def test_a_command_loads_only_what_it_uses() -> None:
+    assert not loaded_by("import serve.cli.main") & {"sqlalchemy", "fastapi", "numpy", "tritonclient"}
 
 
 def test_the_gateway_loads_no_tracer() -> None:

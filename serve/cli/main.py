@@ -3,70 +3,86 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
-from serve.cli.audit import audit, costs
-from serve.cli.backup import backup, restore
 from serve.cli.database import ConfigOption, DataOption, err, fail, out
-from serve.cli.deploy import deploy, environment, redeploy
-from serve.cli.illustrate import illustrate
-from serve.cli.join import join
-from serve.cli.keys import check_ready, keys, users
-from serve.cli.loras import loras
-from serve.cli.machine.doctor import doctor
-from serve.cli.machine.foreground import run, show, show_watched
-from serve.cli.models import models
-from serve.cli.monitoring import dashboards, metrics
-from serve.cli.pictures.restyle import restyle
-from serve.cli.pictures.upscale import upscale
-from serve.cli.profile import profile_engine
-from serve.cli.prompts import prompts
-from serve.cli.releases import experiments, flags
-from serve.cli.secrets import secrets
-from serve.cli.taste import taste
-from serve.cli.vectorize import vectorize
 from serve.cluster import stack
 from serve.cluster.http_client import StackClient
-from serve.cluster.nodes import check_shared_state, with_addresses
 from serve.errors import AtelierError
 from serve.settings import Settings, leaves, load, to_markdown
 from serve.settings.egress_policy import is_loopback
 
+LOADED_ON_USE = {
+    "illustrate": "illustrate:illustrate",
+    "upscale": "pictures.upscale:upscale",
+    "restyle": "pictures.restyle:restyle",
+    "vectorize": "vectorize:vectorize",
+    "join": "join:join",
+    "doctor": "machine.doctor:doctor",
+    "profile": "profile:profile_engine",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
+    "audit": "audit:audit",
+    "environment": "deploy:environment",
+    "costs": "audit:costs",
+    "metrics": "monitoring:metrics",
+    "deploy": "deploy:deploy",
+    "redeploy": "deploy:redeploy",
+    "keys": "keys:keys",
+    "users": "keys:users",
+    "secrets": "secrets:secrets",
+    "flags": "releases:flags",
+    "loras": "loras:loras",
+    "models": "models:models",
+    "prompts": "prompts:prompts",
+    "taste": "taste:taste",
+    "experiments": "releases:experiments",
+    "dashboards": "monitoring:dashboards",
+}
+"""Module and attribute, by command: to import them all takes seconds, most of which no one command needs."""
+HIDDEN = {"redeploy"}
+
+
+def command_of(name: str) -> Any:
+    module, _, attribute = LOADED_ON_USE[name].partition(":")
+    found = getattr(import_module(f"serve.cli.{module}"), attribute)
+    holder = typer.Typer(rich_markup_mode="markdown")
+    if isinstance(found, typer.Typer):
+        holder.add_typer(found, name=name)
+    else:
+        holder.command(name, hidden=name in HIDDEN)(found)
+    return typer.main.get_group(holder).commands[name]
+
+
+class Commands(TyperGroup):
+    """Those of this module, and each of `LOADED_ON_USE` once it is named or all are listed."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in LOADED_ON_USE and cmd_name not in self.commands:
+            self.add_command(command_of(cmd_name))
+        elif cmd_name not in self.commands:
+            self.list_commands(ctx)  # an error names those that are spelt alike
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        for name in LOADED_ON_USE:
+            self.get_command(ctx, name)
+        return super().list_commands(ctx)
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
 )
-app.command()(illustrate)
-app.command()(upscale)
-app.command()(restyle)
-app.command()(vectorize)
-app.command()(join)
-app.command()(doctor)
-app.command("profile")(profile_engine)
-app.command()(backup)
-app.command()(restore)
-app.command()(audit)
-app.command()(environment)
-app.command()(costs)
-app.command()(metrics)
-app.command()(deploy)
-app.command(hidden=True)(redeploy)
-app.add_typer(keys, name="keys")
-app.add_typer(users, name="users")
-app.add_typer(secrets, name="secrets")
-app.add_typer(flags, name="flags")
-app.add_typer(loras, name="loras")
-app.add_typer(models, name="models")
-app.add_typer(prompts, name="prompts")
-app.add_typer(taste, name="taste")
-app.add_typer(experiments, name="experiments")
-app.add_typer(dashboards, name="dashboards")
 
 NOT_RUNNING = 3
 """Exit code if there is no stack, or it did not start."""
@@ -99,7 +115,10 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once the stack is ready.")] = False,
 ) -> None:
     """Start the stack on this machine: HTTP, gRPC and Ray's dashboard."""
-    from serve.cli.machine.preparation import check_stack, compile_tracer  # libraries that take a while to load
+    from serve.cli.keys import check_ready  # libraries that take a while to load
+    from serve.cli.machine.foreground import run, show
+    from serve.cli.machine.preparation import check_stack, compile_tracer
+    from serve.cluster.nodes import check_shared_state, with_addresses
 
     settings = settings_from(config)
     if (there := stack.running_stack(settings)) is not None:
@@ -165,6 +184,8 @@ def status(
         out.print(f"{url or here.url}: {health['status']}")
         out.print(table)
         if url is None:
+            from serve.cli.machine.foreground import show_watched
+
             show_watched(here)
     raise typer.Exit(0 if health["status"] == "healthy" else 1)
 

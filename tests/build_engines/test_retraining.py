@@ -146,6 +146,7 @@ async def recorded(state: State, learnt: Learnt, network: Quality, label: str, p
 
 
 @pytest.mark.triton
+@pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True)  # test_learning.py has both kinds
 async def test_a_site_of_unusual_pictures_learns_end_to_end(
     state: State, shipped: Quality, original: Data, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

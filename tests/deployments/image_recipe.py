@@ -30,6 +30,7 @@ class Recipe:
     """A parsed Dockerfile; ``last`` holds the instructions of its last stage, as (name, value)."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         parser = DockerfileParser(fileobj=io.BytesIO(path.read_bytes()))
         self.all = [(one["instruction"], one["value"]) for one in parser.structure if one["instruction"] != "COMMENT"]
         begin = max(n for n, (name, _) in enumerate(self.all) if name == "FROM")

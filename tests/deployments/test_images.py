@@ -13,7 +13,7 @@ import tempfile
 import time
 import tomllib
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -199,9 +199,22 @@ def copy_compiled(container: Container) -> Path:
     return folder(HOME / "serve" / "vector" / "coverage")
 
 
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Recipe], Container]:
+    """Each recipe once: to compile its files takes seconds."""
+    found: dict[str, Container] = {}
+
+    def container(recipe: Recipe) -> Container:
+        if recipe.path.name not in found:
+            found[recipe.path.name] = Container(recipe, tmp_path_factory.mktemp("container"))
+        return found[recipe.path.name]
+
+    return container
+
+
 @pytest.fixture
-def container(recipe: Recipe, tmp_path: Path) -> Container:
-    return Container(recipe, tmp_path)
+def container(recipe: Recipe, laid_out: Callable[[Recipe], Container]) -> Container:
+    return laid_out(recipe)
 
 
 def test_files_suffice_for_the_command(container: Container) -> None:

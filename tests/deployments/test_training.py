@@ -20,7 +20,7 @@ SCRIPT = HOME / "deployments" / "train-engines"
 UNITS = HOME / "deployments" / "systemd"
 CRON = HOME / "deployments" / "kubernetes" / "training" / "cronjob.yaml"
 PARSED = "import sys; from {0} import app; from typer.main import get_command; " + (
-    "command = get_command(app)\nfor name in sys.argv[1].split(): command = command.commands[name]\n"
+    "command = get_command(app)\nfor name in sys.argv[1].split(): command = command.get_command(None, name)\n"
     "command.make_context('', sys.argv[2:])"
 )
 

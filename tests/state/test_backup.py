@@ -243,6 +243,7 @@ async def _with_small_disk(work: object, size: int) -> None:
         await work  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("force", [False, True])
 async def test_full_disk_leaves_the_database_unchanged(state: State, tmp_path: Path, force: bool) -> None:
     """SQLite only: PostgreSQL's disk is its server's."""

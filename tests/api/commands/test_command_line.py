@@ -10,7 +10,7 @@ from PIL import Image
 from standin import Served
 from typer.testing import CliRunner
 
-from serve.cli.main import app
+from serve.cli.main import HIDDEN, LOADED_ON_USE, app
 from serve.settings import Settings, leaves
 
 run = CliRunner().invoke
@@ -18,7 +18,14 @@ run = CliRunner().invoke
 
 def test_help_lists_every_command() -> None:
     shown = run(app, ["--help"]).output
-    assert all(command in shown for command in ("up", "down", "status", "settings", "vectorize", "illustrate"))
+    assert all(command in shown for command in ("up", "down", "status", "settings", *LOADED_ON_USE.keys() - HIDDEN))
+    assert not any(command in shown for command in HIDDEN)
+
+
+def test_unknown_command_is_an_error_that_names_those_alike() -> None:
+    done = run(app, ["vectorise"])
+    assert done.exit_code == 2
+    assert "vectorize" in done.stderr
 
 
 def test_settings_print_as_table_json_and_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
