@@ -13,7 +13,7 @@ from setuptools import find_namespace_packages, setup
 DATA = {
     "model_repository": ["**/*.onnx", "**/*.pbtxt", "**/*.json"],
     "deployments": ["*.yaml", "*.toml", "haproxy", "*.http"],
-    "deployments/prompts": ["*.toml"],
+    "deployments/prompts": ["*.toml", "labelled.txt"],
     "deployments/style_transfer": ["*.toml", "*.webp"],
     "deployments/director": ["*.toml", "*.txt"],
     "deployments/captions": ["*.toml"],

@@ -21,6 +21,7 @@ from build_engines.presets import PRESETS
 from build_engines.retraining import retrain
 from build_engines.search.command import train_search
 from build_engines.style.command import train_style
+from build_engines.text.command import text, train_text
 from build_engines.upscale.command import finish, train_upscalers
 from build_engines.vgg.command import vgg
 
@@ -35,11 +36,12 @@ app.command()(illustrate)
 app.command()(finish)
 app.command()(embed)
 app.command()(caption)
+app.command()(text)
 app.command()(director)
 app.command()(retrain)
 app.command()(vgg)
 
-FAMILIES = ("vector", "mini", "adapters", "upscaler", "style", "search")
+FAMILIES = ("vector", "mini", "adapters", "upscaler", "style", "search", "text")
 MINI_CHECKPOINT = VAR / "mini" / "checkpoint"
 
 PresetName = Annotated[
@@ -53,14 +55,16 @@ Family = Annotated[
     str,
     typer.Argument(
         help="vector: the engines of image to SVG. mini: the illustration family. adapters: its ControlNet, IP-Adapter "
-        "and LoRAs. upscaler: x2 and x4. style: those of style transfer. search: those of search by likeness."
+        "and LoRAs. upscaler: x2 and x4. style: those of style transfer. search: those of search by likeness. "
+        "text: that of prompts."
     ),
 ]
 MiniFolder = Annotated[
     Path | None,
     typer.Option(
         "--folder",
-        help="mini: keeps data, weights and samples; var/mini, or var/mini/rgba for its successor; search too.",
+        help="mini: keeps data, weights and samples; var/mini, or var/mini/rgba for its successor; search too. "
+        "text: keeps npm packages.",
     ),
 ]
 
@@ -150,6 +154,8 @@ def train(
     style_painter, and the pictures of the styles; --stage train, engine or originals.
     search: trains the two encoders of search by likeness for --minutes of processor time (5) on the data of the preset
     rgba in --folder, and writes search_picture and search_text; --stage train or engine.
+    text: reduces and aligns word vectors of npm packages (in --folder), fits what judges prompts on the labelled ones,
+    and writes prompt_text.
     """
     if _family(family) == "mini":
         from build_engines.mini.commands import train_mini
@@ -163,6 +169,8 @@ def train(
         return train_upscalers(minutes, threads, repository, version, stages or [])
     if family == "style":
         return train_style(minutes, threads, repository, version, stages or [])
+    if family == "text":
+        return train_text(folder, repository, version)
     if family == "search":
         return train_search(folder or VAR / "mini" / "rgba", minutes, threads, repository, version, stages or [])
     from build_engines.train.pipeline import Run, make_engines

@@ -4,61 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from serve.ensembles.prompts.analysis import CONCEPTS, MOODS, Analysis, PromptAnalyser
-from serve.ensembles.prompts.sentiment import NEGATIVE, NEUTRAL, POSITIVE, Calibration, probabilities
+from build_engines.text.labelled import Labelled, halves, read
+from serve.ensembles.prompts.analysis import Analysis, PromptAnalyser
+from serve.ensembles.prompts.sentiment import Calibration, probabilities
+from serve.ensembles.prompts.text_engine import TextEngine
 from serve.ensembles.prompts.vocabulary import KEYWORDS
 
-LABELLED = Path(__file__).with_name("labelled.txt")
-_SENTIMENTS = {"+": POSITIVE, "0": NEUTRAL, "-": NEGATIVE}
-_KINDS = {"s": "styles", "m": "moods", "c": "colors", "l": "lighting", "t": "textures", "k": "compositions"}
+__all__ = ["calibration", "evaluate", "fit", "halves", "read", "times_ms"]
+
 BINS = 5
-
-
-@dataclass(frozen=True)
-class Labelled:
-    prompt: str
-    sentiment: str
-    mood: str | None
-    concepts: frozenset[str]
-    keywords: Mapping[str, frozenset[str]]
-
-
-def read(path: Path = LABELLED) -> list[Labelled]:
-    """Raises ValueError naming the line whose labels are not those of the vocabulary."""
-    known = PromptAnalyser().vocabulary.terms
-    found = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if not line or line.startswith("#"):
-            continue
-        try:
-            prompt, sentiment, mood, concepts, words = (part.strip() for part in line.split("|"))
-            keywords = dict.fromkeys(KEYWORDS, frozenset[str]())
-            for part in (one.strip() for one in words.split(";") if one.strip() not in ("", "-")):
-                kind, _, names = part.partition(":")
-                keywords[_KINDS[kind]] = frozenset(name.strip() for name in names.split(","))
-            one = Labelled(
-                prompt,
-                _SENTIMENTS[sentiment],
-                None if mood == "-" else mood,
-                frozenset(name.strip() for name in concepts.split(",") if name.strip() not in ("", "-")),
-                keywords,
-            )
-            wrong = [name for kind, names in keywords.items() for name in names if name not in known[kind]]
-            if wrong or not one.concepts <= set(CONCEPTS) or one.mood not in (None, *MOODS):
-                raise ValueError(f"unknown labels {wrong or [mood, concepts]}")
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{path.name}:{number}: {error}") from None
-        found.append(one)
-    return found
-
-
-def halves(prompts: Sequence[Labelled]) -> tuple[Sequence[Labelled], Sequence[Labelled]]:
-    """(for fitting, for reporting)"""
-    return prompts[::2], prompts[1::2]
 
 
 @dataclass(frozen=True)
@@ -131,12 +88,13 @@ def fit(prompts: Sequence[Labelled], analyse: Callable[[str], Analysis]) -> tupl
     return best[1], best[0]
 
 
-def times_ms(prompts: Sequence[Labelled], repeats: int = 5) -> list[float]:
-    """Sorted, of analyses without the cache."""
-    analyser, taken = PromptAnalyser(), []
+def times_ms(prompts: Sequence[Labelled], engine: TextEngine | None, repeats: int = 5) -> list[float]:
+    """Sorted, of analyses without the cache, in processor time."""
+    analyser, taken = PromptAnalyser(engine=engine), []
+    analyser.analyse("a fox")
     for _ in range(repeats):
         for one in prompts:
-            started = time.perf_counter()
+            started = time.thread_time()
             analyser._analyse(one.prompt)
-            taken.append(1000 * (time.perf_counter() - started))
+            taken.append(1000 * (time.thread_time() - started))
     return sorted(taken)

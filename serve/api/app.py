@@ -29,6 +29,7 @@ from serve.api.middleware.origin_check import OriginCheck
 from serve.api.middleware.request_metrics import HTTP, count_refusal
 from serve.api.middleware.request_trace import RequestTrace
 from serve.api.middleware.response_headers import RequestId
+from serve.api.mind.analyser import choose_engine
 from serve.api.native import control_picture, conversion, diffusion, health, illustrations, layout, pictures, styles
 from serve.api.openapi import finish, reference_page
 from serve.api.restyling import routes as restyling
@@ -150,6 +151,7 @@ def _documented(settings: Settings) -> Documented:
         routes=_routes(),
     )
     app.state.settings = settings
+    choose_engine(settings.illustrator)
     return app
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from serve.ensembles.prompts.analysis import PromptAnalyser
 from serve.personalisation import bandits, feedback
+from serve.personalisation.algorithm_comparison import Outcome, assigned, choosers, outcomes
 from serve.personalisation.bandits import Algorithm, Arm
 from serve.personalisation.feedback import Interaction
 from serve.personalisation.own_settings import OwnSettings, forgotten_since, read_own_settings, write_own_settings
@@ -116,6 +117,20 @@ class TasteService:
             own = await read_own_settings(connection, user_id)
             await write_own_settings(connection, user_id, OwnSettings(epsilon, algorithm, own.forgotten_at))
 
+    def _of_site(self, user_id: str) -> Algorithm:
+        compared = self._settings.compared
+        return assigned(user_id, compared) if compared else self._settings.algorithm
+
+    async def compared(self) -> list[Outcome]:
+        """How well each of the algorithms that the site compares does; none where it compares none. Of everybody's
+        feedback of one drawing, the best counts."""
+        if not self._settings.compared:
+            return []
+        without = await choosers(self._database)
+        found = await feedback.population(self._database)
+        grouped = feedback.by_user(feedback.best_of_each(found))
+        return outcomes(self._settings.compared, grouped, without)
+
     async def choose(
         self,
         user_id: str,
@@ -127,7 +142,7 @@ class TasteService:
         """One of ``names`` for ``user_id``: near prompts count most, where a ``prompt`` is given (C-051)."""
         own, profile = await self.own_settings(user_id), await self.profile(user_id)
         arms = list((await self._arms_of(profile, dimension, names, prompt)).values())
-        used = algorithm or own.algorithm or self._settings.algorithm
+        used = algorithm or own.algorithm or self._of_site(user_id)
         epsilon = self._settings.epsilon if own.epsilon is None else own.epsilon
         chosen = bandits.choose(used, arms, self._rng, epsilon)
         best = max(arms, key=lambda arm: arm.score)
@@ -178,7 +193,7 @@ class TasteService:
             "colorPreferences": scores("palette"),
             "moodPreferences": {name: round(value, 4) for name, value in sorted(profile.moods.items())},
             "epsilon": self._settings.epsilon if own.epsilon is None else own.epsilon,
-            "algorithm": own.algorithm or self._settings.algorithm,
+            "algorithm": own.algorithm or self._of_site(user_id),
             "totalGenerations": stats["generations"],
             "updatedAt": profile.interactions[0].at.isoformat() if profile.interactions else None,
         }

@@ -118,6 +118,12 @@ class IllustratorSettings(EnsembleSettings):
         pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
         description="The pair of engines NAME_picture and NAME_text of search by likeness.",
     )
+    prompt_engine: str | None = Field(
+        "prompt_text",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
+        description="The engine that judges concepts, mood and sentiment of prompts together with the rules (python -m "
+        "build_engines text); none, or one that is not in the repository: by rules alone.",
+    )
     ranking_engines: str | None = Field(
         "search",
         pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",

@@ -14,6 +14,11 @@ class TasteSettings(Section):
         "epsilon_greedy",
         description="How models, styles, samplers and palettes are chosen, unless a user sets another way.",
     )
+    compared: tuple[Literal["epsilon_greedy", "ucb", "thompson"], ...] = Field(
+        (),
+        description="Algorithms that users are divided among, in place of `algorithm`, to compare them (C-058): "
+        "GET /api/admin/taste/algorithms has their rewards.",
+    )
     epsilon: float = Field(0.1, ge=0, le=1, description="Exploration rate of epsilon_greedy (C-051).")
     no_interaction_s: float = Field(
         86_400.0, gt=0, le=31_536_000, description="A drawing without feedback counts as -0.2 after this time (C-056)."

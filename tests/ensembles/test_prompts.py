@@ -9,10 +9,13 @@ import pytest
 from loadtests.prompts.evaluate import calibration, evaluate, halves, read
 from serve.ensembles.prompts.analysis import PromptAnalyser, to_json
 from serve.ensembles.prompts.enhancement import LEVELS, enhance
-from serve.ensembles.prompts.vocabulary import CATEGORIES, LANGUAGES, Vocabulary, split
-from serve.errors import InvalidRequest
+from serve.ensembles.prompts.text_engine import TextEngine
+from serve.ensembles.prompts.vocabulary import CATEGORIES, KEYWORDS, LANGUAGES, Vocabulary, split
+from serve.errors import EngineUnavailable, InvalidRequest
+from serve.settings.section import project_path
 
 ANALYSER = PromptAnalyser()
+WITH_ENGINE = PromptAnalyser(engine=TextEngine(project_path(Path("model_repository")) / "prompt_text"))
 
 
 @pytest.mark.parametrize(
@@ -139,3 +142,32 @@ def test_quality_on_held_out_prompts() -> None:
               "concepts": 0.7, "mood": 0.6, "sentiment": 0.65}  # fmt: skip
     assert {name: f1[name] for name, floor in floors.items() if f1[name] < floor} == {}
     assert calibration(held_out, ANALYSER.analyse)[1] < 0.15
+
+
+def test_the_shipped_text_engine_is_better_than_the_rules_on_held_out_prompts() -> None:
+    held_out = halves(read())[1]
+    rules = {one.name: one.f1 for one in evaluate(held_out, ANALYSER.analyse)}
+    both = {one.name: one.f1 for one in evaluate(held_out, WITH_ENGINE.analyse)}
+    assert both["mood"] > rules["mood"] + 0.01
+    assert both["sentiment"] > rules["sentiment"] + 0.01
+    assert both["concepts"] > rules["concepts"] - 0.005
+    assert {name: both[name] for name in KEYWORDS} == {name: rules[name] for name in KEYWORDS}
+    assert calibration(held_out, WITH_ENGINE.analyse)[1] < 0.08
+
+
+def test_words_of_no_vocabulary_are_understood_by_the_text_engine() -> None:
+    for prompt, concept in (("a skyscraper with elevators and offices", "urban"), ("otters", "nature")):
+        assert concept in [one.name for one in WITH_ENGINE.analyse(prompt).concepts]
+
+
+@pytest.mark.parametrize("prompt", ["", "🦊🦊", "zzxqv", "\u202e"])
+def test_without_a_word_that_the_engine_knows_the_rules_answer(prompt: str) -> None:
+    assert to_json(WITH_ENGINE.analyse(prompt)) == to_json(ANALYSER.analyse(prompt))
+
+
+def test_damaged_text_engine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable):
+        TextEngine(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"prompts": {"rules": [[1]], "tokens": 4, "pad_id": 0}}')
+    with pytest.raises(EngineUnavailable):
+        TextEngine(tmp_path)

@@ -46,7 +46,7 @@ def make(sources: Path, captioned: Sequence[str], more: int = 20_000) -> Vocabul
     """The words of captions, and ``more`` common nouns, adjectives and verbs of WordNet with their plurals."""
     stored = json.loads((path_of(sources, VECTORS) / f"{VECTORS}.json").read_text())
     ranks = {word: i for i, word in enumerate(stored["words"][:_COMMON])}
-    lemmas = _lemmas(path_of(sources, WORDNET) / "dict")
+    lemmas = lemmas_of(path_of(sources, WORDNET) / "dict")
     known = set(captioned)
     plain = [w for w in (*sorted(WORDS), *ranks) if re.fullmatch(r"[a-z]{2,}", w) and w not in known]
     common = [w for w in dict.fromkeys(plain) if w in WORDS or w in lemmas or w.rstrip("s") in lemmas][:more]
@@ -60,7 +60,8 @@ def make(sources: Path, captioned: Sequence[str], more: int = 20_000) -> Vocabul
     return Vocabulary(words, len(captioned), vectors / np.maximum(norms, 1e-6))
 
 
-def _lemmas(folder: Path) -> set[str]:
+def lemmas_of(folder: Path) -> set[str]:
+    """The nouns, adjectives and verbs of WordNet in ``folder``."""
     found = set(load(folder).lemmas())
     for part in ("adj", "verb"):
         lines = (folder / f"index.{part}").read_text("latin-1").splitlines()

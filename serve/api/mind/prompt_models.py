@@ -17,7 +17,11 @@ _EXAMPLE = "a red fox in a misty autumn forest at dawn, watercolour"
 PromptText = Annotated[Text, Field(min_length=1, max_length=MAX_PROMPT, examples=[_EXAMPLE])]
 Confidence = Annotated[float, Field(ge=0, le=1)]
 ServedBy = Annotated[
-    Literal["rules"], Field(description="What answers: rules on vocabularies. No learned model is involved.")
+    Literal["rules", "rules and text engine"],
+    Field(
+        description="What answers: rules on vocabularies alone, or with the site's text engine, which judges concepts, "
+        "mood and sentiment."
+    ),
 ]
 
 

@@ -33,7 +33,7 @@ from serve.api.mind.prompt_models import (
     SentimentResponse,
 )
 from serve.api.openapi.operation import EXAMPLE_ID, UNKNOWN
-from serve.ensembles.prompts.analysis import SERVED_BY, Analysis, to_json
+from serve.ensembles.prompts.analysis import Analysis, to_json
 from serve.ensembles.prompts.enhancement import enhance
 from serve.ensembles.prompts.vocabulary import FOLDER, read_table
 from serve.errors import InvalidRequest
@@ -79,7 +79,7 @@ async def keywords(body: PromptRequest) -> Response:
 async def sentiment(body: PromptRequest) -> Response:
     """Whether a prompt is positive, neutral or negative (C-031), and its mood."""
     found = to_json(await analyse(body.prompt))
-    return render({**found["sentiment"], "mood": found["mood"], "served_by": SERVED_BY}, 200, None)
+    return render({**found["sentiment"], "mood": found["mood"], "served_by": found["served_by"]}, 200, None)
 
 
 @router.post("/enhance", response_model=EnhanceResponse, response_description="The better prompt, and why")
@@ -96,7 +96,7 @@ async def enhance_prompt(body: EnhanceRequest, request: Request) -> Response:
     changes = [{"kind": one.kind, "text": one.text, "reason": one.reason} for one in done.changes]
     content = {
         "original": done.original, "enhanced": done.enhanced, "negative_prompt": done.negative_prompt,
-        "changes": changes, "analysis": to_json(done.analysis), "served_by": SERVED_BY,
+        "changes": changes, "analysis": to_json(done.analysis), "served_by": done.analysis.served_by,
     }  # fmt: skip
     return render(content, 200, None)
 

@@ -10,12 +10,14 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from serve.api.admin.quality import Admin
+from serve.api.http.models import NoQuery
 from serve.api.http.ownership import actor_of, owner_of
 from serve.api.http.problems import render
 from serve.api.http.stateful import StateOf
 from serve.api.mind.analyser import analyser
 from serve.api.mind.fields import OwnerQuery
 from serve.api.mind.taste_models import (
+    AlgorithmsResponse,
     CohortResponse,
     ExportResponse,
     FavoriteFeedbackRequest,
@@ -235,6 +237,23 @@ async def insights(query: Annotated[InsightsQuery, Query()], request: Request, t
         "ucb": {name: value if value < 1e9 else None for name, value in profile.ucb_values("model").items()},
     }
     return render(content, 200, None)
+
+
+@router.get(
+    "/api/admin/taste/algorithms",
+    dependencies=[Admin],
+    response_model=AlgorithmsResponse,
+    response_description="What users say of what each has chosen",
+)
+async def algorithms(query: Annotated[NoQuery, Query()], taste: TasteOf) -> Response:
+    """The algorithms that a site compares (`taste.compared`), by the rewards of the users that have each (C-058). Users
+    who have set one themselves are left out."""
+    entries = [
+        {"algorithm": one.algorithm, "users": one.users, "interactions": one.interactions,
+         "meanReward": one.mean_reward, "low": one.low, "high": one.high}
+        for one in await taste.compared()
+    ]  # fmt: skip
+    return render({"algorithms": entries}, 200, None)
 
 
 @router.get(

@@ -197,6 +197,19 @@ class InsightsQuery(OwnerQuery):
     prompt: Annotated[Text | None, Field(max_length=2_000, description="Predict styles for it.")] = None
 
 
+class AlgorithmOutcome(BaseModel):
+    algorithm: Algorithm
+    users: int
+    interactions: int
+    meanReward: Annotated[float | None, Field(description="The mean of the users' means; None below two users.")]
+    low: Annotated[float | None, Field(description="Of the 95 % confidence interval.")]
+    high: float | None
+
+
+class AlgorithmsResponse(BaseModel):
+    algorithms: Annotated[list[AlgorithmOutcome], Field(description="Of taste.compared, in its order.")]
+
+
 class CohortResponse(BaseModel):
     cohort: str
     users: int

@@ -15,6 +15,7 @@ from functools import cache
 from serve.ensembles.prompts.vocabulary import FOLDER, Form, Match, Term, Vocabulary, Words, modifiers, read_table
 
 POSITIVE, NEUTRAL, NEGATIVE = "positive", "neutral", "negative"
+SENTIMENTS = (POSITIVE, NEUTRAL, NEGATIVE)
 STRONGER, WEAKER, NEGATED = 1.5, 0.5, -0.6
 
 

@@ -172,6 +172,38 @@ export interface components {
             /** Cached */
             cached: boolean;
         };
+        /** AlgorithmOutcome */
+        AlgorithmOutcome: {
+            /**
+             * Algorithm
+             * @enum {string}
+             */
+            algorithm: "epsilon_greedy" | "ucb" | "thompson";
+            /** Users */
+            users: number;
+            /** Interactions */
+            interactions: number;
+            /**
+             * Meanreward
+             * @description The mean of the users' means; None below two users.
+             */
+            meanReward: number | null;
+            /**
+             * Low
+             * @description Of the 95 % confidence interval.
+             */
+            low: number | null;
+            /** High */
+            high: number | null;
+        };
+        /** AlgorithmsResponse */
+        AlgorithmsResponse: {
+            /**
+             * Algorithms
+             * @description Of taste.compared, in its order.
+             */
+            algorithms: components["schemas"]["AlgorithmOutcome"][];
+        };
         /** AnalysisInfo */
         AnalysisInfo: {
             /**
@@ -213,10 +245,10 @@ export interface components {
             word_count: number;
             /**
              * Served By
-             * @description What answers: rules on vocabularies. No learned model is involved.
-             * @constant
+             * @description What answers: rules on vocabularies alone, or with the site's text engine, which judges concepts, mood and sentiment.
+             * @enum {string}
              */
-            served_by: "rules";
+            served_by: "rules" | "rules and text engine";
         };
         /** AnalysisResponse */
         AnalysisResponse: {
@@ -310,10 +342,10 @@ export interface components {
             word_count: number;
             /**
              * Served By
-             * @description What answers: rules on vocabularies. No learned model is involved.
-             * @constant
+             * @description What answers: rules on vocabularies alone, or with the site's text engine, which judges concepts, mood and sentiment.
+             * @enum {string}
              */
-            served_by: "rules";
+            served_by: "rules" | "rules and text engine";
             /**
              * Id
              * @description Of the entry of the history; None if there is none.
@@ -1829,10 +1861,10 @@ export interface components {
             analysis: components["schemas"]["AnalysisInfo"];
             /**
              * Served By
-             * @description What answers: rules on vocabularies. No learned model is involved.
-             * @constant
+             * @description What answers: rules on vocabularies alone, or with the site's text engine, which judges concepts, mood and sentiment.
+             * @enum {string}
              */
-            served_by: "rules";
+            served_by: "rules" | "rules and text engine";
         };
         /** EnhancementChange */
         EnhancementChange: {
@@ -3962,10 +3994,10 @@ export interface components {
             objects: components["schemas"]["KeywordInfo"][];
             /**
              * Served By
-             * @description What answers: rules on vocabularies. No learned model is involved.
-             * @constant
+             * @description What answers: rules on vocabularies alone, or with the site's text engine, which judges concepts, mood and sentiment.
+             * @enum {string}
              */
-            served_by: "rules";
+            served_by: "rules" | "rules and text engine";
         };
         /** KindCounts */
         KindCounts: {
@@ -6196,10 +6228,10 @@ export interface components {
             mood: components["schemas"]["ScoredName"] | null;
             /**
              * Served By
-             * @description What answers: rules on vocabularies. No learned model is involved.
-             * @constant
+             * @description What answers: rules on vocabularies alone, or with the site's text engine, which judges concepts, mood and sentiment.
+             * @enum {string}
              */
-            served_by: "rules";
+            served_by: "rules" | "rules and text engine";
         };
         /** Server */
         Server: {

@@ -24,7 +24,7 @@ async def site(state: State) -> AsyncIterator[KeyedSite]:
 
 async def test_analysis_is_kept_searched_and_made_favorite(ada: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
     first = (await ada.post("/api/nlp/analyze", json={"prompt": FOX})).json()
-    assert first["served_by"] == "rules"
+    assert first["served_by"] == "rules and text engine"
     assert [one["name"] for one in first["keywords"]["styles"]] == ["watercolour"]
     await ada.post("/api/nlp/analyze", json={"prompt": "a robot"})
     again = (await ada.post("/api/nlp/analyze", json={"prompt": FOX})).json()
@@ -82,7 +82,7 @@ async def test_keywords_sentiment_enhance_and_presets(ada: httpx.AsyncClient) ->
     keywords = (await ada.post("/api/nlp/keywords", json={"prompt": FOX})).json()
     assert set(keywords["keywords"]) == {"styles", "moods", "colors", "lighting", "textures", "compositions"}
     sentiment = (await ada.post("/api/nlp/sentiment", json={"prompt": "a very happy kitten"})).json()
-    assert (sentiment["label"], sentiment["served_by"]) == ("positive", "rules")
+    assert (sentiment["label"], sentiment["served_by"]) == ("positive", "rules and text engine")
     memory = {"title": "Holidays", "content": "the blue boat of my father", "date": "2001"}
     body = {"prompt": "a lighthouse", "level": "rich", "style": "woodcut", "memoryContext": memory}
     better = (await ada.post("/api/nlp/enhance", json=body)).json()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -14,6 +14,7 @@ from stateful_door import is_problem
 
 from serve.api.mind.analyser import analyser
 from serve.personalisation import feedback, taste
+from serve.personalisation.algorithm_comparison import assigned
 from serve.personalisation.taste import TasteService
 from serve.settings import TasteSettings
 from serve.state import State
@@ -227,6 +228,31 @@ async def test_another_rating_is_a_new_event_in_time(state: State, ada: httpx.As
         await say(ada, "rate", "g1", stars=stars)
         times.append((await feedback.population(state.database))[0].at)
     assert times[0] == times[1] < times[2]
+
+
+async def test_algorithms_are_compared_between_users(
+    state: State, ada: httpx.AsyncClient, admin: httpx.AsyncClient
+) -> None:
+    assert (await ada.get("/api/admin/taste/algorithms")).status_code == 403
+    assert (await admin.get("/api/admin/taste/algorithms")).json() == {"algorithms": []}
+    compared: tuple[Literal["ucb", "thompson"], ...] = ("ucb", "thompson")
+    everybody = [f"user{number}" for number in range(40)]
+    users = {name: [one for one in everybody if assigned(one, compared) == name][:3] for name in compared}
+    for name, chosen in users.items():
+        for number, user in enumerate(chosen):
+            await add(state, f"{user}-g", "a red fox", user_id=user)
+            async with state.database.write() as connection:
+                await feedback.put(connection, user, f"{user}-g", "rate", 5 if name == "ucb" else 2 + number % 2)
+    service = TasteService(state.database, TasteSettings(compared=compared), analyser())
+    first = users["thompson"][0]
+    assert (await service.document(first))["algorithm"] == "thompson"
+    ucb, thompson = await service.compared()
+    assert (ucb.users, ucb.mean_reward, ucb.low, ucb.high) == (3, 1.0, 1.0, 1.0)
+    assert (thompson.users, thompson.interactions) == (3, 3)
+    assert thompson.high is not None
+    assert thompson.high < 1.0
+    await service.set_own(first, None, "ucb")
+    assert [one.users for one in await service.compared()] == [3, 2]
 
 
 async def test_cohorts_are_for_admins(state: State, ada: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
