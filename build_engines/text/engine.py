@@ -54,7 +54,7 @@ class Encoder:
     @torch.no_grad()
     def vectors(self, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
         ids = torch.from_numpy(self.ids(texts))
-        parts = [self.network(part).float().numpy() for part in ids.split(_ROWS)]
+        parts = [self.network(part).float().numpy() for part in torch.split(ids, _ROWS)]
         return np.asarray(np.concatenate(parts), np.float32)
 
 
@@ -71,6 +71,11 @@ class Levels(nn.Module):
         return self.levels[ids].float() / 127
 
 
+def _embedding(table: torch.Tensor) -> nn.Embedding:
+    made: nn.Embedding = nn.Embedding.from_pretrained(table)  # type: ignore[no-untyped-call]
+    return made
+
+
 class MeanOfWords(nn.Module):
     """The mean of the vectors of the words, by their weights; zero without a word."""
 
@@ -78,12 +83,13 @@ class MeanOfWords(nn.Module):
         super().__init__()
         table = torch.from_numpy(np.concatenate([np.zeros((2, words.vectors.shape[1]), np.float32), words.vectors]))
         weights = torch.from_numpy(np.concatenate([np.zeros(2, np.float32), words.weights]))[:, None]
-        self.words = Levels(table) if quantised else nn.Embedding.from_pretrained(table)
-        self.weights = Levels(weights) if quantised else nn.Embedding.from_pretrained(weights)
+        self.words = Levels(table) if quantised else _embedding(table)
+        self.weights = Levels(weights) if quantised else _embedding(weights)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         weights = self.weights(ids)
-        return SCALE * (self.words(ids) * weights).sum(1) / (weights.sum(1) + 0.3)
+        mean: torch.Tensor = (self.words(ids) * weights).sum(1) / (weights.sum(1) + 0.3)
+        return SCALE * mean
 
 
 class Headed(nn.Module):

@@ -106,7 +106,7 @@ def _fitted(vectors: Floats, rules: Floats, prompts: Sequence[Labelled], penalty
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     found = weights.detach().numpy()
     return Heads(found[:-RULES], found[-RULES:], bias.detach().numpy())
 

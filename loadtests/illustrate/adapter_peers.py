@@ -55,10 +55,10 @@ def random_factors(adapters: EngineAdapters, rank: int, seed: int) -> Factors:
 
 def as_file(factors: Factors) -> bytes:
     """In diffusers' layout."""
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name, (down, up) in factors.items():
         tensors |= {f"unet.{name}.lora.down.weight": down, f"unet.{name}.lora.up.weight": up}
-    return save(tensors)
+    return bytes(save(tensors))
 
 
 class OneByOne:

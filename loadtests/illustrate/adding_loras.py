@@ -32,7 +32,7 @@ DRAW = "/api/diffusion/generate"
 def lora(number: int) -> bytes:
     """The starter's LoRA, each a little weaker: another file, which nobody has read yet."""
     tensors = load(LORA.read_bytes())
-    return save({name: value * (1 - 0.01 * number) for name, value in tensors.items()})
+    return bytes(save({name: value * (1 - 0.01 * number) for name, value in tensors.items()}))
 
 
 async def draw(client: httpx.AsyncClient, seed: int, **more: Any) -> float:
