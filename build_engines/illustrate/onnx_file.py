@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -42,7 +42,8 @@ def write_onnx(
     inputs = {t.name: example[t.name] for t in contract.inputs}
     model = trace(network, inputs, [t.name for t in contract.outputs], axes, path)
     _declare(model.graph, contract)
-    save(model, precision, path, external_above_bytes)
+    sensitive = [name for module in network.modules() for name in getattr(module, "SENSITIVE_MODULES", ())]
+    save(model, precision, path, external_above_bytes, sensitive=sensitive)
 
 
 def save(
@@ -51,9 +52,10 @@ def save(
     path: Path,
     external_above_bytes: int = EXTERNAL_ABOVE_BYTES,
     first: Path | None = None,
+    sensitive: Collection[str] = (),
 ) -> None:
-    """``first``: a model of the same folder, whose weights are not stored again."""
-    store(model, precision)
+    """``first``: a model of the same folder, whose weights are not stored again. ``sensitive``: see ``store``."""
+    store(model, precision, sensitive)
     if first is not None and share_weights(model, first):
         path.write_bytes(model.SerializeToString())
         return

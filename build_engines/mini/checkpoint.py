@@ -67,16 +67,19 @@ def save_parts(
     model_index: Mapping[str, Any],
     atelier: Mapping[str, Any],
     shift: float = 1.0,
+    schedule: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a diffusers folder of ``parts`` anew; a reader finds the old or the new one, not a mixture of files."""
+    """Writes a diffusers folder of ``parts`` anew; a reader finds the old or the new one, not a mixture of files.
+    ``schedule``: what the scheduler's configuration says besides."""
     staged, replaced = folder.with_name(f".{folder.name}.staged"), folder.with_name(f".{folder.name}.replaced")
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
     for name, save_part in parts.items():
         save_part(staged / name)
-    FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS, shift=shift).save_pretrained(
-        staged / "scheduler"
-    )
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS, shift=shift)
+    scheduler.save_pretrained(staged / "scheduler")
+    config = staged / "scheduler" / "scheduler_config.json"
+    _write(config, json.loads(config.read_text()) | dict(schedule or {}))
     _write(staged / "model_index.json", model_index)
     _write(staged / "atelier.json", atelier)
     shutil.rmtree(replaced, ignore_errors=True)

@@ -7,10 +7,12 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
 
+NO_GUIDANCE = 1.0
+
 
 def is_guided(guidance_scale: float) -> bool:
     """Whether the unconditional prediction is needed: not for scales of 1 and below, as in diffusers."""
-    return guidance_scale > 1.0
+    return guidance_scale > NO_GUIDANCE
 
 
 def guide(unconditional: Array, conditional: Array, guidance_scale: float, rescale: float = 0.0) -> Array:

@@ -47,6 +47,15 @@ _NOT_IMPLEMENTED: dict[str, tuple[Any, ...]] = {
 }
 
 
+class FewStep(BaseModel):
+    """A few long steps that the model was taught beside its usual ones: how many, and what is added to the timestep."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    steps: int = Field(ge=1, le=16)
+    timestep_offset: float = Field(gt=0, le=1_000_000)
+
+
 class NoiseSchedule(BaseModel):
     """A checkpoint's scheduler config: what of it the samplers use.
 
@@ -70,6 +79,8 @@ class NoiseSchedule(BaseModel):
     original_inference_steps: int = Field(50, ge=1)
     timestep_scaling: float = Field(10.0, gt=0)
     shift: float = Field(1.0, gt=0)
+    few_step: FewStep | None = None
+    """Of a flow; Euler's method draws so when it has just as many steps, without guidance unless it is asked for."""
 
     @model_validator(mode="before")
     @classmethod
@@ -150,6 +161,11 @@ def flow_sigmas(schedule: NoiseSchedule, steps: int) -> Floats:
     """
     smallest = _shifted(np.array([1 / schedule.num_train_timesteps]), schedule.shift)[0]
     return _shifted(np.linspace(1.0, smallest, steps), schedule.shift)
+
+
+def few_step_sigmas(schedule: NoiseSchedule, steps: int) -> Floats:
+    """Shape (steps,), falling from 1: evenly spaced down to 0, which is not among them, and shifted."""
+    return _shifted(np.linspace(1.0, 0.0, steps, endpoint=False), schedule.shift)
 
 
 def _shifted(sigmas: Floats, shift: float) -> Floats:

@@ -97,13 +97,14 @@ class IllustrateRequest:
         if not self.options.draws:
             return self
         named, size = self.options, family.size_for(self.options)
+        steps, guidance = family.steps_and_guidance(named)
         options = replace(
             named,
             model=family.name,
             width=size[0],
             height=size[1],
-            num_inference_steps=named.num_inference_steps or family.num_inference_steps,
-            guidance_scale=family.guidance_scale if named.guidance_scale is None else named.guidance_scale,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
             sampler=named.sampler or family.sampler,
         )
         encoding = self.encoding if family.alpha else replace(self.encoding, background=AUTO)

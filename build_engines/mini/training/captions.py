@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -43,6 +45,7 @@ class _Task:
 
 
 def _begin(folder: Path, tokenizer: str, preset: DenoiserPreset, seed: int) -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _WORKER[:] = [_Task(pictures.load(folder), Tokenizer.from_str(tokenizer), preset, seed)]
 
 
@@ -69,3 +72,25 @@ def write_all(
     start = (folder, tokenizer.to_str(), preset, seed)
     with multiprocessing.get_context("spawn").Pool(processes, _begin, start) as pool:
         return np.concatenate(list(pool.imap(_written, _chunks(variants))))
+
+
+def kept(
+    folder: Path,
+    corpus: Corpus,
+    variants: Sequence[Variant],
+    tokenizer: Tokenizer,
+    preset: DenoiserPreset,
+    seed: int = 0,
+    processes: int = 1,
+) -> Ids:
+    """``write_all``, or what it once wrote into a file of ``folder`` for the same rows, words and preset."""
+    facts = repr((variants, tokenizer.to_str(), preset.captions, preset.curated, seed))
+    path = folder / f"captions-{hashlib.sha256(facts.encode()).hexdigest()[:12]}.npz"
+    if path.is_file():
+        with np.load(path) as stored:
+            return np.asarray(stored["ids"], np.int32)
+    written = write_all(corpus, variants, tokenizer, preset, seed, folder, processes)
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, ids=written.astype(np.uint16))
+    os.replace(partial, path)
+    return written

@@ -16,9 +16,9 @@ from build_engines.mini.checkpoint import MODEL_INDEX, SavePart, save_parts
 from build_engines.mini.corpus.pictures import SIDE_PX
 from build_engines.mini.tokenizer import SPECIAL, UNKNOWN_WORD, make_tokenizer, save_tokenizer
 from build_engines.mini.training.denoisers import Hybrid, Vector
-from build_engines.mini.training.drawing import GUIDANCE_SCALE, SHIFT, STEPS, Painter
+from build_engines.mini.training.drawing import FEW_STEPS, GUIDANCE_SCALE, SHIFT, STEPS, Painter
 from build_engines.mini.training.flow import ConditionedDenoiser
-from build_engines.mini.training.hybrid import HybridDenoiser
+from build_engines.mini.training.hybrid import FEW_STEP_OFFSET, HybridDenoiser
 from build_engines.mini.training.judges import CaptionJudge, shipped_judge
 from build_engines.mini.training.networks import RgbaAutoencoder
 from build_engines.mini.training.text import TOKENS, shipped
@@ -82,8 +82,10 @@ def save(
     origin: Mapping[str, Any],
     judge: CaptionJudge | None = None,
     stand_ins: Mapping[str, str] | None = None,
+    few_step: bool = False,
 ) -> None:
-    """Writes the folder anew. ``judge``: as it was trained. ``stand_ins``: words, and the word whose embedding each of
+    """Writes the folder anew. ``judge``: as it was trained. ``few_step``: whether the denoiser has learned long steps.
+    ``stand_ins``: words, and the word whose embedding each of
     them gets; those of the unknown word are left out of the tokenizer. Raises TypeError
     for a denoiser that no engine is made of (a UNet, a DiT)."""
     model = copy.deepcopy(painter.model)
@@ -107,4 +109,5 @@ def save(
     index = MODEL_INDEX | {"unet": [_MODULE, name], "vae": [_MODULE, "RgbaAutoencoder"]}
     if judge is not None:
         parts["judge"], index["judge"] = shipped_judge(judge, kept).save_pretrained, [_MODULE, "CaptionJudge"]
-    save_parts(folder, parts, index, RGBA_ATELIER | {"origin": dict(origin)}, SHIFT)
+    scheduler = {"few_step": {"steps": FEW_STEPS, "timestep_offset": FEW_STEP_OFFSET}} if few_step else {}
+    save_parts(folder, parts, index, RGBA_ATELIER | {"origin": dict(origin)}, SHIFT, scheduler)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from tokenizers import Tokenizer
@@ -19,12 +20,15 @@ from build_engines.mini.corpus.pictures import Rgba
 from build_engines.mini.flow import TRAIN_TIMESTEPS
 from build_engines.mini.tokenizer import encode
 from build_engines.mini.training.autoencoder import laid_on, to_pixels
+from build_engines.mini.training.hybrid import FEW_STEP_OFFSET
 from build_engines.mini.training.networks import RgbaAutoencoder
 from build_engines.mini.training.text import TOKENS
 
 STEPS, GUIDANCE_SCALE = 20, 3.0
 SHIFT = 4.0
 """Of the noise levels towards noise: what a picture shows is decided early, as a few components hold most of it."""
+FEW_STEPS = 4
+"""Long steps without guidance, which the stage ``few_step`` teaches."""
 SHEET_PROMPTS = (
     ("red apple, noto", "red apple, flat", "banana, twemoji", "strawberry, glossy", "pizza, flat", "hamburger, noto"),
     ("grinning face, noto", "cat face, flat", "dog, noto", "owl, twemoji", "panda, glossy", "penguin, inked"),
@@ -34,6 +38,12 @@ SHEET_PROMPTS = (
     ("a cute kitten", "puppy", "automobile, flat", "a burger", "cello, noto", "sofa, flat"),
 )
 """What a sheet of samples shows; the words of the last row are in no caption."""
+
+
+def few_step_sigmas() -> npt.NDArray[np.float64]:
+    """The noise levels of the long steps, from 1 down to 0: (5,), evenly spaced before they are shifted."""
+    even = np.linspace(1.0, 0.0, FEW_STEPS + 1)
+    return SHIFT * even / (1 + (SHIFT - 1) * even)
 
 
 class Draws(Protocol):
@@ -67,10 +77,7 @@ class Painter:
     ) -> Rgba:
         """One picture (128, 128, 4) for each prompt; its noise comes from its own seed alone."""
         device = self.autoencoder.device
-        ids = torch.from_numpy(encode(self.tokenizer, [*prompts, *[""] * len(prompts)], TOKENS)).to(device)
-        noise = [np.random.default_rng(s).standard_normal(self.latent_shape, np.float32) for s in seeds]
-        latents = torch.from_numpy(np.stack(noise)).to(device)
-        embeds = self.model.embed(ids)
+        latents, embeds = self._noise(seeds), self._embedded([*prompts, *[""] * len(prompts)])
         for sigma, following in itertools.pairwise(drawing.flow_sigmas(steps, SHIFT)):
             times = torch.full((2 * len(latents),), float(sigma) * TRAIN_TIMESTEPS, device=device)
             both = torch.cat([latents, latents]).contiguous(memory_format=torch.channels_last)
@@ -78,19 +85,36 @@ class Painter:
             latents = latents + float(following - sigma) * (free + guidance_scale * (guided - free))
         return to_pixels(self.autoencoder.decoder(latents / self.scale))
 
-    def draw_all(self, prompts: Sequence[str], seeds: Sequence[int], chunk: int = 16) -> Rgba:
-        """``draw`` in batches."""
+    @torch.no_grad()
+    def draw_in_few_steps(self, prompts: Sequence[str], seeds: Sequence[int]) -> Rgba:
+        """``draw`` in four long steps without guidance, from the same noise."""
+        latents, embeds = self._noise(seeds), self._embedded(prompts)
+        for sigma, following in itertools.pairwise(few_step_sigmas()):
+            times = torch.full((len(latents),), FEW_STEP_OFFSET + float(sigma) * TRAIN_TIMESTEPS, device=latents.device)
+            noisy = latents.contiguous(memory_format=torch.channels_last)
+            latents = latents + float(following - sigma) * self.model.denoiser(noisy, times, embeds)
+        return to_pixels(self.autoencoder.decoder(latents / self.scale))
+
+    def _noise(self, seeds: Sequence[int]) -> Tensor:
+        noise = [np.random.default_rng(s).standard_normal(self.latent_shape, np.float32) for s in seeds]
+        return torch.from_numpy(np.stack(noise)).to(self.autoencoder.device)
+
+    def _embedded(self, captions: Sequence[str]) -> Tensor:
+        ids = torch.from_numpy(encode(self.tokenizer, captions, TOKENS)).to(self.autoencoder.device)
+        return self.model.embed(ids)
+
+    def draw_all(self, prompts: Sequence[str], seeds: Sequence[int], chunk: int = 16, few_steps: bool = False) -> Rgba:
+        """``draw``, or ``draw_in_few_steps``, in batches."""
+        draw = self.draw_in_few_steps if few_steps else self.draw
         starts = range(0, len(prompts), chunk)
-        return np.concatenate([self.draw(prompts[i : i + chunk], seeds[i : i + chunk]) for i in starts])
+        return np.concatenate([draw(prompts[i : i + chunk], seeds[i : i + chunk]) for i in starts])
 
 
-def save_sheet(painter: Painter, path: Path, prompts: Sequence[str] = (), columns: int = 6, chunk: int = 9) -> None:
+def save_sheet(
+    painter: Painter, path: Path, prompts: Sequence[str] = (), columns: int = 6, chunk: int = 9, few_steps: bool = False
+) -> None:
     """Draws ``prompts`` (``SHEET_PROMPTS`` when empty) with fixed seeds on white into a PNG."""
     prompts = prompts or list(sum(SHEET_PROMPTS, ()))
-    made = [
-        painter.draw(prompts[i : i + chunk], range(i, min(i + chunk, len(prompts))))
-        for i in range(0, len(prompts), chunk)
-    ]
-    drawn = laid_on(np.concatenate(made))
+    drawn = laid_on(painter.draw_all(prompts, range(len(prompts)), chunk, few_steps))
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(drawing.sheet(list(drawn), prompts, columns, scale=1)).save(path)

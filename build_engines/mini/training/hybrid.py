@@ -24,6 +24,8 @@ _PRIOR_BASIS = 16
 _FREQUENCIES = 4
 """Of the sines and cosines that positions are described by."""
 _CROSS_EVERY = 2
+FEW_STEP_OFFSET = 2000
+"""What is added to a timestep where the step is one of a few long ones, which need no guidance (``few_step``)."""
 
 
 def _modulation(condition: int, values: int) -> nn.Linear:
@@ -91,7 +93,9 @@ class _Layer(nn.Module):
 
 
 class HybridDenoiser(TextConditioned):
-    """A UNet's inputs and outputs: ``sample`` (B, C, H, W), ``timestep`` (B,) in [0, 1000], text (B, T, W).
+    """A UNet's inputs and outputs: ``sample`` (B, C, H, W), ``timestep`` (B,), text (B, T, W).
+
+    Timesteps are in [0, 1000], or ``FEW_STEP_OFFSET`` higher for one of a few long steps.
 
     ``block_out_channels``: widths of the convolutions and of the transformer, which is ``layers`` deep and has
     ``heads``; ``blocks`` of convolutions stand before it and one more after it. Sides of latents are even; positions
@@ -103,6 +107,8 @@ class HybridDenoiser(TextConditioned):
     Generative Models", 2022, for a flow of latents of unit variance). Part of that output is a linear layer of what the
     caption and the timestep alone say.
     """
+
+    SENSITIVE_MODULES = ("enter", "up", "leave")
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -183,15 +189,16 @@ class HybridDenoiser(TextConditioned):
 
 
 def preconditioned(noisy: Tensor, timesteps: Tensor, residual: Tensor) -> Tensor:
-    """The velocity n - x from z = (1 - s) x + s n with s = timestep / 1000: (2 s - 1) / v z + residual / sqrt(v), where
-    v = s^2 + (1 - s)^2 is the variance of z."""
-    sigma = (timesteps.float() / 1000)[:, None, None, None]
+    """The velocity n - x from z = (1 - s) x + s n: (2 s - 1) / v z + residual / sqrt(v), where v = s^2 + (1 - s)^2 is
+    the variance of z, and s = timestep / 1000, of a few long steps (timestep - ``FEW_STEP_OFFSET``) / 1000."""
+    flow = torch.where(timesteps < FEW_STEP_OFFSET, timesteps, timesteps - FEW_STEP_OFFSET)
+    sigma = (flow.float() / 1000)[:, None, None, None]
     variance = sigma.square() + (1 - sigma).square()
     return (2 * sigma - 1) / variance * noisy + residual * variance.rsqrt()
 
 
 def _sinusoids(timesteps: Tensor) -> Tensor:
-    """(B, 256) of timesteps (B,) in [0, 1000]."""
+    """(B, 256) of timesteps (B,)."""
     half = _CONDITION // 2
     rates = torch.exp(-math.log(10_000) * torch.arange(half, device=timesteps.device) / half)
     angles = timesteps[:, None].float() * rates

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import nn
 
 from build_engines.mini.engine_weights import fill, weights_of
+from build_engines.mini.tokenizer import UNKNOWN
 from build_engines.mini.training.flow import ConditionedDenoiser
+from build_engines.mini.training.judges import CaptionJudge
 from build_engines.mini.training.networks import RgbaAutoencoder
 from build_engines.mini.training.text import WordEmbedding
 from serve.diffusion.family import manifest_of
@@ -38,6 +41,10 @@ class KeptWeights:
         """Whether they are there."""
         return self.words.is_file() and manifest_of(self.repository, self.name).is_file()
 
+    @property
+    def has_judge(self) -> bool:
+        return (self.repository / f"{self.name}_judge").is_dir()
+
     def samples(self, stage: str) -> int:
         """How many pictures a stage of training has seen."""
         manifest = json.loads(manifest_of(self.repository, self.name).read_text())
@@ -56,13 +63,30 @@ class KeptWeights:
         fill(model.text_encoder, text, "encoder.", [_TABLE])
         words = _embedding(model)
         words.load_state_dict(load_file(self.words), strict=False)
-        shipped = Tokenizer.from_file(str(self.repository / f"{self.name}_text_encoder" / "tokenizer.json")).get_vocab()
-        table = torch.from_numpy(text[f"encoder.{_TABLE}.weight"])
+        shipped = self._tokens()
+        table = torch.from_numpy(text[f"encoder.{_TABLE}.weight"]).to(words.vectors.device)
         own = {token: shipped[word] for word, token in tokenizer.get_vocab().items() if word in shipped}
-        known = torch.tensor([token for token in sorted(own) if token < words.own])
+        known = torch.tensor([token for token in sorted(own) if token < words.own], device=table.device)
         with torch.no_grad():
             meant = words.meant(known)
             words.residual.weight[known] = table[[own[int(token)] for token in known]] - meant
+
+    def judge(self, tokenizer: Tokenizer) -> CaptionJudge:
+        """The judge of candidates, with a plain table of the words of ``tokenizer``; those that it does not know are
+        the unknown word's."""
+        weights, shipped, vocabulary = self._weights("judge"), self._tokens(), tokenizer.get_vocab()
+        made = CaptionJudge(vocab_size=len(vocabulary))
+        words = "captions.words"
+        fill(made, weights, "judge.", [words, "sharpness"])
+        table = torch.from_numpy(np.asarray(weights[f"judge.{words}.weight"], np.float32))
+        order = sorted(vocabulary, key=vocabulary.__getitem__)
+        rows = table[[shipped.get(word, UNKNOWN) for word in order]]
+        made.captions.words = nn.Embedding.from_pretrained(rows)
+        return made.eval()
+
+    def _tokens(self) -> dict[str, int]:
+        tokenizer = Tokenizer.from_file(str(self.repository / f"{self.name}_text_encoder" / "tokenizer.json"))
+        return tokenizer.get_vocab()
 
     def save(self, model: ConditionedDenoiser) -> None:
         """Writes what the engines of ``model`` do not hold."""

@@ -24,13 +24,14 @@ from build_engines.mini.tokenizer import make_tokenizer
 from build_engines.mini.training import autoencoder, captions, checkpoint, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner
 from build_engines.mini.training.drawing import Painter, save_sheet
+from build_engines.mini.training.few_step import FewStepLearner
 from build_engines.mini.training.flow import ConditionedDenoiser, FlowLearner
 from build_engines.mini.training.judges import CaptionJudge, CaptionJudgeLearner
 from build_engines.mini.training.kept_weights import KeptWeights
 from build_engines.mini.training.networks import RgbaAutoencoder, make_autoencoder
 from build_engines.mini.training.presets import DenoiserPreset, TrainingPreset
 
-STAGES = ("data", "autoencoder", "latents", "denoiser", "polish", "decoder", "judge", "keep")
+STAGES = ("data", "autoencoder", "latents", "denoiser", "polish", "few_step", "decoder", "judge", "keep")
 DEFAULT_STAGES = STAGES[:4]
 _GROUND = (205, 222, 240)
 """The colour that sheets lay transparent pictures on."""
@@ -73,7 +74,8 @@ class Run:
     def origin(self) -> dict[str, Any]:
         """What the weights are made of and how much they have seen, for the manifests of engines."""
         entries = self.corpus.entries
-        seen = {name: self._seen(name) for name in ("autoencoder", "denoiser", "polish", "decoder", "chooser")}
+        stages = ("autoencoder", "denoiser", "polish", "few_step", "decoder", "chooser")
+        seen = {stage: self._seen(stage) for stage in stages}
         return {
             "data": {
                 "sources": attribution(),
@@ -83,7 +85,7 @@ class Run:
             "words": "embeddings are a trained projection of GloVe word vectors, with trained residuals",
             "command": f"python -m build_engines train mini --preset {self.preset.name}",
             "seed": self.preset.seed,
-            "samples": {name: samples for name, samples in seen.items() if samples},
+            "samples": {stage: samples for stage, samples in seen.items() if samples},
         }
 
     def _seen(self, stage: str) -> int:
@@ -143,21 +145,20 @@ class Run:
         wordnet = load(path_of(self.folder / "sources", WORDNET) / "dict")
         return neighbours.stand_ins(self.vocabulary(), self.corpus, wordnet)
 
-    def flow_learner(self, preset: DenoiserPreset | None = None) -> FlowLearner:
+    def flow_learner(self, preset: DenoiserPreset | None = None, kind: type[FlowLearner] = FlowLearner) -> FlowLearner:
         """``preset``: that of the stage `denoiser` when None."""
         preset, encoded = preset or self.preset.denoiser, latents.load(self.folder)
         words, seed = self.vocabulary(), self.preset.seed
         tokenizer = make_tokenizer(words.words)
-        ids = captions.write_all(self.corpus, encoded.variants, tokenizer, preset, seed, self.folder, self.processes)
-        return FlowLearner(preset, self.corpus, encoded, words, seed, self.compiled, self.preset.device, ids)
+        ids = captions.kept(self.folder, self.corpus, encoded.variants, tokenizer, preset, seed, self.processes)
+        return kind(preset, self.corpus, encoded, words, seed, self.compiled, self.preset.device, ids)
 
     def _denoiser(self) -> bool:
         learner = self.flow_learner()
         print(f"denoiser: {learner.parameters / 1e6:.1f} M parameters with the text encoder's", flush=True)
         if learner.explained is not None:
             print(f"denoiser: its components hold {learner.explained:.2%} of the variance of the latents", flush=True)
-        sheet = Every(self.preset.sheet_s, lambda n: self._draw(learner, n * learner.batch, n >= learner.steps))
-        loop = self._loop("denoiser", learner.steps, sheet)
+        loop = self._loop("denoiser", learner.steps, self._sheets(learner))
         if self.kept and not (self.folder / "denoiser.pt").is_file():
             self.kept.load_denoiser(learner.model, learner.tokenizer)
             learner.average.load_state_dict(learner.model.state_dict())
@@ -168,14 +169,24 @@ class Run:
         """Trains the averaged weights on, on clean pictures and captions."""
         learner = self.flow_learner(self.preset.polish)
         if not (self.folder / "polish.pt").is_file():
-            learner.begin_with(self._trained())
-        seen = self._seen("denoiser")
-        sheet = Every(self.preset.sheet_s, lambda n: self._draw(learner, seen + n * learner.batch, n >= learner.steps))
-        return self._loop("polish", learner.steps, sheet).run(learner)
+            learner.begin_with(self._trained("denoiser"))
+        return self._loop("polish", learner.steps, self._sheets(learner, "denoiser")).run(learner)
 
-    def _trained(self) -> dict[str, Any]:
-        """The state of the learner that has trained longest."""
-        paths = [p for p in (self.folder / "polish.pt", self.folder / "denoiser.pt") if p.is_file()]
+    def _few_step(self) -> bool:
+        """Teaches the averaged weights of the second stage, or of the first where there is none, long steps."""
+        learner = self.flow_learner(self.preset.few_step, FewStepLearner)
+        assert isinstance(learner, FewStepLearner)
+        learner.teach(self._trained("polish", "denoiser"))
+        return self._loop("few_step", learner.steps, self._sheets(learner, "denoiser", "polish")).run(learner)
+
+    def _sheets(self, learner: FlowLearner, *before: str) -> Every:
+        """``before``: the stages whose pictures count as seen."""
+        seen = sum(self._seen(stage) for stage in before)
+        return Every(self.preset.sheet_s, lambda n: self._draw(learner, seen + n * learner.batch, n >= learner.steps))
+
+    def _trained(self, *stages: str) -> dict[str, Any]:
+        """The state of the learner of the first of ``stages`` that has a file."""
+        paths = [p for p in (self.folder / f"{stage}.pt" for stage in stages) if p.is_file()]
         if not paths:
             raise FileNotFoundError(f"no denoiser in {self.folder}: run the stage `denoiser` first")
         state: dict[str, Any] = torch.load(paths[0], map_location="cpu", weights_only=True)["learner"]
@@ -187,7 +198,7 @@ class Run:
             raise ValueError("no place to keep weights in")
         shape = self.preset.autoencoder
         model = ConditionedDenoiser(self.preset.denoiser, self.vocabulary(), shape.channels, shape.side)
-        model.load_state_dict(self._trained()["average"])
+        model.load_state_dict(self._trained("few_step", "polish", "denoiser")["average"])
         self.kept.save(model)
         return True
 
@@ -207,9 +218,12 @@ class Run:
             return
         painter = self.painter(learner)
         save_sheet(painter, self.folder / "samples" / f"{seen:08d}.png")
+        few_step = isinstance(learner, FewStepLearner)
+        if few_step:
+            save_sheet(painter, self.folder / "samples" / f"{seen:08d}-few-steps.png", few_steps=True)
         if self.preset.denoiser.kind in ("hybrid", "vector"):
             origin, judge = self.origin(), self.finished_judge()
-            checkpoint.save(painter, self.folder / "checkpoint", origin, judge, self._stand_ins())
+            checkpoint.save(painter, self.folder / "checkpoint", origin, judge, self._stand_ins(), few_step)
 
     def _decoder(self) -> bool:
         """Trains the decoder on, the encoder frozen."""
@@ -225,10 +239,11 @@ class Run:
         return self._loop("chooser", learner.steps).run(learner)
 
     def finished_judge(self) -> CaptionJudge | None:
-        """As it was trained; None before the stage `judge` is finished."""
+        """As it was trained; before the stage `judge` is finished that of the engines, None where these have none."""
         path = self.folder / "chooser.pt"
         if not path.is_file():
-            return None
+            words = make_tokenizer(self.vocabulary().words)
+            return self.kept.judge(words) if self.kept and self.kept.has_judge else None
         saved = torch.load(path, map_location="cpu", weights_only=True)
         if saved["step"] < self.preset.judge_steps:
             return None

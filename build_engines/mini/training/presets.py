@@ -72,6 +72,8 @@ class DenoiserPreset:
     ema_decay: float = 0.9995
     clean: bool = False
     """Whether only emoji are shown."""
+    trajectories: int = 0
+    """Whole drawings that the stage ``few_step`` learns from."""
 
 
 _POLISH = DenoiserPreset(
@@ -87,6 +89,9 @@ _POLISH = DenoiserPreset(
 )
 
 
+_FEW_STEP = replace(_POLISH, samples=256_000, falling=0.6, trajectories=8_192)
+
+
 @dataclass(frozen=True)
 class TrainingPreset:
     """Every seed derives from ``seed``."""
@@ -96,6 +101,8 @@ class TrainingPreset:
     denoiser: DenoiserPreset = field(default_factory=DenoiserPreset)
     polish: DenoiserPreset = _POLISH
     """Of the second stage: emoji alone, with plain captions, at a falling rate."""
+    few_step: DenoiserPreset = _FEW_STEP
+    """Of the third: as many pictures of the flow again, and of steps of trajectories."""
     seed: int = 0
     device: str = "cpu"
     plain_samples: int = 150_000
@@ -116,7 +123,8 @@ RGBA_GPU = replace(
     device="cuda",
     autoencoder=replace(RGBA.autoencoder, batch=128, samples=1_000_000, decoder_samples=1_000_000),
     denoiser=replace(RGBA.denoiser, batch=1024, samples=12_000_000, warm_up_steps=500),
-    polish=replace(_POLISH, batch=512, samples=1_000_000),
+    polish=replace(_POLISH, batch=1024, samples=1_000_000),
+    few_step=replace(_FEW_STEP, batch=1024, samples=1_500_000, trajectories=49_152),
     plain_samples=0,
 )
 """The same networks in minutes, on one GPU of a data centre."""

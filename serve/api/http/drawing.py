@@ -260,11 +260,12 @@ class Order:
             return replace(self, options=replace(self.options, loras=(*own, *more)))
 
     def with_quality(self, quality: Quality, family: FamilyInfo) -> Order:
-        """With the steps and candidates of ``quality``, unless the request sets them."""
+        """With the steps and candidates of ``quality``, unless the request sets them; without steps for a family that
+        chooses them by the request (``FamilyInfo.steps_and_guidance``)."""
         options = self.options
         if family.judges and options.candidates == 1:
             options = replace(options, candidates=min(quality.candidates, MAX_DRAWN // options.n))
-        if options.num_inference_steps is None:
+        if options.num_inference_steps is None and family.few_steps is None:
             options = replace(options, num_inference_steps=steps_of(quality, family))
         return replace(self, options=options)
 

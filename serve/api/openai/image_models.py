@@ -158,7 +158,7 @@ class ImagesBody(DrawingFields, VariationFields):
 
 def steps_to_do(order: Order, family: FamilyInfo) -> int:
     """Of each picture: with a strength, that share of its steps."""
-    steps = order.options.num_inference_steps or family.num_inference_steps
+    steps, _ = family.steps_and_guidance(order.options)
     source = order.options.source
     return steps if source is None else max(1, int(steps * source.resolved_strength))
 

@@ -39,8 +39,6 @@ from serve.diffusion.samplers.levels import (
     Array,
     Levels,
     State,
-    exploding_levels,
-    flow_levels,
     multistep_levels,
 )
 from serve.diffusion.schedules import NoiseSchedule, PredictionType, check_steps, first_step
@@ -67,6 +65,11 @@ class Sampler:
     advance: StepFunction
     stochastic: bool = False
     evaluations_per_step: int = 1
+
+    @property
+    def takes_long_steps(self) -> bool:
+        """Whether it goes the few long steps that a model was taught (``NoiseSchedule.few_step``)."""
+        return self.levels is euler.levels
 
     def check(self, prediction_type: PredictionType) -> None:
         """Raises ``InvalidRequest`` unless the sampler serves models that predict ``prediction_type``."""
@@ -133,7 +136,7 @@ class Trajectory:
 
 SAMPLERS: tuple[Sampler, ...] = (
     Sampler("ddim", "DDIM", ("DDIMScheduler",), _DIFFUSION, ddim.levels, ddim.step),
-    Sampler("euler", "Euler", ("k_euler", "EulerDiscreteScheduler"), _ALL, exploding_levels, euler.step),
+    Sampler("euler", "Euler", ("k_euler", "EulerDiscreteScheduler"), _ALL, euler.levels, euler.step),
     Sampler(
         "euler_a",
         "Euler a",
@@ -167,7 +170,7 @@ SAMPLERS: tuple[Sampler, ...] = (
         "Flow Euler",
         ("flow_match_euler", "FlowMatchEulerDiscreteScheduler"),
         ("flow",),
-        flow_levels,
+        euler.levels,
         euler.step,
     ),
 )

@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from serve.diffusion.schedules import (
     FLOW_SIGMA_MAX,
+    FewStep,
     Floats,
     NoiseSchedule,
+    few_step_sigmas,
     flow_sigmas,
     karras_sigmas,
     sigmas_at,
@@ -102,9 +104,18 @@ class Levels:
 
 def flow_levels(schedule: NoiseSchedule, steps: int) -> Levels:
     """Rectified flow: alpha = 1 - sigma."""
-    exact = flow_sigmas(schedule, steps)
+    return _flow_chain(schedule, flow_sigmas(schedule, steps))
+
+
+def few_step_levels(schedule: NoiseSchedule, few_step: FewStep) -> Levels:
+    """A flow in the few long steps that the model was taught."""
+    return _flow_chain(schedule, few_step_sigmas(schedule, few_step.steps), few_step.timestep_offset)
+
+
+def _flow_chain(schedule: NoiseSchedule, exact: Floats, timestep_offset: float = 0.0) -> Levels:
     sigmas = np.minimum(exact, FLOW_SIGMA_MAX)
-    return Levels.chain(schedule, exact * schedule.num_train_timesteps, 1.0 - sigmas, sigmas)
+    timesteps = timestep_offset + exact * schedule.num_train_timesteps
+    return Levels.chain(schedule, timesteps, 1.0 - sigmas, sigmas)
 
 
 def exploding_levels(schedule: NoiseSchedule, steps: int) -> Levels:

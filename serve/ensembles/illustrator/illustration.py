@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serve.diffusion.guidance import NO_GUIDANCE
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustrator.adapters import (
     MAX_LORAS,
@@ -212,6 +213,24 @@ def check_whole(value: int | None, name: str, low: int, high: int) -> None:
         raise InvalidRequest(f"must be a whole number from {low} to {high}", name)
     if not low <= value <= high:
         raise InvalidRequest(f"must be from {low} to {high}", name)
+
+
+def steps_and_guidance(
+    options: IllustrateOptions, usual: tuple[int, float], few_steps: int | None
+) -> tuple[int, float]:
+    """The number of steps and the guidance scale of a drawing; ``usual``: those of its family.
+
+    ``few_steps``, where the family was taught long steps, are for what is drawn from words alone: guidance, a negative
+    prompt and a part of the way from a picture need its usual ones.
+    """
+    steps, guidance = options.num_inference_steps, options.guidance_scale
+    if steps is None:
+        negative = options.negative_prompt or any(region.negative_prompt for region in options.regions)
+        plain = guidance is None and not negative and options.source is None
+        steps = few_steps if few_steps is not None and plain else usual[0]
+    if guidance is None:
+        guidance = NO_GUIDANCE if steps == few_steps else usual[1]
+    return steps, guidance
 
 
 @dataclass(frozen=True, eq=False)

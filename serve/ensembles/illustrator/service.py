@@ -12,7 +12,14 @@ from serve.diffusion.samplers import by_name
 from serve.engines.service import EngineService
 from serve.ensembles.illustrator.adapters import LoraInfo
 from serve.ensembles.illustrator.finishing.finish import UpscalerInfo
-from serve.ensembles.illustrator.illustration import MAX_STEPS, IllustrateOptions, Illustration, Pixels, check_whole
+from serve.ensembles.illustrator.illustration import (
+    MAX_STEPS,
+    IllustrateOptions,
+    Illustration,
+    Pixels,
+    check_whole,
+    steps_and_guidance,
+)
 from serve.ensembles.ranges import check_number
 from serve.errors import InvalidRequest
 
@@ -104,6 +111,8 @@ class FamilyInfo:
     """Those of ``style_scale`` and ``content_scale`` that have attention layers here."""
     takes_pictures: bool = True
     """Whether it can draw from pictures."""
+    few_steps: int | None = None
+    """As many steps are long ones, which the model was taught beside its usual ones: they need no guidance."""
     upscalers: Sequence[UpscalerInfo] = ()
     """Upscaling engines of the site."""
     restyles: bool = False
@@ -125,6 +134,13 @@ class FamilyInfo:
         """(width, height) of a drawing of ``options``: those it names, else its picture's, else the family's own."""
         natural = (self.width, self.height) if options.source is None else self.nearest_size(*options.source.size)
         return options.width or natural[0], options.height or natural[1]
+
+    def steps_and_guidance(self, options: IllustrateOptions) -> tuple[int, float]:
+        """Those of a drawing of ``options``, see `serve.ensembles.illustrator.illustration`."""
+        few_steps = self.few_steps
+        if few_steps is not None and not by_name(options.sampler or self.sampler).takes_long_steps:
+            few_steps = None
+        return steps_and_guidance(options, (self.num_inference_steps, self.guidance_scale), few_steps)
 
     def offers(self, options: IllustrateOptions) -> bool:
         """Whether it has the sizes and the sampler, and takes the adapters and pictures, that ``options`` name. For

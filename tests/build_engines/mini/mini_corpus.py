@@ -62,4 +62,5 @@ TINY_RGBA = TrainingPreset(
     ),
     _DENOISER,
     replace(_DENOISER, samples=8, clean=True, curated=1.0),
+    replace(_DENOISER, samples=8, clean=True, curated=1.0, trajectories=6),
 )

@@ -28,7 +28,9 @@ from build_engines.mini.training import autoencoder, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner
 from build_engines.mini.training.compare import EXPERIMENTS, compare, table
 from build_engines.mini.training.drawing import Painter
+from build_engines.mini.training.few_step import FewStepLearner
 from build_engines.mini.training.flow import FlowLearner, shares
+from build_engines.mini.training.hybrid import FEW_STEP_OFFSET
 from build_engines.mini.training.pipeline import Run
 from build_engines.mini.training.presets import DenoiserPreset
 from build_engines.mini.training.text import shipped
@@ -311,7 +313,7 @@ def test_all_stages_run_and_a_second_run_has_nothing_to_do(known: Corpus, tmp_pa
     np.save(tmp_path / "pictures.npy", known.pixels)
     vocabulary(known).save(tmp_path)
     run = Run(TINY_RGBA, Stop(), tmp_path)
-    stages = ("data", "latents", "denoiser", "polish", "decoder")
+    stages = ("data", "latents", "denoiser", "polish", "few_step", "decoder")
     assert (
         Run(TINY_RGBA, Stop(), tmp_path)._loop("autoencoder", 1).run(AutoencoderLearner(TINY_RGBA.autoencoder, known))
     )
@@ -319,10 +321,24 @@ def test_all_stages_run_and_a_second_run_has_nothing_to_do(known: Corpus, tmp_pa
         stages
     )
     assert (tmp_path / "samples" / "00000016.png").is_file()
-    assert run.origin()["samples"]["polish"] == 8
+    assert (tmp_path / "samples" / "00000032-few-steps.png").is_file()
+    assert run.origin()["samples"]["polish"] == run.origin()["samples"]["few_step"] == 8
+    schedule = json.loads((tmp_path / "checkpoint" / "scheduler" / "scheduler_config.json").read_text())
+    assert schedule["few_step"] == {"steps": 4, "timestep_offset": FEW_STEP_OFFSET}
     before = torch.load(tmp_path / "denoiser.pt", weights_only=True)["step"]
     assert run.train(("denoiser",))
     assert torch.load(tmp_path / "denoiser.pt", weights_only=True)["step"] == before
+
+
+def test_long_steps_follow_the_trajectories_of_many(known: Corpus, encoded: latents.Latents) -> None:
+    """On a few trajectories that are shown again and again the loss of long steps falls to a part of what it was."""
+    preset = replace(TINY_RGBA.few_step, samples=1200, learning_rate=3e-3)
+    learner = FewStepLearner(preset, known, encoded, vocabulary(known))
+    learner.teach(learner.state())
+    before = float(learner.few_step_loss(learner.model, 0))
+    for n in range(learner.steps):
+        learner.step(n)
+    assert float(learner.few_step_loss(learner.model, 0)) < before / 2
 
 
 def test_an_experiment_is_measured_once(known: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from serve.diffusion.family import Family
 from serve.diffusion.samplers import Trajectory, by_name
 from serve.ensembles.illustrator.adapters import AdapterSlot, use_to_json
-from serve.ensembles.illustrator.illustration import IllustrateOptions, Parameters
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Parameters, steps_and_guidance
 from serve.ensembles.illustrator.pipeline.layers import Layer
 from serve.ensembles.illustrator.pipeline.source_encoding import EncodedSource
 from serve.errors import InvalidRequest
@@ -60,14 +60,16 @@ def resolve(family: Family, options: IllustrateOptions, seed: int) -> Parameters
             raise InvalidRequest(f"must be {what} for model '{family.name}'", name)
     sampler = by_name(options.sampler or defaults.sampler)
     sampler.check(family.prediction_type)
-    guidance = defaults.guidance_scale if options.guidance_scale is None else options.guidance_scale
+    few_steps = family.scheduler.few_step.steps if family.scheduler.few_step and sampler.takes_long_steps else None
+    usual = defaults.num_inference_steps, defaults.guidance_scale
+    steps, guidance = steps_and_guidance(options, usual, few_steps)
     return Parameters(
         prompt=options.prompt,
         negative_prompt=options.negative_prompt,
         model=family.name,
         width=width,
         height=height,
-        num_inference_steps=options.num_inference_steps or defaults.num_inference_steps,
+        num_inference_steps=steps,
         guidance_scale=guidance,
         guidance_rescale=options.guidance_rescale,
         sampler=sampler.name,
