@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,18 +38,21 @@ def preset_of(name: str) -> MiniPreset:
 def evaluate_mini(checkpoint: Path, threads: int, repository: Path) -> None:
     """Prints the table of ``build_engines.mini.evaluate`` for a checkpoint folder.
 
-    Of one that draws with alpha that of ``build_engines.mini.training.evaluation``, beside the engines of
-    ``repository``; its corpus is beside it.
+    Of one that draws with alpha that of ``build_engines.mini.training.evaluation``, beside the engines of `mini` in
+    ``repository``; its corpus is beside it. One that was taught long steps is measured in these and in its usual ones.
     """
     torch.set_num_threads(threads)
     if rgba_checkpoint.holds_rgba(checkpoint):
         painter, folder = rgba_checkpoint.load(checkpoint), checkpoint.parent
 
-        def shipped(captions: Sequence[str], seeds: Sequence[int]) -> pictures.Rgba:
+        def of_mini(captions: Sequence[str], seeds: Sequence[int]) -> pictures.Rgba:
             return evaluation.enlarged(engines.draw_all(repository, captions, seeds))
 
-        beside = shipped if engines.are_there(repository) else None
-        evaluation.evaluate(folder, pictures.load(folder), painter.draw_all, checkpoint.name, shipped=beside)
+        others: dict[str, evaluation.Draw] = {"mini": of_mini} if engines.are_there(repository) else {}
+        draw = painter.draw_all
+        if rgba_checkpoint.goes_long_steps(checkpoint):
+            draw, others["20-steps"] = functools.partial(painter.draw_all, few_steps=True), painter.draw_all
+        evaluation.evaluate(folder, pictures.load(folder), draw, checkpoint.name, others=others)
         return
     evaluate(MINI_DIR, checkpoint, repository=repository)
 

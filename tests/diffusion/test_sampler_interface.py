@@ -176,6 +176,19 @@ def test_a_sampler_that_does_not_serve_the_model_is_refused() -> None:
     assert caught.value.field == "sampler"
 
 
+def test_eulers_method_goes_the_long_steps_that_a_model_was_taught() -> None:
+    """Noise levels evenly spaced and shifted, timesteps of their own; any other number of steps are the usual ones."""
+    taught = schedule("flow", shift=4.0, few_step={"steps": 4, "timestep_offset": 2000})
+    for name in ("euler", "flow_euler"):
+        trajectory = by_name(name).trajectory(taught, 4)
+        assert trajectory.timesteps == pytest.approx(2000 + 1000 * np.array([1, 12 / 13, 0.8, 4 / 7]), abs=1e-2)
+        assert trajectory.levels.next_sigmas == pytest.approx([12 / 13, 0.8, 4 / 7, 0.0])
+    usual = schedule("flow", shift=4.0)
+    for name, steps in (("euler", 5), ("heun", 4), ("unipc", 4)):
+        same = [by_name(name).trajectory(one, steps).timesteps for one in (taught, usual)]
+        assert np.array_equal(*same)
+
+
 @pytest.mark.parametrize("steps", [0, -1, 1001, 10_000, True, 2.5, float("nan")])
 def test_a_wrong_number_of_steps_is_refused(steps: Any) -> None:
     with pytest.raises(InvalidRequest, match="from 1 to 1000") as caught:

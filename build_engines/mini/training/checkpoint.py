@@ -63,6 +63,11 @@ def holds_rgba(folder: Path) -> bool:
     return index.is_file() and json.loads(index.read_text())["vae"][1] == "RgbaAutoencoder"
 
 
+def goes_long_steps(folder: Path) -> bool:
+    """Whether the checkpoint's denoiser was taught long steps."""
+    return "few_step" in json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+
+
 def load(folder: Path) -> Painter:
     """What draws, from a folder that ``save`` wrote."""
     index = json.loads((folder / "model_index.json").read_text())

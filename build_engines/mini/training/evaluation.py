@@ -7,7 +7,7 @@ sheet of sixty prompts (``corpus.prompts``) is drawn as well, nothing left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,17 +104,18 @@ def evaluate(
     draw: Draw,
     name: str,
     per_group: int = PER_GROUP,
-    shipped: Draw | None = None,
+    others: Mapping[str, Draw] | None = None,
 ) -> dict[str, Any]:
     """Draws, judges, prints the table; writes ``evaluation-NAME.json`` and ``prompts-NAME.png`` into ``folder``.
 
-    ``shipped`` draws the same with the engines that ship, judged beside it, and `prompts-shipped.png`."""
+    ``others`` draw the same in other ways, by name, and are judged beside it; each has a sheet of its name."""
     judge = trained_judge(folder, corpus)
     cases = CaseMaker(corpus).all(per_group)
     captions, seeds = [c.caption for c in cases], range(len(cases))
     real = np.stack([corpus.draw(c.candidates[0]) for c in cases])
     groups = np.asarray([c.group for c in cases])
-    subjects = {"drawn": draw(captions, seeds)} | ({"shipped": shipped(captions, seeds)} if shipped else {})
+    ways = {"drawn": draw, **(others or {})}
+    subjects = {way: ways[way](captions, seeds) for way in ways}
     table: dict[str, Any] = {}
     for subject, pictures in {**subjects, "real": real}.items():
         found = ranks(judge, corpus, cases, pictures)
@@ -127,9 +128,8 @@ def evaluate(
         table[f"kernel distance: {subject}"] = kernel_distance(embed(judge, pictures), embed(judge, real))
     (folder / f"evaluation-{name}.json").write_text(json.dumps(table, indent=2) + "\n")
     print(json.dumps(table, indent=2))
-    save_prompts(draw, folder / f"prompts-{name}.png")
-    if shipped is not None:
-        save_prompts(shipped, folder / "prompts-shipped.png")
+    for way in ways:
+        save_prompts(ways[way], folder / f"prompts-{name if way == 'drawn' else way}.png")
     return table
 
 

@@ -75,14 +75,15 @@ class KeptWeights:
         """The judge of candidates, with a plain table of the words of ``tokenizer``; those that it does not know are
         the unknown word's."""
         weights, shipped, vocabulary = self._weights("judge"), self._tokens(), tokenizer.get_vocab()
-        made = CaptionJudge(vocab_size=len(vocabulary))
+        made: CaptionJudge = CaptionJudge(vocab_size=len(vocabulary))
         words = "captions.words"
         fill(made, weights, "judge.", [words, "sharpness"])
         table = torch.from_numpy(np.asarray(weights[f"judge.{words}.weight"], np.float32))
         order = sorted(vocabulary, key=vocabulary.__getitem__)
         rows = table[[shipped.get(word, UNKNOWN) for word in order]]
-        made.captions.words = nn.Embedding.from_pretrained(rows)
-        return made.eval()
+        made.captions.words = nn.Embedding(len(rows), rows.shape[1], _weight=rows)
+        made.eval()
+        return made
 
     def _tokens(self) -> dict[str, int]:
         tokenizer = Tokenizer.from_file(str(self.repository / f"{self.name}_text_encoder" / "tokenizer.json"))

@@ -54,7 +54,7 @@ def make(
         stated = {"variants": [asdict(v) for v in rows]}
         plan.write_text(json.dumps(stated | ({"scale": _scale(model, corpus, rows)} if part == PLAIN else {})))
     rows = [Variant(**v) for v in json.loads(plan.read_text())["variants"]]
-    scale = json.loads(_plan(folder, PLAIN).read_text())["scale"]
+    factor = scale(folder)
     progress = _progress(folder, part)
     done = int(progress.read_text()) if progress.is_file() else 0
     if not path.is_file():
@@ -65,7 +65,7 @@ def make(
     with contextlib.closing(drawn):
         while done < len(rows) and not stop():
             chunk = list(itertools.islice(drawn, _CHUNK))
-            values[done : done + len(chunk)] = encode(model, np.stack(chunk)) * scale
+            values[done : done + len(chunk)] = encode(model, np.stack(chunk)) * factor
             done += len(chunk)
             if done % (_CHUNK * 32) == 0 or done == len(rows):
                 values.flush()
@@ -108,6 +108,11 @@ def load(folder: Path) -> Latents:
     plans = [json.loads(_plan(folder, part).read_text()) for part in parts]
     values = np.concatenate([np.load(folder / f"latents-{part}.npy") for part in parts])
     return Latents(values, tuple(Variant(**v) for plan in plans for v in plan["variants"]), plans[0]["scale"])
+
+
+def scale(folder: Path) -> float:
+    """What latents are multiplied by, see ``Latents``."""
+    return float(json.loads(_plan(folder, PLAIN).read_text())["scale"])
 
 
 def finished(folder: Path, part: str = PLAIN) -> bool:

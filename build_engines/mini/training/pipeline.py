@@ -31,8 +31,10 @@ from build_engines.mini.training.kept_weights import KeptWeights
 from build_engines.mini.training.networks import RgbaAutoencoder, make_autoencoder
 from build_engines.mini.training.presets import DenoiserPreset, TrainingPreset
 
-STAGES = ("data", "autoencoder", "latents", "denoiser", "polish", "few_step", "decoder", "judge", "keep")
+STAGES = ("data", "autoencoder", "latents", "denoiser", "polish", "few_step", "mix", "decoder", "judge", "keep")
 DEFAULT_STAGES = STAGES[:4]
+_MIXED = {"text_encoder.": 0.5, "denoiser.": 0.3}
+"""The share of the engines' weights in the mixture, by the beginning of names."""
 _GROUND = (205, 222, 240)
 """The colour that sheets lay transparent pictures on."""
 
@@ -192,13 +194,41 @@ class Run:
         state: dict[str, Any] = torch.load(paths[0], map_location="cpu", weights_only=True)["learner"]
         return state
 
+    def _mix(self) -> bool:
+        """Mixes the weights with those of the engines that they were trained on from, and writes ``checkpoint``.
+
+        What is trained on draws better what captions name and understands other prompts worse; weights between the two
+        keep most of both (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
+        """
+        if not self.kept:
+            raise ValueError("no engines to mix the weights with")
+        tokenizer = make_tokenizer(self.vocabulary().words)
+        earlier = self._empty_denoiser()
+        self.kept.load_denoiser(earlier, tokenizer)
+        other, mixed = earlier.state_dict(), self._trained("few_step", "polish", "denoiser")["average"]
+        for name, share in _MIXED.items():
+            mixed |= {k: torch.lerp(mixed[k], other[k], share) for k in mixed if k.startswith(name)}
+        torch.save({"step": 1, "seconds": 0.0, "learner": {"average": mixed}}, self.folder / "mix.pt")
+        model, autoencoder = self._empty_denoiser(), self.finished_autoencoder().to("cpu")
+        model.load_state_dict(mixed)
+        shape = (self.preset.autoencoder.channels, self.preset.autoencoder.side, self.preset.autoencoder.side)
+        painter = Painter(model.eval(), autoencoder, tokenizer, latents.scale(self.folder), shape)
+        few_step = (self.folder / "few_step.pt").is_file()
+        checkpoint.save(
+            painter, self.folder / "checkpoint", self.origin(), self.finished_judge(), self._stand_ins(), few_step
+        )
+        return True
+
+    def _empty_denoiser(self) -> ConditionedDenoiser:
+        shape = self.preset.autoencoder
+        return ConditionedDenoiser(self.preset.denoiser, self.vocabulary(), shape.channels, shape.side)
+
     def _keep(self) -> bool:
         """Writes what engines of the weights of the moment do not hold."""
         if self.kept is None:
             raise ValueError("no place to keep weights in")
-        shape = self.preset.autoencoder
-        model = ConditionedDenoiser(self.preset.denoiser, self.vocabulary(), shape.channels, shape.side)
-        model.load_state_dict(self._trained("few_step", "polish", "denoiser")["average"])
+        model = self._empty_denoiser()
+        model.load_state_dict(self._trained("mix", "few_step", "polish", "denoiser")["average"])
         self.kept.save(model)
         return True
 

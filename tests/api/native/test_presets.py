@@ -32,6 +32,11 @@ def test_category_name_selects_its_first_template() -> None:
     assert apply(template_of("fantasy"), "x", "")[1] == CATEGORIES["fantasy"][0].negative_prompt
 
 
+def test_long_steps_that_a_family_was_taught_are_of_every_quality() -> None:
+    assert [steps_of(quality, family("mini", num_inference_steps=20)) for quality in QUALITIES] == [10, 20, 40]
+    assert {steps_of(quality, family("fox", num_inference_steps=20, few_steps=4)) for quality in QUALITIES} == {4}
+
+
 @pytest.mark.parametrize("name", ["", "food", "fantasy/nothing", "/legend", "Fantasy"])
 def test_unknown_templates_are_refused(name: str) -> None:
     with pytest.raises(InvalidRequest, match="landscape, portrait") as caught:

@@ -13,12 +13,14 @@ import pytest
 import torch
 from mini_corpus import TINY_RGBA, corpus, vocabulary
 from PIL import Image
+from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
 from build_engines.cli import app
 from build_engines.mini import sheets
 from build_engines.mini.corpus.pictures import Corpus
 from build_engines.mini.loop import Stop
+from build_engines.mini.tokenizer import encode
 from build_engines.mini.training import checkpoint, evaluation, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner, to_pixels
 from build_engines.mini.training.drawing import Painter
@@ -28,10 +30,12 @@ from build_engines.mini.training.judges import (
     PictureJudgeLearner,
     fits,
     kernel_distance,
+    seen,
     shipped_judge,
 )
 from build_engines.mini.training.kept_weights import KeptWeights
 from build_engines.mini.training.pipeline import Run
+from build_engines.mini.training.text import TOKENS
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.ensembles.illustrator.service import Preview
@@ -193,6 +197,7 @@ def test_kernel_distance_is_least_for_alike_sets() -> None:
     rng = np.random.default_rng(0)
     a, b, c = (rng.standard_normal((60, 8)).astype(np.float32) + shift for shift in (0, 0, 1))
     assert abs(kernel_distance(a, b)) < kernel_distance(a, c)
+    assert kernel_distance(a, a) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_engines_and_kept_words_begin_another_run(painter: Painter, repository: Path, tmp_path: Path) -> None:
@@ -218,5 +223,13 @@ def test_engines_and_kept_words_begin_another_run(painter: Painter, repository: 
     run = Run(TINY_RGBA, Stop(), tmp_path, kept=kept)
     assert run.train(("autoencoder",))
     assert run.origin()["samples"] == {"autoencoder": 8, "denoiser": 256}
+    vocabulary(known).save(tmp_path)
+    judge, shipped = run.finished_judge(), Tokenizer.from_file(str(repository / "tiny_text_encoder" / "tokenizer.json"))
+    assert judge is not None
+    captions = ["red apple", "yellow lemon"]
+    session = onnxruntime.InferenceSession(str(repository / "tiny_judge" / "1" / "model.onnx"))
+    ids = encode(shipped, captions, TOKENS).astype(np.int32)
+    fit = session.run(["fit"], {"image": seen(known.pixels[:2]), "input_ids": ids})[0][:, 0]
+    np.testing.assert_allclose(fits(judge, painter.tokenizer, known.pixels[:2], captions), 2 * fit - 1, atol=0.02)
     first, wanted = run.finished_autoencoder().decoder[0].weight, painter.autoencoder.decoder[0].weight
     assert float((first - wanted).detach().abs().mean() / wanted.detach().abs().mean()) < 0.05
