@@ -34,10 +34,10 @@ def weights_of(path: Path) -> Arrays:
             found[base] = array.astype(np.float32)
         elif kind != "scale":
             found[name] = array
-    named = {name: array for name, array in found.items() if not name.startswith("onnx::")}
     for node in graph.node:
         if node.op_type == "Identity" and node.input[0] in found:
-            named[node.output[0]] = found[node.input[0]]
+            found[node.output[0]] = found[node.input[0]]
+    named = {name: array for name, array in found.items() if not name.startswith("onnx::")}
     for name, array in _by_module(graph, found):
         named[name] = array
     return named
