@@ -54,6 +54,17 @@ def as_jpeg(rgba: Rgba, quality: int) -> Rgba:
     return np.ascontiguousarray(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGBA))
 
 
+def cut_out(rgba: Rgba) -> Rgba:
+    """Its ellipse with a round hole; black below what is clear, where nobody sees it."""
+    side = len(rgba)
+    y, x = np.mgrid[:side, :side] + 0.5 - side / 2
+    ellipse, hole = np.hypot(x, 1.3 * y) - 0.46 * side, 0.08 * side - np.hypot(x + side / 5, y)
+    result = rgba.copy()
+    result[..., 3] = np.rint(255 * np.clip(0.5 - np.maximum(ellipse, hole), 0, 1))
+    result[result[..., 3] == 0] = 0
+    return result
+
+
 def test_textures_are_told_from_drawings() -> None:
     assert is_pictorial(texture())
     assert is_pictorial(as_jpeg(texture(), 70))
@@ -61,9 +72,11 @@ def test_textures_are_told_from_drawings() -> None:
     assert not is_pictorial(drawing())
     assert not is_pictorial(as_jpeg(drawing(), 60))
     assert not is_pictorial(texture(120))  # too small to tell
-    clear = texture()
-    clear[:9, :9, 3] = 0
-    assert not is_pictorial(clear)
+    assert is_pictorial(cut_out(texture()))
+    assert not is_pictorial(cut_out(drawing()))
+    faded = texture()
+    faded[..., 3] = np.linspace(0, 255, 224)[None, :].astype(np.uint8)
+    assert not is_pictorial(faded)
 
 
 def test_what_is_a_photograph_does_not_depend_on_its_size() -> None:
@@ -124,6 +137,21 @@ def test_large_pictures_keep_their_size_and_palettes_their_number() -> None:
     assert len(set(re.findall(r'fill="(#\w+)"', svg))) <= 7
     assert svg == trace(large.copy(), parameters)
     assert len(trace(large, replace(parameters, min_area=12.0))) <= len(svg)
+
+
+def test_what_is_clear_stays_clear_and_no_edge_is_light_or_dark() -> None:
+    picture = cut_out(texture())
+    drawn = render(trace(picture, pictorial_parameters(224, 224, 2)), 224, 224)
+    opaque, clear = (
+        cv2.erode(picture[..., 3], np.ones((5, 5))) == 255,
+        cv2.dilate(picture[..., 3], np.ones((5, 5))) == 0,
+    )
+    assert drawn[opaque][:, 3].min() == 255
+    assert drawn[clear][:, 3].max() == 0
+    seen = (picture[..., 3] > 128) & (drawn[..., 3] > 128)
+    assert np.abs(drawn[seen][:, :3].mean(0) - picture[seen][:, :3].mean(0)).max() < 2
+    reference = Reference(picture)
+    assert reference.compare(drawn).ssim > reference.fidelity(trace(picture, reference_parameters())).ssim
 
 
 @pytest.mark.parametrize("regions", [2, 3])
@@ -195,4 +223,8 @@ def test_regions_of_a_cut_lie_within_their_parents() -> None:
     assert len(nested.parent) == 3
     assert nested.parent.tolist() == [-1, 0, 1]
     assert nested.depth.tolist() == [0, 1, 2]
-    assert at_depth(nested.labels, nested.parent, nested.depth, 1).tolist() == [[-1, -1], [1, 1]]
+    opaque = np.zeros(3, np.bool_)
+    assert at_depth(nested.labels, nested.parent, nested.depth, 1, opaque).tolist() == [[-1, -1], [1, 1]]
+    first_clear = np.array([False, True, False])
+    assert at_depth(nested.labels, nested.parent, nested.depth, 1, first_clear).max() == -1
+    assert at_depth(nested.labels, nested.parent, nested.depth, 2, first_clear).max() == 2

@@ -52,12 +52,13 @@ def nest(parent: Ints, time: Ints, cut: int, shape: tuple[int, ...]) -> Nested:
 
 
 @kernel
-def at_depth(labels: Ints, parent: Ints, depth: Ints, wanted: int) -> Ints:
-    """(H, W): for each pixel the region of depth ``wanted`` that it belongs to, or -1."""
+def at_depth(labels: Ints, parent: Ints, depth: Ints, wanted: int, clear: npt.NDArray[np.bool_]) -> Ints:
+    """(H, W): for each pixel the region of depth ``wanted`` that it belongs to, or -1; -1 too for what is ``clear``
+    (n,), and for what joined that."""
     n = parent.size
     owner = np.empty(n, np.int32)
     for r in range(n):
-        owner[r] = -1 if depth[r] < wanted else (r if depth[r] == wanted else owner[parent[r]])
+        owner[r] = -1 if depth[r] < wanted or clear[r] else (r if depth[r] == wanted else owner[parent[r]])
     height, width = labels.shape
     found = np.empty((height, width), np.int32)
     for y in range(height):

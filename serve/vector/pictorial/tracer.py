@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.vector.compare import composite
+from serve.vector.coverage.flat import premultiply, shrink
 from serve.vector.parameters import PictorialParameters
 from serve.vector.pictorial.merging import MergeTree, merge
 from serve.vector.pictorial.nesting import Nested, at_depth, nest
@@ -22,18 +23,22 @@ Colors = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 CHROMA_WEIGHT = 5e-4
 """Weight of a squared difference of chroma, whatever lies around: small coloured areas keep their hue."""
+CLEAR_APART = 1e4
+"""Distance of clear pixels from opaque ones in colour: they join last."""
+OPAQUE_FROM = 128
 DARK = 16
 """Values up to this are rounded to whole numbers, whatever the step of colours: SSIM compares means by their ratio."""
 PALETTE_ROUNDS = 8
 
 
 def trace_pictorial(rgba: Rgba, parameters: PictorialParameters) -> str:
-    """The SVG of a straight 8-bit RGBA picture (H, W, 4), transparency laid on white; the same picture and parameters
-    give the same text."""
+    """The SVG of a straight 8-bit RGBA picture (H, W, 4); pixels that are more clear than opaque are left out. The same
+    picture and parameters give the same text."""
     height, width = rgba.shape[:2]
-    rgb = _reduced(composite(rgba), parameters.max_pixels)
+    rgb, clear = _seen(rgba, parameters.max_pixels)
     colors, weights, chroma = tree_inputs(rgb)
-    tree = merge(colors, weights, chroma, CHROMA_WEIGHT)
+    apart = np.dstack([colors, CLEAR_APART * clear]).astype(np.float32) if clear.any() else colors
+    tree = merge(apart, weights, chroma, CHROMA_WEIGHT)
     nested = nest(tree.parent, tree.time, _cut(tree, parameters), rgb.shape[:2])
     drawn = _region_colors(colors, weights, nested)
     if parameters.max_colors:
@@ -41,7 +46,8 @@ def trace_pictorial(rgba: Rgba, parameters: PictorialParameters) -> str:
     steps = np.where(drawn < DARK, 1, parameters.color_step)
     rounded = np.clip(np.rint(drawn / steps) * steps, 0, 255).astype(np.int64)
     least = parameters.min_area * weights.size / (height * width)
-    return _to_svg(nested, rounded, 2 * parameters.tolerance, least, (width, height))
+    holes = np.bincount(nested.labels.ravel(), clear.ravel()) > 0.5 * np.bincount(nested.labels.ravel())
+    return _to_svg(nested, rounded, holes, 2 * parameters.tolerance, least, (width, height))
 
 
 def _cut(tree: MergeTree, parameters: PictorialParameters) -> int:
@@ -51,6 +57,18 @@ def _cut(tree: MergeTree, parameters: PictorialParameters) -> int:
     worth = pixels - int(np.searchsorted(np.maximum.accumulate(tree.price), parameters.price))
     regions = min(parameters.regions, max(parameters.regions // 4, worth))
     return max(0, pixels - max(1, regions))
+
+
+def _seen(rgba: Rgba, most: int) -> tuple[Rgb, npt.NDArray[np.bool_]]:
+    """Colours (h, w, 3) of at most ``most`` pixels, and which of them are clear; those are white."""
+    if rgba[..., 3].min() == 255:
+        rgb = _reduced(composite(rgba), most)
+        return rgb, np.zeros(rgb.shape[:2], np.bool_)
+    pixels = shrink(premultiply(rgba), most)
+    clear = pixels[..., 3] < OPAQUE_FROM
+    straight = np.rint(255 * pixels[..., :3] / np.maximum(pixels[..., 3:], 1))
+    straight[clear] = 255
+    return np.ascontiguousarray(np.minimum(straight, 255), np.uint8), clear
 
 
 def _reduced(rgb: Rgb, most: int) -> Rgb:
@@ -88,8 +106,16 @@ def _in_palette(colors: Floats, pixels: npt.NDArray[np.int64], count: int) -> Fl
     return np.asarray(means[nearest], np.float32)
 
 
-def _to_svg(nested: Nested, colors: Colors, tolerance: float, least: float, size: tuple[int, int]) -> str:
-    """``tolerance`` in half pixels, ``least`` area in pixels of the labels; ``size`` of the SVG."""
+def _to_svg(
+    nested: Nested,
+    colors: Colors,
+    clear: npt.NDArray[np.bool_],
+    tolerance: float,
+    least: float,
+    size: tuple[int, int],
+) -> str:
+    """``clear`` (n,): regions that are not drawn. ``tolerance`` in half pixels, ``least`` area in pixels of the labels;
+    ``size`` of the SVG."""
     rows, columns = nested.labels.shape
     width, height = size
     names = [_hex(color) for color in colors.tolist()]
@@ -97,10 +123,11 @@ def _to_svg(nested: Nested, colors: Colors, tolerance: float, least: float, size
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
     across, down = (f"{length / cells / 2:.6g}" for length, cells in ((width, columns), (height, rows)))
     scale = across if across == down else f"{across} {down}"
-    parts = [head, f'<path fill="{names[0]}" d="M0 0h{width}v{height}H0z"/><g transform="scale({scale})">']
+    ground = "" if clear.any() else f'<path fill="{names[0]}" d="M0 0h{width}v{height}H0z"/>'
+    parts = [head, f'{ground}<g transform="scale({scale})">']
     areas = np.bincount(nested.labels.ravel(), minlength=len(colors))
-    for depth in range(1, int(nested.depth.max()) + 1):
-        points, starts, owners = outlines(at_depth(nested.labels, nested.parent, nested.depth, depth))
+    for depth in range(1 if ground else 0, int(nested.depth.max()) + 1):
+        points, starts, owners = outlines(at_depth(nested.labels, nested.parent, nested.depth, depth, clear))
         points, starts = simplified(points, starts, tolerance)
         drawn = np.flatnonzero((np.diff(starts) >= 3) & (areas[owners] >= least))
         drawn = drawn[np.argsort(key[owners[drawn]], kind="stable")]
