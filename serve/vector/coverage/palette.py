@@ -19,6 +19,10 @@ HEAVY, HEAVY_AREA = 0.05, 10.0
 """A colour with this share of a kept one's pixels, and this many times the least, is one of the picture's own..."""
 HEAVY_DISTANCE = 0.5
 """...and may come this much nearer to it."""
+SCATTERED = 2.0
+"""Distances from all other colours, in units of the palette's, from which a colour may be scattered over cells."""
+OFF_MIXES = 32.0
+"""Steps of 255 that such a colour is from every mix of two others."""
 CHROMA = 0.5
 """What chroma counts for beside luma at the edges of noisy pictures: JPEG keeps it at half of the resolution."""
 SNAP = 2.0
@@ -136,7 +140,9 @@ def find_palette(pixels: FloatImage, mask: npt.NDArray[np.uint8], distance: floa
     order = np.argsort(-counts, kind="stable")
     means, counts = means[order], counts[order]
     look = appearance(means)
-    kept = _separate(look, counts, distance, max_colors, max(4.0, MIN_SHARE * area))
+    least = max(4.0, MIN_SHARE * area)
+    kept = _separate(look, counts, distance, max_colors, least)
+    kept += _scattered(means, look, counts, kept, distance, max_colors - len(kept), least)
     colors = means[kept]
     for _ in range(KMEANS_ROUNDS):
         nearest = nearest_color(look, appearance(colors))
@@ -202,3 +208,34 @@ def _separate(look: Colors, counts: npt.NDArray[np.int32], distance: float, most
         if (apart > np.where(heavy, HEAVY_DISTANCE * distance, distance)).all():
             kept.append(i)
     return kept
+
+
+def _scattered(
+    means: Colors,
+    look: Colors,
+    counts: npt.NDArray[np.int32],
+    kept: list[int],
+    distance: float,
+    room: int,
+    least: float,
+) -> list[int]:
+    """Up to ``room`` further entries: colours whose pixels noise has spread over several cells. Each lies far from all
+    ``kept`` and from every mix of two of them, as no edge between those does."""
+    found: list[int] = []
+    apart = np.sqrt(((look[:, None] - look[kept]) ** 2).sum(2)).min(1)
+    left = apart > SCATTERED * distance
+    while room > len(found) and left.any():
+        i = int(np.argmax(np.where(left, counts, 0)))
+        near = left & (np.sqrt(((look - look[i]) ** 2).sum(1)) <= distance)
+        if counts[near].sum() >= least and _off_mixes(means[i], means[[*kept, *found]]) > OFF_MIXES:
+            found.append(i)
+        left &= ~near
+    return found
+
+
+def _off_mixes(color: Colors, others: Colors) -> float:
+    """The least distance in steps of 255 from ``color`` (4,) to a mix of two of ``others`` (k, 4)."""
+    start, step = others[:, None], others[None] - others[:, None]
+    share = ((color - start) * step).sum(2) / np.maximum((step**2).sum(2), 1e-6)
+    mixed = start + np.clip(share, 0, 1)[..., None] * step
+    return float(np.sqrt(((color - mixed) ** 2).sum(2)).min())
