@@ -6,6 +6,7 @@ import {
   currentSettings,
   DEFAULTS,
   drawnSize,
+  drawnSteps,
   editGuides,
   type Family,
   jobOf,
@@ -172,4 +173,26 @@ test("subjects lie where the stack places them, unless they were moved, and regi
   const placed = placedParts({ ...layout, parts: [...layout.parts, ada, bo] }, boxes);
   expect(placed.map(({ part }) => part.name || part.prompt)).toEqual(["Bo", "Ada", "a kite"]);
   expect(placed.map(({ box }) => box.left)).toEqual([0.1, 0.5, 0.1]);
+});
+
+test("steps and guidance are those that the stack takes where the form says nothing", () => {
+  const usual = {
+    num_inference_steps: 20,
+    guidance_scale: 3,
+    sampler: "flow_euler",
+    long_step_samplers: [],
+    few_steps: null,
+  };
+  const family = { ...FAMILY, ...usual } as Family;
+  const taught = { ...family, few_steps: 4, long_step_samplers: ["euler", "flow_euler"] } as Family;
+  const drawn = (change: Partial<Settings>, one = taught, source = NO_SOURCE) =>
+    Object.values(drawnSteps({ ...DEFAULTS, ...change }, one, source));
+  expect(drawn({}, family)).toEqual([20, 3]);
+  expect(drawn({})).toEqual([4, 1]);
+  expect(drawn({ steps: 4, negativePrompt: "rain" })).toEqual([4, 1]);
+  for (const change of [{ negativePrompt: "rain" }, { sampler: "heun" }, { style: "ink" }]) {
+    expect(drawn(change)).toEqual([20, 3]);
+  }
+  expect(drawn({ guidance: 5 })).toEqual([20, 5]);
+  expect(drawn({}, taught, { picture: STORED, use: AS_IT_IS })).toEqual([20, 3]);
 });

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from serve.diffusion.controls import PREPROCESSORS
 from serve.diffusion.layout import MAX_RELATIONSHIPS, MAX_SUBJECTS, RELATIONS
 from serve.ensembles.embedder import has_embedder
+from serve.diffusion.samplers import by_name
 from serve.ensembles.illustrator.adapters import MAX_LORAS, MAX_PICTURES_EACH, MAX_SCALE, MAX_WEIGHT
 from serve.ensembles.illustrator.illustration import MAX_GUIDANCE, MAX_PICTURES, MAX_PROMPT_CHARACTERS, MAX_STEPS
 from serve.ensembles.illustrator.picture_source import FILLS, MAX_BLUR_PX, MAX_CANVAS_PX, MAX_MARGIN_PX
@@ -31,7 +32,11 @@ class FamilyOffer(BaseModel):
     max_px: int
     num_inference_steps: Annotated[int, Field(description="by default")]
     guidance_scale: Annotated[float, Field(description="by default")]
+    few_steps: Annotated[
+        int | None, Field(description="long ones, without guidance: by default of what is drawn from words alone")
+    ]
     sampler: Annotated[str, Field(description="by default")]
+    long_step_samplers: Annotated[list[str], Field(description="those that take the few steps")]
     samplers: list[str]
     takes_pictures: Annotated[bool, Field(description="whether a drawing may start from a picture")]
     takes_loras: bool
@@ -111,4 +116,6 @@ async def offer(request: Request) -> OfferResponse:
 
 
 def _family(family: FamilyInfo) -> FamilyOffer:
-    return FamilyOffer(**{name: getattr(family, name) for name in FamilyOffer.model_fields})
+    long = [name for name in family.samplers if family.few_steps is not None and by_name(name).takes_long_steps]
+    known = {name: getattr(family, name) for name in FamilyOffer.model_fields.keys() - {"long_step_samplers"}}
+    return FamilyOffer(**known, long_step_samplers=long)

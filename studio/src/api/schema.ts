@@ -2261,10 +2261,20 @@ export interface components {
              */
             guidance_scale: number;
             /**
+             * Few Steps
+             * @description long ones, without guidance: by default of what is drawn from words alone
+             */
+            few_steps: number | null;
+            /**
              * Sampler
              * @description by default
              */
             sampler: string;
+            /**
+             * Long Step Samplers
+             * @description those that take the few steps
+             */
+            long_step_samplers: string[];
             /** Samplers */
             samplers: string[];
             /**

@@ -4,7 +4,8 @@ import { Button, Choice, NumberInput, Range, Section, Segments, Text, Toggle } f
 import { counted, number } from "../../ui/format";
 import { ChosenModels } from "./chosen_models";
 import { Insight } from "./insight";
-import { type Family, familyOf, randomSeed, type Settings } from "./settings";
+import { drawnSteps, type Family, familyOf, randomSeed, type Settings } from "./settings";
+import { useSource } from "./source";
 import { SuitingModels } from "./suiting_models";
 
 const FORMATS = [
@@ -132,6 +133,7 @@ function FamilySettings({
   family,
   limits,
 }: Pick<Props, "settings" | "change" | "limits"> & { family: Family }) {
+  const drawn = drawnSteps(settings, family, useSource());
   const side = { min: family.min_px, max: family.max_px, step: family.multiple_of_px };
   return (
     <div className="stack">
@@ -143,14 +145,14 @@ function FamilySettings({
       />
       <Range
         label="Steps"
-        value={settings.steps ?? family.num_inference_steps}
+        value={drawn.steps}
         onChange={(steps) => change({ steps })}
         min={1}
         max={Math.min(60, limits.max_steps)}
       />
       <Range
         label="Guidance"
-        value={settings.guidance ?? family.guidance_scale}
+        value={drawn.guidance}
         onChange={(guidance) => change({ guidance })}
         min={0}
         max={Math.min(20, limits.max_guidance)}

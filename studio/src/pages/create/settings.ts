@@ -103,6 +103,15 @@ export function offered(settings: Settings, family: Family | undefined, loras?: 
   };
 }
 
+/** Steps and guidance of the drawing, as the stack takes them where the form says nothing. */
+export function drawnSteps(settings: Settings, family: Family, { picture }: Source) {
+  const few = family.long_step_samplers.includes(settings.sampler || family.sampler) ? family.few_steps : null;
+  const words = settings.negativePrompt.trim() || settings.style || settings.palette || settings.mood;
+  const isPlain = settings.guidance === null && !words && !picture;
+  const steps = settings.steps ?? (few !== null && isPlain ? few : family.num_inference_steps);
+  return { steps, guidance: settings.guidance ?? (steps === few ? 1 : family.guidance_scale) };
+}
+
 /** The size of the drawing, as the stack takes it where the form says nothing: that of its picture, as near as can be. */
 export function drawnSize(settings: Settings, family: Family, { picture, use }: Source) {
   const { min_px, max_px, multiple_of_px: step } = family;

@@ -1,3 +1,4 @@
+import type { Schemas } from "../../api/client";
 import { useOffer } from "../../api/offer";
 import { useEngines, useLoras } from "../../api/queries";
 import { Fact } from "../../ui/facts";
@@ -32,7 +33,7 @@ export function Models() {
               name="Sides"
               value={family.min_px === family.max_px ? "fixed" : `${family.min_px} to ${family.max_px} px`}
             />
-            <Fact name="Steps" value={String(family.num_inference_steps)} />
+            <Fact name="Steps" value={stepsOf(family)} />
             <Fact name="Guidance" value={String(family.guidance_scale)} />
             <Fact name="Samplers" value={family.samplers.join(", ")} />
             <Fact name="LoRAs" value={family.takes_loras ? "yes" : "no"} />
@@ -61,6 +62,9 @@ export function Models() {
     </div>
   );
 }
+
+const stepsOf = ({ few_steps, num_inference_steps }: Schemas["FamilyOffer"]) =>
+  few_steps === null ? String(num_inference_steps) : `${few_steps}, or ${num_inference_steps} with guidance`;
 
 function State({ ready, reason }: { ready: boolean; reason: string }) {
   return (
