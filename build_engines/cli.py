@@ -192,7 +192,7 @@ def evaluate(
 ) -> None:
     """Draw 260 captions and print how often a judge of real icons finds the right one; also two contact sheets.
 
-    pictogram: two contact sheets of sixty prompts, drawn by its engines, the second through to SVG. adapters: three of
+    pictogram: contact sheets of sixty prompts, drawn by its engines, through to SVG, and by mini. adapters: three of
     mini's ControlNet, references and LoRAs, drawn by its engines.
     """
     if family == "pictogram":

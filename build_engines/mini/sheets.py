@@ -25,8 +25,12 @@ _RENDERED_PX, _SHOWN_PX = 512, 192
 
 
 def draw_sheets(repository: Path) -> None:
-    """Draws the sheets with the engines of ``repository`` into docs/media."""
-    for path in write_sheets(repository, project_path("docs/media")):
+    """Draws the sheets with the engines of ``repository`` into docs/media; what `mini` makes of the same prompts beside
+    them, ``mini_prompts.webp``."""
+    folder = project_path("docs/media")
+    beside = folder / "mini_prompts.webp"
+    _write(list(engines.draw_all(repository, PROMPTS, range(len(PROMPTS)))), PROMPTS, beside)
+    for path in (*write_sheets(repository, folder), beside):
         typer.echo(f"wrote {path}")
 
 
@@ -37,10 +41,13 @@ def write_sheets(repository: Path, folder: Path, prompts: Sequence[str] = PROMPT
     vectorized = [np.asarray(Image.fromarray(one).resize((_SHOWN_PX, _SHOWN_PX))) for one in _rendered(drawn)]
     made = []
     for name, pictures in ((family, list(drawn)), (f"{family}_svg", vectorized)):
-        on_white = [composite(one) for one in pictures]
         made.append(folder / f"{name}.webp")
-        Image.fromarray(drawing.sheet(on_white, prompts, _COLUMNS, scale=1)).save(made[-1], quality=82, method=6)
+        _write([composite(one) for one in pictures], prompts, made[-1])
     return made
+
+
+def _write(pictures: Sequence[Rgba], prompts: Sequence[str], path: Path) -> None:
+    Image.fromarray(drawing.sheet(pictures, prompts, _COLUMNS, scale=1)).save(path, quality=82, method=6)
 
 
 def _rendered(drawn: Rgba) -> list[Rgba]:
