@@ -98,6 +98,8 @@ class NoiseSchedule(BaseModel):
     def _complete(self) -> Self:
         if self.prediction_type != "flow" and (self.beta_start is None or self.beta_end is None):
             raise ValueError("beta_start and beta_end are required unless the model predicts a flow")
+        if self.few_step is not None and self.prediction_type != "flow":
+            raise ValueError("few_step is of models that predict a flow")
         if self.rescale_betas_zero_snr and self.prediction_type == "epsilon":
             raise ValueError("rescale_betas_zero_snr needs a model that predicts v: at zero SNR epsilon tells nothing")
         return self

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
-from serve.vector.ids import with_prefix
+from serve.vector.ids import with_own_ids, with_prefix
 from serve.vector.recolour import SVG, svg_in_palette
 from serve.vector.rewrite.rewrite import Rewrite
 
@@ -33,7 +33,7 @@ class Finish:
         """``svg``, as our tracers write it, finished; the same text if nothing is to be done. ``decimals`` of what is
         rewritten."""
         if self.palette:
-            svg = svg_in_palette(svg, self.palette)
+            svg = with_own_ids(svg_in_palette(svg, self.palette))  # the same drawing in two palettes may share a page
         if self.remove_background:
             svg = _edited(svg, _remove_canvas)
         svg = self.rewrite.apply(svg, decimals)

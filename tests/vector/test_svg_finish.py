@@ -69,7 +69,15 @@ def test_drawings_inline_in_one_page_do_not_take_each_others_paints_and_shapes(f
     assert np.abs(render(page, 192, 96).astype(int) - apart).max() <= 2
 
 
-def test_ids_begin_with_what_was_asked_for() -> None:
+def test_one_drawing_in_two_palettes_has_different_ids() -> None:
+    svg = gradient_and_repeats("#1040d0")
+    finished = [Finish(palette=(color, "#ffffff")).apply(svg) for color in ("#1040d0", "#d03010")]
+    shapes = [{use.get("href") for use in ElementTree.fromstring(one).iter() if use.get("href")} for one in finished]
+    assert all(shapes)
+    assert not shapes[0] & shapes[1]
+
+
+def test_ids_begin_with_the_given_prefix() -> None:
     svg = gradient_and_repeats("#1040d0")
     assert "<use" in svg
     named = Finish(classes=True, id_prefix="fox-").apply(svg)

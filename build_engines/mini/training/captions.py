@@ -84,13 +84,14 @@ def kept(
     processes: int = 1,
 ) -> Ids:
     """``write_all``, or what it once wrote into a file of ``folder`` for the same rows, words and preset."""
-    facts = repr((variants, tokenizer.to_str(), preset.captions, preset.curated, seed))
+    texts = sorted((key, repr(concept)) for key, concept in corpus.concepts.items())
+    facts = repr((variants, corpus.entries, texts, tokenizer.to_str(), preset.captions, preset.curated, seed))
     path = folder / f"captions-{hashlib.sha256(facts.encode()).hexdigest()[:12]}.npz"
     if path.is_file():
         with np.load(path) as stored:
             return np.asarray(stored["ids"], np.int32)
     written = write_all(corpus, variants, tokenizer, preset, seed, folder, processes)
     partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, ids=written.astype(np.uint16))
+    np.savez_compressed(partial, ids=written)
     os.replace(partial, path)
     return written

@@ -9,6 +9,7 @@ which begin at ``FEW_STEP_OFFSET``. Every batch shows as many pictures of the fl
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,17 @@ class FewStepLearner(FlowLearner):
     _trajectories: Tensor
     _captions: Tensor
 
-    def teach(self, state: dict[str, Any]) -> None:
-        """Trains on from the averaged weights of another learner's state; they draw the trajectories."""
+    def teach(self, state: dict[str, Any], stop: Callable[[], bool] = lambda: False) -> bool:
+        """Trains on from the averaged weights of another learner's state; they draw the trajectories. False when it was
+        stopped before all are drawn."""
         self.begin_with(state)
-        count = self.preset.trajectories
-        made = [self._drawn(first, min(_CHUNK, count - first)) for first in range(0, count, _CHUNK)]
+        count, made = self.preset.trajectories, []
+        for first in range(0, count, _CHUNK):
+            if stop():
+                return False
+            made.append(self._drawn(first, min(_CHUNK, count - first)))
         self._trajectories, self._captions = (torch.cat(part) for part in zip(*made, strict=True))
+        return True
 
     @torch.no_grad()
     def _drawn(self, first: int, count: int) -> tuple[Tensor, Tensor]:

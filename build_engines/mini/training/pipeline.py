@@ -176,9 +176,12 @@ class Run:
 
     def _few_step(self) -> bool:
         """Teaches the averaged weights of the second stage, or of the first where there is none, long steps."""
+        if (self.folder / "few_step.pt").is_file() and self._seen("few_step") >= self.preset.few_step.samples:
+            return True
         learner = self.flow_learner(self.preset.few_step, FewStepLearner)
         assert isinstance(learner, FewStepLearner)
-        learner.teach(self._trained("polish", "denoiser"))
+        if not learner.teach(self._trained("polish", "denoiser"), self.stop):
+            return False
         return self._loop("few_step", learner.steps, self._sheets(learner, "denoiser", "polish")).run(learner)
 
     def _sheets(self, learner: FlowLearner, *before: str) -> Every:
@@ -202,6 +205,8 @@ class Run:
         """
         if not self.kept:
             raise ValueError("no engines to mix the weights with")
+        if (self.folder / "mix.pt").is_file():
+            return True
         tokenizer = make_tokenizer(self.vocabulary().words)
         earlier = self._empty_denoiser()
         self.kept.load_denoiser(earlier, tokenizer)
@@ -214,9 +219,8 @@ class Run:
         shape = (self.preset.autoencoder.channels, self.preset.autoencoder.side, self.preset.autoencoder.side)
         painter = Painter(model.eval(), autoencoder, tokenizer, latents.scale(self.folder), shape)
         few_step = (self.folder / "few_step.pt").is_file()
-        checkpoint.save(
-            painter, self.folder / "checkpoint", self.origin(), self.finished_judge(), self._stand_ins(), few_step
-        )
+        origin = self.origin() | {"mixed": {"earlier": self.kept.samples("denoiser"), "shares": _MIXED}}
+        checkpoint.save(painter, self.folder / "checkpoint", origin, self.finished_judge(), self._stand_ins(), few_step)
         return True
 
     def _empty_denoiser(self) -> ConditionedDenoiser:
@@ -243,7 +247,7 @@ class Run:
 
         Left out soon after the last one: a sheet costs as much as 1,000 pictures of training.
         """
-        drawn = [int(p.stem) for p in (self.folder / "samples").glob("[0-9]*.png")]
+        drawn = [int(p.stem) for p in (self.folder / "samples").glob("[0-9]*.png") if p.stem.isdigit()]
         if drawn and seen < max(drawn) + self.preset.sheet_samples and not finished:
             return
         painter = self.painter(learner)
@@ -251,6 +255,7 @@ class Run:
         few_step = isinstance(learner, FewStepLearner)
         if few_step:
             save_sheet(painter, self.folder / "samples" / f"{seen:08d}-few-steps.png", few_steps=True)
+        (self.folder / "mix.pt").unlink(missing_ok=True)
         if self.preset.denoiser.kind in ("hybrid", "vector"):
             origin, judge = self.origin(), self.finished_judge()
             checkpoint.save(painter, self.folder / "checkpoint", origin, judge, self._stand_ins(), few_step)

@@ -274,11 +274,7 @@ class DrawingRequest:
 
     def preview_every(self, most: int) -> int:
         """Steps between previews, so that there are up to ``most`` of each picture."""
-        steps, source = (
-            self.order.options.num_inference_steps or self.family.num_inference_steps,
-            self.order.options.source,
-        )
-        steps = steps if source is None else max(1, int(steps * source.resolved_strength))
+        steps = self.order.steps_to_do(self.family)
         return max(1, -(-steps // (most + 1))) if self.previews and most else 0
 
 

@@ -260,14 +260,20 @@ class Order:
             return replace(self, options=replace(self.options, loras=(*own, *more)))
 
     def with_quality(self, quality: Quality, family: FamilyInfo) -> Order:
-        """With the steps and candidates of ``quality``, unless the request sets them; without steps for a family that
-        chooses them by the request (``FamilyInfo.steps_and_guidance``)."""
+        """With the steps and candidates of ``quality``, unless the request sets them. The few long steps of a family
+        that was taught them are of every quality."""
         options = self.options
         if family.judges and options.candidates == 1:
             options = replace(options, candidates=min(quality.candidates, MAX_DRAWN // options.n))
-        if options.num_inference_steps is None and family.few_steps is None:
+        if options.num_inference_steps is None and family.steps_and_guidance(options)[0] != family.few_steps:
             options = replace(options, num_inference_steps=steps_of(quality, family))
         return replace(self, options=options)
+
+    def steps_to_do(self, family: FamilyInfo) -> int:
+        """Of each picture: with a strength, that share of its steps."""
+        steps, _ = family.steps_and_guidance(self.options)
+        source = self.options.source
+        return steps if source is None else max(1, int(steps * source.resolved_strength))
 
 
 async def draw(order: Order, direct: DirectService, caller: Caller, **more: Any) -> Answer:

@@ -118,7 +118,5 @@ def quality_of(name: str) -> Quality:
 
 
 def steps_of(quality: Quality, family: FamilyInfo) -> int:
-    """The few long steps of a family that was taught them are of every quality."""
-    if family.few_steps is not None:
-        return family.few_steps
+    """Where the family draws its usual steps."""
     return min(MAX_STEPS, max(1, round(quality.steps_factor * family.num_inference_steps)))

@@ -146,7 +146,7 @@ class ImagesBody(DrawingFields, VariationFields):
         return ImagesRequest(
             order,
             (width, height),
-            steps_to_do(order, family),
+            order.steps_to_do(family),
             _LEGACY.get(quality, quality),
             self.response_format == "url",
             self.partial_images if self.stream else None,
@@ -154,13 +154,6 @@ class ImagesBody(DrawingFields, VariationFields):
             family.alpha and order.encoding.keeps_alpha,
             "image_generation" if source is None else "image_edit",
         )
-
-
-def steps_to_do(order: Order, family: FamilyInfo) -> int:
-    """Of each picture: with a strength, that share of its steps."""
-    steps, _ = family.steps_and_guidance(order.options)
-    source = order.options.source
-    return steps if source is None else max(1, int(steps * source.resolved_strength))
 
 
 def snapped(size: str, family: FamilyInfo) -> tuple[int, int]:

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 
 from serve.diffusion.controls import PREPROCESSORS
 from serve.diffusion.layout import MAX_RELATIONSHIPS, MAX_SUBJECTS, RELATIONS
-from serve.ensembles.embedder import has_embedder
 from serve.diffusion.samplers import by_name
+from serve.ensembles.embedder import has_embedder
 from serve.ensembles.illustrator.adapters import MAX_LORAS, MAX_PICTURES_EACH, MAX_SCALE, MAX_WEIGHT
 from serve.ensembles.illustrator.illustration import MAX_GUIDANCE, MAX_PICTURES, MAX_PROMPT_CHARACTERS, MAX_STEPS
 from serve.ensembles.illustrator.picture_source import FILLS, MAX_BLUR_PX, MAX_CANVAS_PX, MAX_MARGIN_PX

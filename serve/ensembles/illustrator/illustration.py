@@ -220,8 +220,8 @@ def steps_and_guidance(
 ) -> tuple[int, float]:
     """The number of steps and the guidance scale of a drawing; ``usual``: those of its family.
 
-    ``few_steps``, where the family was taught long steps, are for what is drawn from words alone: guidance, a negative
-    prompt and a part of the way from a picture need its usual ones.
+    ``few_steps``, where the family was taught long steps, are the default of what is drawn from words alone: guidance,
+    a negative prompt and a part of the way from a picture need its usual ones. As many named steps are long ones, too.
     """
     steps, guidance = options.num_inference_steps, options.guidance_scale
     if steps is None:

@@ -174,8 +174,13 @@ def without_defaults(options: IllustrateOptions, family: FamilyInfo | None) -> I
     """Remove options that equal the defaults of ``family``, which do not apply to other backends."""
     if family is None:
         return options
-    names = ("num_inference_steps", "guidance_scale", "sampler")
-    open_again: dict[str, Any] = {name: None for name in names if getattr(options, name) == getattr(family, name)}
+    steps, guidance = family.steps_and_guidance(replace(options, num_inference_steps=None, guidance_scale=None))
+    defaults: dict[str, set[Any]] = {
+        "num_inference_steps": {steps, family.num_inference_steps},
+        "guidance_scale": {guidance, family.guidance_scale},
+        "sampler": {family.sampler},
+    }
+    open_again: dict[str, Any] = {name: None for name in defaults if getattr(options, name) in defaults[name]}
     return replace(options, **open_again)
 
 

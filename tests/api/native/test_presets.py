@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from illustrator_standin import family
 
+from serve.api.http.drawing import Order
 from serve.api.native.presets import CATEGORIES, PLACE, QUALITIES, apply, quality_of, steps_of, template_of
 from serve.diffusion.prompt import parse
+from serve.ensembles.illustrator.encoding import Encoding
+from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.errors import InvalidRequest
 
 
@@ -32,9 +35,21 @@ def test_category_name_selects_its_first_template() -> None:
     assert apply(template_of("fantasy"), "x", "")[1] == CATEGORIES["fantasy"][0].negative_prompt
 
 
-def test_long_steps_that_a_family_was_taught_are_of_every_quality() -> None:
-    assert [steps_of(quality, family("mini", num_inference_steps=20)) for quality in QUALITIES] == [10, 20, 40]
-    assert {steps_of(quality, family("fox", num_inference_steps=20, few_steps=4)) for quality in QUALITIES} == {4}
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        (IllustrateOptions("a fox"), [None, None, None]),
+        (IllustrateOptions("a fox", negative_prompt="rain"), [10, 20, 40]),
+        (IllustrateOptions("a fox", num_inference_steps=7), [7, 7, 7]),
+    ],
+)
+def test_long_steps_that_a_family_was_taught_are_of_every_quality(
+    options: IllustrateOptions, steps: list[int | None]
+) -> None:
+    taught = family("fox", num_inference_steps=20, few_steps=4, sampler="flow_euler")
+    orders = [Order(options, Encoding(), {}).with_quality(quality, taught) for quality in QUALITIES]
+    assert [order.options.num_inference_steps for order in orders] == steps
+    assert [order.steps_to_do(taught) for order in orders] == [step or 4 for step in steps]
 
 
 @pytest.mark.parametrize("name", ["", "food", "fantasy/nothing", "/legend", "Fantasy"])

@@ -325,6 +325,8 @@ def test_all_stages_run_and_a_second_run_has_nothing_to_do(known: Corpus, tmp_pa
     assert run.origin()["samples"]["polish"] == run.origin()["samples"]["few_step"] == 8
     schedule = json.loads((tmp_path / "checkpoint" / "scheduler" / "scheduler_config.json").read_text())
     assert schedule["few_step"] == {"steps": 4, "timestep_offset": FEW_STEP_OFFSET}
+    assert run.train(("few_step",))
+    run._draw(run.flow_learner(), 48, True)  # sheets of long steps beside it
     before = torch.load(tmp_path / "denoiser.pt", weights_only=True)["step"]
     assert run.train(("denoiser",))
     assert torch.load(tmp_path / "denoiser.pt", weights_only=True)["step"] == before

@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from illustrator_standin import family
 from outside import KEY, Clock, Hanging, IllustratorStandIn, Service, chain, chain_settings, openai_answers, openai_step
 
+from serve.ensembles.illustrator.encoding import Encoding
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.ensembles.illustrator.picture_source import InputPicture, PictureSource
 from serve.ensembles.illustrator.service import Preview, StreamOptions
+from serve.ensembles.requests import IllustrateRequest
 from serve.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -23,6 +26,7 @@ from serve.errors import (
     NotFound,
     Overloaded,
 )
+from serve.releases.fallback.steps import without_defaults
 
 FOX = IllustrateOptions("a fox", seed=7, width=64, height=48)
 MINI_TO_TURBO = {"kind": "model", "model": "turbo"}
@@ -150,6 +154,18 @@ async def test_fallback_to_another_model_of_the_site() -> None:
     assert drawn.served_by == "fallback:model:turbo"
     body = primary.asked[-1]
     assert (body.model, body.num_inference_steps, body.sampler, body.seed) == ("turbo", None, "ddim", 7)
+
+
+@pytest.mark.parametrize("negative_prompt", ["", "rain"])
+def test_defaults_of_a_family_do_not_reach_other_backends(negative_prompt: str) -> None:
+    """Also those of the long steps that a family was taught."""
+    usual = {"num_inference_steps": 20, "guidance_scale": 3.0, "sampler": "flow_euler"}
+    taught = family("fox", few_steps=4, **usual)
+    named = IllustrateOptions("a fox", negative_prompt=negative_prompt)
+    resolved = IllustrateRequest(named, Encoding()).resolved(taught).options
+    assert resolved.num_inference_steps == (20 if negative_prompt else 4)
+    opened = without_defaults(resolved, taught)
+    assert (opened.num_inference_steps, opened.guidance_scale, opened.sampler) == (None, None, None)
 
 
 async def test_failed_model_is_no_fallback_for_itself() -> None:
