@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,14 @@ import pytest
 from loadtests.prompts.evaluate import calibration, evaluate, halves, read
 from serve.ensembles.prompts.analysis import PromptAnalyser, to_json
 from serve.ensembles.prompts.enhancement import LEVELS, enhance
-from serve.ensembles.prompts.text_engine import TextEngine
+from serve.ensembles.prompts.text_engine import RULES, TextEngine
 from serve.ensembles.prompts.vocabulary import CATEGORIES, KEYWORDS, LANGUAGES, Vocabulary, split
 from serve.errors import EngineUnavailable, InvalidRequest
 from serve.settings.section import project_path
 
 ANALYSER = PromptAnalyser()
-WITH_ENGINE = PromptAnalyser(engine=TextEngine(project_path(Path("model_repository")) / "prompt_text"))
+TEXT_ENGINE = project_path(Path("model_repository")) / "prompt_text"
+WITH_ENGINE = PromptAnalyser(engine=TextEngine(TEXT_ENGINE))
 
 
 @pytest.mark.parametrize(
@@ -171,3 +173,9 @@ def test_damaged_text_engine_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"prompts": {"rules": [[1]], "tokens": 4, "pad_id": 0}}')
     with pytest.raises(EngineUnavailable):
         TextEngine(tmp_path)
+    cut = tmp_path / "cut"
+    shutil.copytree(TEXT_ENGINE, cut)
+    model = cut / "1" / "model.onnx"
+    model.write_bytes(model.read_bytes()[:1000])
+    with pytest.raises(EngineUnavailable, match="cannot be opened"):
+        TextEngine(cut).judge("a red fox", [0.0] * RULES)

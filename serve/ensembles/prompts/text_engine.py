@@ -68,7 +68,11 @@ class TextEngine:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        return onnxruntime.InferenceSession(str(self._file), options, providers=["CPUExecutionProvider"])
+        try:
+            session = onnxruntime.InferenceSession(str(self._file), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own classes
+            raise EngineUnavailable(f"engine '{self.name}' cannot be opened ({type(error).__name__})") from error
+        return session
 
     def judge(self, prompt: str, rules: Sequence[float]) -> Judgement | None:
         """``rules``: RULES numbers. None where the engine knows no word of the prompt."""

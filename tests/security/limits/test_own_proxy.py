@@ -170,7 +170,7 @@ async def test_request_that_fits_the_buffer_is_sent_again(tmp_path: Path, kibiby
     assert got == ([size] if status == 204 else [])
 
 
-async def test_request_that_does_not_arrive_is_told_so(tmp_path: Path) -> None:
+async def test_request_that_does_not_arrive_gets_408(tmp_path: Path) -> None:
     settings = Settings.model_validate({"http": {"port": free_port()}, "limits": {"body_timeout_s": 0.5}})
     environment = ray_environment(settings) | {"HAPROXY_REQUEST_S": "1"}
     async with reader_of_requests(True) as (gateway_port, received):
