@@ -20,6 +20,7 @@ from build_engines.mini.training import checkpoint as rgba_checkpoint
 from build_engines.mini.training import evaluation
 from build_engines.mini.training import pipeline as training
 from build_engines.mini.training.compare import compare
+from build_engines.mini.training.judges import CaptionJudge
 from build_engines.mini.training.kept_weights import WORDS, KeptWeights
 from build_engines.mini.training.presets import RGBA, RGBA_PRESETS
 from build_engines.stages import checked_stages
@@ -52,6 +53,9 @@ def evaluate_mini(checkpoint: Path, threads: int, repository: Path) -> None:
         draw = painter.draw_all
         if rgba_checkpoint.goes_long_steps(checkpoint):
             draw, others["20-steps"] = functools.partial(painter.draw_all, few_steps=True), painter.draw_all
+        if (checkpoint / "judge").is_dir():
+            judge = CaptionJudge.from_pretrained(checkpoint / "judge")
+            others["best-of-4"] = evaluation.best_of(draw, judge, painter.tokenizer)
         evaluation.evaluate(folder, pictures.load(folder), draw, checkpoint.name, others=others)
         return
     evaluate(MINI_DIR, checkpoint, repository=repository)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from tokenizers import Tokenizer
 
 from build_engines.mini import drawing
 from build_engines.mini.colours import COLOURS
@@ -26,7 +27,7 @@ from build_engines.mini.judge import PictureEncoder
 from build_engines.mini.loop import Loop, Stop
 from build_engines.mini.pictures import Variant
 from build_engines.mini.training.autoencoder import laid_on
-from build_engines.mini.training.judges import PictureJudgeLearner, embed, kernel_distance
+from build_engines.mini.training.judges import CaptionJudge, PictureJudgeLearner, embed, fits, kernel_distance
 
 CANDIDATES = 100
 PER_GROUP = 120
@@ -131,6 +132,17 @@ def evaluate(
     for way in ways:
         save_prompts(ways[way], folder / f"prompts-{name if way == 'drawn' else way}.png")
     return table
+
+
+def best_of(draw: Draw, judge: CaptionJudge, tokenizer: Tokenizer, count: int = 4) -> Draw:
+    """Draws ``count`` pictures for each prompt, and gives the one that fits it best by ``judge``."""
+
+    def best(prompts: Sequence[str], seeds: Sequence[int]) -> Rgba:
+        drawn = np.stack([draw(prompts, [seed + 1000 * k for seed in seeds]) for k in range(count)])
+        chosen = np.stack([fits(judge, tokenizer, pictures, prompts) for pictures in drawn]).argmax(0)
+        return np.asarray(drawn[chosen, np.arange(len(chosen))])
+
+    return best
 
 
 def enlarged(rgb: npt.NDArray[np.uint8]) -> Rgba:

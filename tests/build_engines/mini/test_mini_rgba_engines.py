@@ -162,7 +162,11 @@ def test_evaluation_has_every_group(painter: Painter, tmp_path: Path, monkeypatc
     cases = evaluation.CaseMaker(known, candidates=4).all(per_group=3)
     assert {c.group for c in cases} >= {"known"}
     assert all(len(set(c.candidates)) == len(c.candidates) for c in cases)
-    table = evaluation.evaluate(tmp_path, known, painter.draw_all, "checkpoint", per_group=2)
+    judge = CaptionJudgeLearner(known, vocabulary(known), steps=1)
+    best = evaluation.best_of(painter.draw_all, judge.model, judge.tokenizer, 2)
+    table = evaluation.evaluate(tmp_path, known, painter.draw_all, "checkpoint", 2, {"best-of-2": best})
+    assert 0 <= table["best-of-2: known"]["R@1"] <= 1
+    assert (tmp_path / "prompts-best-of-2.png").is_file()
     assert 0 <= table["drawn: known"]["R@1"] <= 1
     assert (tmp_path / "prompts-checkpoint.png").is_file()
     assert (tmp_path / "prompts-checkpoint-numbered.png").is_file()
