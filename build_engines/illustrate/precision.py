@@ -73,8 +73,9 @@ def _output_axes(graph: onnx.GraphProto, sensitive: Collection[str]) -> dict[str
     ranks = {t.name: len(t.dims) for t in graph.initializer}
     axes: dict[str, int] = {}
     other: set[str] = set()
+    kept = set(sensitive)
     for node, position, name in _uses(graph, ranks):
-        if not set(sensitive).isdisjoint(node.name.split("/")):
+        if not kept.isdisjoint(node.name.split("/")):
             other.add(name)
         elif position == 1 and node.op_type == "Conv":
             axes[name] = 0

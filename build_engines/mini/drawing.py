@@ -77,12 +77,13 @@ class Painter:
 
 def flow_sigmas(steps: int, shift: float = 1.0) -> npt.NDArray[np.float64]:
     """From 1 down to 0, (steps + 1,): those of diffusers' FlowMatchEulerDiscreteScheduler with ``shift``."""
+    least = shifted(np.array([1 / TRAIN_TIMESTEPS]), shift)[0]
+    return np.append(shifted(np.linspace(1.0, least, steps), shift), 0.0)
 
-    def shifted(sigmas: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return shift * sigmas / (1 + (shift - 1) * sigmas)
 
-    least = shifted(np.array([1 / TRAIN_TIMESTEPS]))[0]
-    return np.append(shifted(np.linspace(1.0, least, steps)), 0.0)
+def shifted(sigmas: npt.NDArray[np.float64], shift: float) -> npt.NDArray[np.float64]:
+    """Noise levels in [0, 1] moved towards noise, where ``shift`` is above 1."""
+    return shift * sigmas / (1 + (shift - 1) * sigmas)
 
 
 def draw_all(

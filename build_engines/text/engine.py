@@ -18,7 +18,7 @@ from build_engines.text.heads import Heads, Quality, by_rules, fit, quality, rul
 from build_engines.text.labelled import halves, read
 from build_engines.text.vectors import Words
 from build_engines.upscale.engine import place, stage
-from serve.ensembles.prompts.text_engine import LOGITS
+from serve.ensembles.prompts.text_engine import LOGITS, tokens_of
 
 PAD, UNKNOWN = 0, 1
 TOKENS = 64
@@ -45,9 +45,7 @@ class Encoder:
         """(len(texts), tokens), as serving fills them."""
         rows = np.full((len(texts), self.tokens), self.pad, np.int64)
         for row, text in zip(rows, texts, strict=True):
-            found = self.tokenizer.encode(text.lower() if self.lowercase else text).ids
-            found = [one for one in found if one != self.unknown]
-            found = found if len(found) <= self.tokens else [*found[: self.tokens - 1], found[-1]]
+            found = tokens_of(self.tokenizer, text.lower() if self.lowercase else text, self.unknown, self.tokens)
             row[: len(found)] = found
         return rows
 

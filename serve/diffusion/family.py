@@ -114,6 +114,11 @@ class Family(_Part):
         return self.scheduler.prediction_type
 
     @property
+    def few_steps(self) -> int | None:
+        """How many long steps the UNet was taught beside its usual ones; None: none."""
+        return None if self.scheduler.few_step is None else self.scheduler.few_step.steps
+
+    @property
     def unet(self) -> str:
         return self.name + _UNET
 

@@ -90,9 +90,8 @@ def save(
     few_step: bool = False,
 ) -> None:
     """Writes the folder anew. ``judge``: as it was trained. ``few_step``: whether the denoiser has learned long steps.
-    ``stand_ins``: words, and the word whose embedding each of
-    them gets; those of the unknown word are left out of the tokenizer. Raises TypeError
-    for a denoiser that no engine is made of (a UNet, a DiT)."""
+    ``stand_ins``: words, and the word whose embedding each of them gets; those of the unknown word are left out of the
+    tokenizer. Raises TypeError for a denoiser that no engine is made of (a UNet, a DiT)."""
     model = copy.deepcopy(painter.model)
     if not isinstance(model, ConditionedDenoiser) or not isinstance(model.denoiser, Hybrid | Vector):
         raise TypeError("engines are made of a hybrid or vector denoiser that was trained here")

@@ -42,8 +42,7 @@ SHEET_PROMPTS = (
 
 def few_step_sigmas() -> npt.NDArray[np.float64]:
     """The noise levels of the long steps, from 1 down to 0: (5,), evenly spaced before they are shifted."""
-    even = np.linspace(1.0, 0.0, FEW_STEPS + 1)
-    return SHIFT * even / (1 + (SHIFT - 1) * even)
+    return drawing.shifted(np.linspace(1.0, 0.0, FEW_STEPS + 1), SHIFT)
 
 
 class Draws(Protocol):
@@ -55,6 +54,16 @@ class Draws(Protocol):
     @property
     def denoiser(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """Noisy latents, timesteps and text to velocities."""
+
+
+def guided_step(
+    model: Draws, latents: Tensor, embeds: Tensor, sigma: float, following: float, guidance_scale: float
+) -> Tensor:
+    """``latents`` (B, C, side, side) at the level ``following``; ``embeds``: of B captions, then of B empty ones."""
+    times = torch.full((2 * len(latents),), sigma * TRAIN_TIMESTEPS, device=latents.device)
+    both = torch.cat([latents, latents]).contiguous(memory_format=torch.channels_last)
+    guided, free = model.denoiser(both, times, embeds).float().chunk(2)
+    return latents + (following - sigma) * (free + guidance_scale * (guided - free))
 
 
 @dataclass(frozen=True)
@@ -76,13 +85,9 @@ class Painter:
         guidance_scale: float = GUIDANCE_SCALE,
     ) -> Rgba:
         """One picture (128, 128, 4) for each prompt; its noise comes from its own seed alone."""
-        device = self.autoencoder.device
         latents, embeds = self._noise(seeds), self._embedded([*prompts, *[""] * len(prompts)])
         for sigma, following in itertools.pairwise(drawing.flow_sigmas(steps, SHIFT)):
-            times = torch.full((2 * len(latents),), float(sigma) * TRAIN_TIMESTEPS, device=device)
-            both = torch.cat([latents, latents]).contiguous(memory_format=torch.channels_last)
-            guided, free = self.model.denoiser(both, times, embeds).chunk(2)
-            latents = latents + float(following - sigma) * (free + guidance_scale * (guided - free))
+            latents = guided_step(self.model, latents, embeds, float(sigma), float(following), guidance_scale)
         return to_pixels(self.autoencoder.decoder(latents / self.scale))
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ from torch import Tensor
 from build_engines.mini.flow import TRAIN_TIMESTEPS
 from build_engines.mini.networks import mixed_precision
 from build_engines.mini.tokenizer import encode
-from build_engines.mini.training.drawing import FEW_STEPS, GUIDANCE_SCALE, few_step_sigmas
+from build_engines.mini.training.drawing import FEW_STEPS, GUIDANCE_SCALE, few_step_sigmas, guided_step
 from build_engines.mini.training.flow import ConditionedDenoiser, FlowLearner
 from build_engines.mini.training.hybrid import FEW_STEP_OFFSET
 
@@ -59,14 +59,10 @@ class FewStepLearner(FlowLearner):
         teacher, states = self.average, [sample]
         with mixed_precision(self.device):
             text = teacher.embed(torch.cat([ids, self._no_caption().expand(count, -1)]))
-        for begin, end in itertools.pairwise(few_step_sigmas()):
-            for sigma, following in itertools.pairwise(np.linspace(begin, end, _SUBSTEPS + 1)):
-                times = torch.full((2 * count,), float(sigma) * TRAIN_TIMESTEPS, device=self.device)
-                both = torch.cat([sample, sample]).contiguous(memory_format=torch.channels_last)
-                with mixed_precision(self.device):
-                    guided, free = teacher.denoiser(both, times, text).float().chunk(2)
-                sample = sample + float(following - sigma) * (free + GUIDANCE_SCALE * (guided - free))
-            states.append(sample)
+            for begin, end in itertools.pairwise(few_step_sigmas()):
+                for sigma, following in itertools.pairwise(np.linspace(begin, end, _SUBSTEPS + 1)):
+                    sample = guided_step(teacher, sample, text, float(sigma), float(following), GUIDANCE_SCALE)
+                states.append(sample)
         return torch.stack(states, 1).half(), ids
 
     def _no_caption(self) -> Tensor:

@@ -176,7 +176,8 @@ class Run:
 
     def _few_step(self) -> bool:
         """Teaches the averaged weights of the second stage, or of the first where there is none, long steps."""
-        if (self.folder / "few_step.pt").is_file() and self._seen("few_step") >= self.preset.few_step.samples:
+        wanted = self.preset.few_step.samples // self.preset.few_step.batch * self.preset.few_step.batch
+        if (self.folder / "few_step.pt").is_file() and self._seen("few_step") >= wanted:
             return True
         learner = self.flow_learner(self.preset.few_step, FewStepLearner)
         assert isinstance(learner, FewStepLearner)

@@ -21,6 +21,7 @@ from serve.errors import EngineUnavailable
 
 if TYPE_CHECKING:  # opened by the first prompt
     import onnxruntime
+    from tokenizers import Tokenizer
 
 CONCEPT_LOGITS, MOOD_LOGITS, SENTIMENT_LOGITS = slice(0, 6), slice(6, 12), slice(12, 15)
 LOGITS = 15
@@ -76,23 +77,20 @@ class TextEngine:
 
     def judge(self, prompt: str, rules: Sequence[float]) -> Judgement | None:
         """``rules``: RULES numbers. None where the engine knows no word of the prompt."""
-        ids = self._ids(prompt[:MAX_CHARACTERS])
-        if ids is None:
+        text = prompt[:MAX_CHARACTERS]
+        found = tokens_of(self._tokenizer, text.lower() if self._lowercase else text, self._unknown, self._tokens)
+        if not found:
             return None
+        ids = np.full((1, self._tokens), self._pad, np.int64)
+        ids[0, : len(found)] = found
         logits = np.asarray(self._session.run(None, {"ids": ids})[0][0], np.float64)
         return judged(logits + np.asarray(rules, np.float64) @ self._matrix)
 
-    def _ids(self, prompt: str) -> NDArray[np.int64] | None:
-        found = self._tokenizer.encode(prompt.lower() if self._lowercase else prompt).ids
-        if self._unknown is not None:
-            found = [one for one in found if one != self._unknown]
-        if not found:
-            return None
-        if len(found) > self._tokens:
-            found = [*found[: self._tokens - 1], found[-1]]
-        ids = np.full((1, self._tokens), self._pad, np.int64)
-        ids[0, : len(found)] = found
-        return ids
+
+def tokens_of(tokenizer: Tokenizer, text: str, unknown: int | None, most: int) -> list[int]:
+    """At most ``most`` of the tokens of ``text``, the last one among them, without ``unknown``."""
+    found: list[int] = [one for one in tokenizer.encode(text).ids if one != unknown]
+    return found if len(found) <= most else [*found[: most - 1], found[-1]]
 
 
 def judged(logits: NDArray[np.float64]) -> Judgement:

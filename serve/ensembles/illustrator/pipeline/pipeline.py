@@ -238,7 +238,7 @@ class DiffusionPipeline:
             sampler=by_name(family.defaults.sampler).name,
             samplers=tuple(s.name for s in SAMPLERS if family.prediction_type in s.predictions),
             few_step=family.few_step,
-            few_steps=None if family.scheduler.few_step is None else family.scheduler.few_step.steps,
+            few_steps=family.few_steps,
             version=version,
             created=created,
             alpha=family.alpha,

@@ -60,9 +60,8 @@ def resolve(family: Family, options: IllustrateOptions, seed: int) -> Parameters
             raise InvalidRequest(f"must be {what} for model '{family.name}'", name)
     sampler = by_name(options.sampler or defaults.sampler)
     sampler.check(family.prediction_type)
-    few_steps = family.scheduler.few_step.steps if family.scheduler.few_step and sampler.takes_long_steps else None
     usual = defaults.num_inference_steps, defaults.guidance_scale
-    steps, guidance = steps_and_guidance(options, usual, few_steps)
+    steps, guidance = steps_and_guidance(options, usual, family.few_steps if sampler.takes_long_steps else None)
     return Parameters(
         prompt=options.prompt,
         negative_prompt=options.negative_prompt,
